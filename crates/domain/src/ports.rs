@@ -1,0 +1,171 @@
+//! What the API needs of the world but may not touch itself: traits that `server` wires to the engine and the vault.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::clock::Timestamp;
+use crate::generation::ReleaseNumber;
+use crate::ids::{EnvironmentId, TeamId};
+use crate::image::{ImageReference, Pin as ImagePin, Platform};
+use crate::observed::{Instance, Observed};
+use crate::secret::{Sealed, Secret};
+
+/// A boxed future, so that the traits can be objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where an image is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    /// In the registry that the reference names.
+    #[default]
+    Registry,
+    /// On the local engine only, pinned by id.
+    Local,
+}
+
+/// Pull credentials.
+#[derive(Debug, Clone)]
+pub struct RegistryCredentials {
+    /// User name.
+    pub username: String,
+    /// Password or token.
+    pub password: Secret,
+}
+
+/// Why an image cannot be had. The text of each variant says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// No such repository, tag, digest or local image.
+    #[error("{0}")]
+    NotFound(String),
+    /// The registry refuses the credentials, or wants some.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// The image is for other platforms.
+    #[error("the image is for {}, this machine runs {wanted}", offered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Platform {
+        /// What this machine runs.
+        wanted: Platform,
+        /// What the image offers.
+        offered: Vec<Platform>,
+    },
+    /// The registry does not answer.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The container engine does not answer.
+    #[error("{0}")]
+    EngineUnavailable(String),
+}
+
+/// Turns a reference into something that cannot move.
+pub trait ImageResolver: Send + Sync + 'static {
+    /// Asks the registry (or the local engine) what the reference is right now, and checks the platform.
+    fn resolve<'a>(
+        &'a self,
+        reference: &'a ImageReference,
+        policy: PullPolicy,
+        credentials: Option<&'a RegistryCredentials>,
+    ) -> BoxFuture<'a, Result<ImagePin, ResolveError>>;
+}
+
+/// Which lines are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Not after.
+    pub until: Option<Timestamp>,
+    /// Only lines that contain this text.
+    pub contains: Option<String>,
+    /// Only this stream.
+    pub stream: Option<LogStream>,
+    /// Only this release.
+    pub release: Option<ReleaseNumber>,
+    /// Go on with new lines, from restarted and new instances too.
+    pub follow: bool,
+    /// At most so many of the newest lines to begin with.
+    pub tail_lines_max: u32,
+}
+
+/// Standard output or standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One line an app wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When the engine received it.
+    pub time: Timestamp,
+    /// Which stream.
+    pub stream: LogStream,
+    /// The container.
+    pub instance: String,
+    /// Its release.
+    pub release: ReleaseNumber,
+    /// The text without its newline, cut at 16 KiB.
+    pub line: String,
+}
+
+/// The receiving end of a bounded stream of lines; it ends when there are no more.
+pub trait LogReceiver: Send {
+    /// The next line.
+    fn next(&mut self) -> BoxFuture<'_, Option<LogLine>>;
+}
+
+/// What instances use right now.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// Cores in use, averaged since the last reading.
+    pub cpu_cores: f64,
+    /// Memory without the page cache that can be reclaimed.
+    pub memory_bytes: u64,
+}
+
+/// A live look at instances.
+pub trait InstanceReader: Send + Sync + 'static {
+    /// The instances of an environment as the engine tells them now.
+    fn instances(&self, environment: EnvironmentId) -> BoxFuture<'_, Observed<Vec<Instance>>>;
+    /// What each running one of them uses; those that cannot be read are left out.
+    fn usage<'a>(&'a self, instances: &'a [String]) -> BoxFuture<'a, Vec<(String, Usage)>>;
+    /// What they write, oldest first.
+    fn logs(&self, environment: EnvironmentId, query: LogQuery) -> BoxFuture<'_, Observed<Box<dyn LogReceiver>>>;
+}
+
+/// The value cannot be sealed or opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// The key it was sealed with is not here.
+    #[error("sealed with master key version {0}, which is not in the key file")]
+    UnknownKey(i32),
+    /// Wrong key, wrong owner or damaged bytes.
+    #[error("the sealed value does not open: wrong key, wrong owner or damaged bytes")]
+    Damaged,
+}
+
+/// Whose value it is: bound into the ciphertext, so that a value moved to another row does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealContext<'a> {
+    /// The team, if it belongs to one.
+    pub team: Option<TeamId>,
+    /// What kind of value, such as `secret` or `registry`.
+    pub kind: &'a str,
+    /// Which one: the identifier of its row.
+    pub id: &'a str,
+}
+
+/// Seals and opens values at rest.
+pub trait Sealer: Send + Sync + 'static {
+    /// Encrypts with a fresh data key under the newest master key.
+    fn seal(&self, context: SealContext<'_>, plaintext: &Secret) -> Result<Sealed, SealError>;
+    /// Decrypts.
+    fn open(&self, context: SealContext<'_>, sealed: &Sealed) -> Result<Secret, SealError>;
+    /// A keyed fingerprint: equal values of one team have equal ones, and nothing else can be learnt from it.
+    fn fingerprint(&self, team: TeamId, plaintext: &Secret) -> String;
+}

@@ -1,0 +1,257 @@
+//! What an app asks for: the spec of one environment, which is also the manifest `slipway.toml`.
+//!
+//! Promises: a [`Spec`] is valid as a whole. One parser serves the API, the manifest and the database, and it
+//! reports every problem at once with a JSON pointer (RFC 6901) and, for an unknown key, the nearest known one.
+
+mod parse;
+mod section;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::name::{VariableName, VolumeName};
+use crate::quantity::{Bytes, MilliCpu, Span};
+
+pub use parse::{Manifest, SpecErrors, check_variable};
+pub use section::{FieldError, FieldErrorKind};
+
+/// What an app asks for in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Spec {
+    /// The port the app listens on; also given to it as `PORT`.
+    pub internal_port: u16,
+    /// Plain variables.
+    pub env: BTreeMap<VariableName, String>,
+    /// What must be there before a deploy starts.
+    pub secrets: Secrets,
+    /// How the platform finds out that an instance is well.
+    pub health: Health,
+    /// How a release comes into service.
+    pub deploy: Deploy,
+    /// How many instances.
+    pub scale: Scale,
+    /// Bounds on each instance.
+    pub resources: Resources,
+    /// The run defaults that may be waived.
+    pub security: Security,
+    /// Bounds on requests.
+    pub http: Http,
+    /// Named volumes.
+    pub mounts: Vec<Mount>,
+}
+
+/// Secrets a release needs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Secrets {
+    /// Names that must be set.
+    pub required: Vec<VariableName>,
+}
+
+/// The health gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// The path to GET; without one a TCP connect and [`STAY_UP`] of staying up count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Between probes; the first ones come faster.
+    pub interval: Span,
+    /// For one probe.
+    pub timeout: Span,
+    /// Not healthy by then: the deploy fails.
+    pub deadline: Span,
+}
+
+/// How long an app without a health path must stay up after its port first opened.
+pub const STAY_UP: Span = Span::from_secs(5);
+
+/// How a release comes into service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deploy {
+    /// The strategy.
+    pub strategy: Strategy,
+    /// Run once, before any traffic; its failure stops the deploy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub release_command: Vec<String>,
+    /// How long requests under way may take after the switch.
+    pub drain_timeout: Span,
+    /// Between the signal and the kill.
+    pub kill_timeout: Span,
+    /// The signal that asks the app to stop.
+    pub kill_signal: KillSignal,
+}
+
+/// The way traffic moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// Instance by instance, never below the wanted count.
+    Rolling,
+}
+
+impl Strategy {
+    /// The word in the spec.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rolling => "rolling",
+        }
+    }
+}
+
+/// Signals that ask a process to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum KillSignal {
+    /// The usual one.
+    #[serde(rename = "SIGTERM")]
+    Term,
+    /// What a terminal sends.
+    #[serde(rename = "SIGINT")]
+    Int,
+    /// What some servers take as "finish, then stop".
+    #[serde(rename = "SIGQUIT")]
+    Quit,
+    /// What others take for it.
+    #[serde(rename = "SIGUSR1")]
+    Usr1,
+}
+
+impl KillSignal {
+    /// The name in the spec and for the engine.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Term => "SIGTERM",
+            Self::Int => "SIGINT",
+            Self::Quit => "SIGQUIT",
+            Self::Usr1 => "SIGUSR1",
+        }
+    }
+}
+
+/// How many instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Scale {
+    /// Always so many.
+    pub min: u32,
+}
+
+/// The most instances one environment may have.
+pub const REPLICAS_MAX: u32 = 32;
+
+/// Bounds on each instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Resources {
+    /// CPU time per wall time.
+    pub cpu: MilliCpu,
+    /// Memory; swap is not added to it.
+    pub memory: Bytes,
+    /// Processes and threads.
+    pub pids: u32,
+}
+
+/// The run defaults that may be waived, each shown as a warning when it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Security {
+    /// Whether the root file system is read-only (with a writable `/tmp` in memory).
+    pub read_only: bool,
+    /// As whom it runs.
+    pub user: RunAs,
+}
+
+/// As whom an app runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunAs {
+    /// This numeric user and group.
+    Uid(u32),
+    /// The image's own user.
+    Image,
+}
+
+impl Serialize for RunAs {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Uid(uid) => s.collect_str(uid),
+            Self::Image => s.serialize_str("image"),
+        }
+    }
+}
+
+/// Bounds on requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Http {
+    /// The longest request body.
+    pub max_body: Bytes,
+    /// To the first response byte.
+    pub request_timeout: Span,
+}
+
+/// A named volume at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mount {
+    /// The volume, made on first use and kept.
+    pub volume: VolumeName,
+    /// An absolute path in the container.
+    pub path: String,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            internal_port: 8080,
+            env: BTreeMap::new(),
+            secrets: Secrets::default(),
+            health: Health {
+                path: None,
+                interval: Span::from_secs(1),
+                timeout: Span::from_secs(5),
+                deadline: Span::from_secs(60),
+            },
+            deploy: Deploy {
+                strategy: Strategy::Rolling,
+                release_command: Vec::new(),
+                drain_timeout: Span::from_secs(30),
+                kill_timeout: Span::from_secs(30),
+                kill_signal: KillSignal::Term,
+            },
+            scale: Scale { min: 1 },
+            resources: Resources { cpu: MilliCpu(500), memory: Bytes(256 << 20), pids: 256 },
+            security: Security { read_only: true, user: RunAs::Uid(65_532) },
+            http: Http { max_body: Bytes(100 << 20), request_timeout: Span::from_secs(60) },
+            mounts: Vec::new(),
+        }
+    }
+}
+
+impl Spec {
+    /// The spec as scripts read it: what [`Spec::from_json`] takes back unchanged.
+    pub fn to_json(&self) -> serde_json::Value {
+        // A struct of strings, numbers and maps with string keys cannot fail to serialize.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// What weakens the defaults or leaves a gap, in sentences for people.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.health.path.is_none() {
+            warnings.push(
+                "no health path: an open port and 5 s of staying up count as healthy; set `health.path` to let the app speak for itself".into(),
+            );
+        }
+        if !self.security.read_only {
+            warnings.push("`security.read_only = false`: the app may change its own files until it is restarted".into());
+        }
+        match self.security.user {
+            RunAs::Uid(0) => warnings.push("`security.user = \"0\"`: the app runs as root inside its container".into()),
+            RunAs::Image => {
+                warnings.push("`security.user = \"image\"`: the image decides as whom the app runs, which may be root".into());
+            }
+            RunAs::Uid(_) => {}
+        }
+        if !self.mounts.is_empty() {
+            warnings.push("the app has a volume: during a rolling deploy the old and the new instance both use it".into());
+        }
+        warnings
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! The one parser of specs and manifests.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use super::section::{FieldError, FieldErrorKind, Section, kind_of};
+use super::{Deploy, Health, Http, KillSignal, Mount, REPLICAS_MAX, Resources, RunAs, Scale, Security, Spec, Strategy};
+use crate::image::ImageReference;
+use crate::name::{AppName, VariableName};
+
+/// At most so many variables.
+const ENV_COUNT_MAX: usize = 256;
+/// At most so many bytes in one variable.
+const ENV_VALUE_BYTES_MAX: usize = 32 << 10;
+/// At most so many required secrets.
+const REQUIRED_COUNT_MAX: usize = 256;
+/// At most so many words in a command.
+const COMMAND_WORDS_MAX: usize = 64;
+/// At most so many mounts.
+const MOUNT_COUNT_MAX: usize = 16;
+
+/// Everything wrong with a document, in the order it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecErrors(pub Vec<FieldError>);
+
+impl SpecErrors {
+    /// Whether nothing is wrong but features that are not built yet.
+    pub fn only_not_available(&self) -> bool {
+        self.0.iter().all(|e| e.kind == FieldErrorKind::NotAvailable)
+    }
+}
+
+impl fmt::Display for SpecErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if i == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SpecErrors {}
+
+/// A manifest: a spec with the app it is for and, if the pipeline does not pass it, the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The app.
+    pub app: AppName,
+    /// The image.
+    pub image: Option<ImageReference>,
+    /// The rest.
+    pub spec: Spec,
+}
+
+impl Manifest {
+    /// Reads a manifest that was turned from TOML into JSON values.
+    pub fn from_json(value: &Value) -> Result<Self, SpecErrors> {
+        let mut section = Section::new(String::new(), value);
+        let app: Option<AppName> = match section.get("app").and_then(Value::as_str).map(str::parse) {
+            Some(Ok(app)) => Some(app),
+            Some(Err(error)) => {
+                section.invalid("app", format!("{error}"));
+                None
+            }
+            None => {
+                section.invalid("app", "give the app's name: `app = \"…\"`".into());
+                None
+            }
+        };
+        let image: Option<ImageReference> = match section.get("image").and_then(Value::as_str).map(str::parse) {
+            Some(Ok(image)) => Some(image),
+            Some(Err(error)) => {
+                section.invalid("image", format!("{error}"));
+                None
+            }
+            None => None,
+        };
+        let spec = read(&mut section);
+        let errors = section.finish();
+        match app {
+            Some(app) if errors.is_empty() => Ok(Self { app, image, spec }),
+            _ => Err(SpecErrors(errors)),
+        }
+    }
+}
+
+impl Spec {
+    /// Reads a spec; keys that are left out have their defaults.
+    pub fn from_json(value: &Value) -> Result<Self, SpecErrors> {
+        let mut section = Section::new(String::new(), value);
+        let spec = read(&mut section);
+        let errors = section.finish();
+        if errors.is_empty() { Ok(spec) } else { Err(SpecErrors(errors)) }
+    }
+}
+
+/// Checks one variable on its own, as `PATCH …/env` needs it.
+pub fn check_variable(name: &VariableName, value: &str) -> Result<(), String> {
+    if name.as_str() == "PORT" || name.as_str().starts_with("SLIPWAY_") {
+        return Err(format!("`{name}` is set by the platform; choose another name"));
+    }
+    if value.len() > ENV_VALUE_BYTES_MAX {
+        return Err(format!("`{name}` is longer than {ENV_VALUE_BYTES_MAX} bytes"));
+    }
+    if value.contains('\0') {
+        return Err(format!("`{name}` contains a NUL byte"));
+    }
+    Ok(())
+}
+
+fn read(top: &mut Section<'_>) -> Spec {
+    let mut spec = Spec::default();
+    let mut port = u32::from(spec.internal_port);
+    top.number("internal_port", 1..=65_535, &mut port);
+    spec.internal_port = u16::try_from(port).unwrap_or(spec.internal_port);
+    spec.env = env(top);
+    top.table("secrets", |s| spec.secrets.required = required(s));
+    top.table("health", |s| health(s, &mut spec.health));
+    top.table("deploy", |s| deploy(s, &mut spec.deploy));
+    top.table("scale", |s| scale(s, &mut spec.scale));
+    top.table("resources", |s| resources(s, &mut spec.resources));
+    top.table("security", |s| security(s, &mut spec.security));
+    top.table("http", |s| http(s, &mut spec.http));
+    spec.mounts = mounts(top);
+    top.not_available("cron");
+    spec
+}
+
+fn env(top: &mut Section<'_>) -> BTreeMap<VariableName, String> {
+    let mut env = BTreeMap::new();
+    let Some(value) = top.get("env") else { return env };
+    let Some(members) = value.as_object() else {
+        top.invalid("env", format!("must be a table, not {}", kind_of(value)));
+        return env;
+    };
+    if members.len() > ENV_COUNT_MAX {
+        top.invalid("env", format!("has more than {ENV_COUNT_MAX} variables"));
+    }
+    for (key, value) in members {
+        let at = format!("/env/{}", key.replace('~', "~0").replace('/', "~1"));
+        match (key.parse::<VariableName>(), value.as_str()) {
+            (Err(error), _) => top.invalid_at(at, error.to_string()),
+            (Ok(_), None) => top.invalid_at(at, format!("must be a text in quotes, not {}", kind_of(value))),
+            (Ok(name), Some(text)) => match check_variable(&name, text) {
+                Ok(()) => drop(env.insert(name, text.to_owned())),
+                Err(detail) => top.invalid_at(at, detail),
+            },
+        }
+    }
+    env
+}
+
+fn required(section: &mut Section<'_>) -> Vec<VariableName> {
+    let mut names = Vec::new();
+    for (at, text) in section.texts("required").unwrap_or_default() {
+        match text.parse::<VariableName>() {
+            Ok(name) if names.contains(&name) => section.invalid_at(at, format!("`{name}` is listed twice")),
+            Ok(name) => names.push(name),
+            Err(error) => section.invalid_at(at, error.to_string()),
+        }
+    }
+    if names.len() > REQUIRED_COUNT_MAX {
+        section.invalid("required", format!("has more than {REQUIRED_COUNT_MAX} names"));
+    }
+    names
+}
+
+fn health(section: &mut Section<'_>, health: &mut Health) {
+    if let Some(value) = section.get("path") {
+        match value.as_str() {
+            Some(path) if is_path_and_query(path) => health.path = Some(path.to_owned()),
+            _ => section.invalid("path", "must be a text that begins with `/`, without spaces, up to 1024 bytes".into()),
+        }
+    }
+    section.text("interval", &mut health.interval);
+    section.text("timeout", &mut health.timeout);
+    section.text("deadline", &mut health.deadline);
+    let bounds = [
+        ("interval", health.interval.as_millis(), 100, 60_000),
+        ("timeout", health.timeout.as_millis(), 100, 60_000),
+        ("deadline", health.deadline.as_millis(), 1_000, 3_600_000),
+    ];
+    for (key, value, min, max) in bounds {
+        if !(min..=max).contains(&value) {
+            section.invalid(key, format!("must be between {min}ms and {max}ms"));
+        }
+    }
+}
+
+fn is_path_and_query(path: &str) -> bool {
+    path.starts_with('/') && path.len() <= 1024 && path.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+}
+
+fn deploy(section: &mut Section<'_>, deploy: &mut Deploy) {
+    match section.get("strategy").map(Value::as_str) {
+        None => {}
+        Some(Some("rolling")) => deploy.strategy = Strategy::Rolling,
+        Some(Some(later @ ("bluegreen" | "canary" | "recreate"))) => {
+            let pointer = section.at("strategy");
+            section.push(FieldError {
+                pointer,
+                detail: format!("the strategy `{later}` is not available in this version; use `rolling`"),
+                kind: FieldErrorKind::NotAvailable,
+            });
+        }
+        Some(_) => section.invalid("strategy", "must be `rolling`".into()),
+    }
+    if let Some(words) = section.texts("release_command") {
+        if words.is_empty() || words.len() > COMMAND_WORDS_MAX || words[0].1.is_empty() {
+            section.invalid("release_command", format!("must be a program and its arguments, 1 to {COMMAND_WORDS_MAX} texts"));
+        } else if words.iter().any(|(_, w)| w.contains('\0') || w.len() > 4096) {
+            section.invalid("release_command", "words have up to 4096 bytes and no NUL".into());
+        } else {
+            deploy.release_command = words.into_iter().map(|(_, w)| w.to_owned()).collect();
+        }
+    }
+    section.text("drain_timeout", &mut deploy.drain_timeout);
+    section.text("kill_timeout", &mut deploy.kill_timeout);
+    for (key, value) in [("drain_timeout", deploy.drain_timeout), ("kill_timeout", deploy.kill_timeout)] {
+        if value.as_millis() > 3_600_000 {
+            section.invalid(key, "must be at most 1h".into());
+        }
+    }
+    section.text("kill_signal", &mut deploy.kill_signal);
+    section.not_available("canary");
+}
+
+impl FromStr for KillSignal {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Term, Self::Int, Self::Quit, Self::Usr1]
+            .into_iter()
+            .find(|s| s.as_str() == text)
+            .ok_or("must be SIGTERM, SIGINT, SIGQUIT or SIGUSR1")
+    }
+}
+
+fn scale(section: &mut Section<'_>, scale: &mut Scale) {
+    if section.get("min").and_then(Value::as_u64) == Some(0) {
+        let pointer = section.at("min");
+        section.push(FieldError {
+            pointer,
+            detail: "`min = 0` (sleeping when idle) is not available in this version; use 1 or more".into(),
+            kind: FieldErrorKind::NotAvailable,
+        });
+    } else {
+        section.number("min", 1..=REPLICAS_MAX, &mut scale.min);
+    }
+    for key in ["max", "concurrency", "idle_timeout"] {
+        section.not_available(key);
+    }
+}
+
+fn resources(section: &mut Section<'_>, resources: &mut Resources) {
+    section.text("cpu", &mut resources.cpu);
+    section.text("memory", &mut resources.memory);
+    // 6 MiB is the engine's own floor; below it a container cannot be created.
+    if !((6 << 20)..=(1 << 44)).contains(&resources.memory.0) {
+        section.invalid("memory", "must be between 6MiB and 16TiB".into());
+    }
+    section.number("pids", 1..=32_768, &mut resources.pids);
+}
+
+fn security(section: &mut Section<'_>, security: &mut Security) {
+    section.flag("read_only", &mut security.read_only);
+    section.text("user", &mut security.user);
+}
+
+impl FromStr for RunAs {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "image" {
+            return Ok(Self::Image);
+        }
+        text.parse::<u32>().map(Self::Uid).map_err(|_| "must be a numeric user id in quotes such as `\"65532\"`, or `\"image\"`")
+    }
+}
+
+fn http(section: &mut Section<'_>, http: &mut Http) {
+    section.text("max_body", &mut http.max_body);
+    section.text("request_timeout", &mut http.request_timeout);
+    if !(100..=86_400_000).contains(&http.request_timeout.as_millis()) {
+        section.invalid("request_timeout", "must be between 100ms and 24h".into());
+    }
+    for key in ["rate_limit", "headers"] {
+        section.not_available(key);
+    }
+}
+
+fn mounts(top: &mut Section<'_>) -> Vec<Mount> {
+    let Some(value) = top.get("mounts") else { return Vec::new() };
+    let Some(items) = value.as_array() else {
+        top.invalid("mounts", format!("must be a list of tables (`[[mounts]]`), not {}", kind_of(value)));
+        return Vec::new();
+    };
+    if items.len() > MOUNT_COUNT_MAX {
+        top.invalid("mounts", format!("has more than {MOUNT_COUNT_MAX} entries"));
+    }
+    let mut mounts: Vec<Mount> = Vec::new();
+    for (i, item) in items.iter().enumerate() {
+        let mut section = Section::new(format!("/mounts/{i}"), item);
+        let volume = section.get("volume").and_then(Value::as_str).map(str::parse);
+        let path = section.get("path").and_then(Value::as_str).filter(|p| is_mount_path(p));
+        match (volume, path) {
+            (Some(Ok(volume)), Some(path)) => {
+                if mounts.iter().any(|m| m.volume == volume || m.path == path) {
+                    section.invalid("path", "the volume or the path is used twice".into());
+                }
+                mounts.push(Mount { volume, path: path.to_owned() });
+            }
+            (Some(Err(error)), _) => section.invalid("volume", error.to_string()),
+            (None, _) => section.invalid("volume", "give the volume's name".into()),
+            (_, None) => section.invalid(
+                "path",
+                "give an absolute path without `..`, outside `/proc`, `/sys`, `/dev`, `/etc` and not `/`".into(),
+            ),
+        }
+        for error in section.finish() {
+            top.push(error);
+        }
+    }
+    mounts
+}
+
+fn is_mount_path(path: &str) -> bool {
+    let forbidden = ["/proc", "/sys", "/dev", "/etc"];
+    path.len() > 1
+        && path.len() <= 255
+        && path.starts_with('/')
+        && !path.ends_with('/')
+        && path.bytes().all(|b| b.is_ascii_graphic() && b != b':' && b != b',')
+        && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..")
+        && !forbidden.iter().any(|f| path == *f || path.starts_with(&format!("{f}/")))
+}

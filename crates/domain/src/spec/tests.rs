@@ -1,0 +1,100 @@
+//! Specs as people write them, good and bad.
+
+use serde_json::{Value, json};
+
+use super::{FieldErrorKind, Spec};
+
+fn check(spec: &Value, expected: &[(&str, &str)]) {
+    let found = Spec::from_json(spec).map_or_else(|e| e.0, |_| Vec::new());
+    let mut found: Vec<_> = found.iter().map(|e| (e.pointer.as_str(), e.detail.as_str())).collect();
+    let mut expected = expected.to_vec();
+    // Whether members come in the order they were written depends on how the JSON library is built.
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for ((pointer, detail), (at, part)) in found.iter().zip(&expected) {
+        assert_eq!(pointer, at);
+        assert!(detail.contains(part), "{detail:?} does not contain {part:?}");
+    }
+}
+
+#[test]
+fn nothing_at_all_is_the_default() {
+    assert_eq!(Spec::from_json(&json!({})), Ok(Spec::default()));
+}
+
+#[test]
+fn what_is_shown_is_taken_back_unchanged() {
+    let spec = Spec::from_json(&json!({
+        "internal_port": 3000,
+        "env": {"LOG_LEVEL": "info"},
+        "secrets": {"required": ["DATABASE_URL"]},
+        "health": {"path": "/healthz?full=1", "interval": "500ms"},
+        "deploy": {"release_command": ["/app/migrate", "--now"], "kill_signal": "SIGQUIT"},
+        "scale": {"min": 3},
+        "resources": {"cpu": "0.25", "memory": "64MiB"},
+        "security": {"read_only": false, "user": "image"},
+        "http": {"max_body": "1GiB"},
+        "mounts": [{"volume": "uploads", "path": "/data"}],
+    }))
+    .expect("valid");
+    assert_eq!(Spec::from_json(&spec.to_json()), Ok(spec.clone()));
+    assert_eq!(Spec::from_json(&Spec::default().to_json()), Ok(Spec::default()));
+    assert_eq!(spec.warnings().len(), 3);
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_known_one() {
+    check(&json!({"internal_prot": 80}), &[("/internal_prot", "did you mean `internal_port`")]);
+    check(&json!({"health": {"pth": "/x"}}), &[("/health/pth", "did you mean `path`")]);
+    check(&json!({"zzzzzzzzzzzz": 1}), &[("/zzzzzzzzzzzz", "known here: internal_port")]);
+}
+
+#[test]
+fn a_feature_that_is_not_built_yet_is_refused_and_not_ignored() {
+    let spec = json!({
+        "scale": {"min": 0, "max": 4},
+        "deploy": {"strategy": "canary"},
+        "http": {"rate_limit": {}},
+        "cron": [],
+    });
+    let errors = Spec::from_json(&spec).expect_err("refused");
+    assert!(errors.only_not_available());
+    let at: Vec<_> = errors.0.iter().map(|e| e.pointer.as_str()).collect();
+    assert_eq!(at, ["/deploy/strategy", "/scale/min", "/scale/max", "/http/rate_limit", "/cron"]);
+    assert!(errors.0.iter().all(|e| e.kind == FieldErrorKind::NotAvailable));
+}
+
+#[test]
+fn every_problem_is_reported_at_once() {
+    check(
+        &json!({
+            "internal_port": 0,
+            "env": {"1BAD": "x", "PORT": "1", "N": 5, "SLIPWAY_APP": "x"},
+            "health": {"path": "healthz", "deadline": "1ms"},
+            "resources": {"cpu": "lots", "memory": "1MiB"},
+            "security": {"user": "root"},
+            "mounts": [{"volume": "up", "path": "/proc/x"}, {"volume": "Up", "path": "/data"}],
+        }),
+        &[
+            ("/internal_port", "1 to 65535"),
+            ("/env/1BAD", "not starting with a digit"),
+            ("/env/PORT", "set by the platform"),
+            ("/env/N", "in quotes"),
+            ("/env/SLIPWAY_APP", "set by the platform"),
+            ("/health/path", "begins with `/`"),
+            ("/health/deadline", "between"),
+            ("/resources/cpu", "number of cores"),
+            ("/resources/memory", "6MiB"),
+            ("/security/user", "numeric user id"),
+            ("/mounts/0/path", "absolute path"),
+            ("/mounts/1/volume", "volume name"),
+        ],
+    );
+}
+
+#[test]
+fn a_spec_that_is_no_table_says_so() {
+    check(&json!([]), &[("", "must be a table, not a list")]);
+    check(&json!({"health": 3}), &[("/health", "must be a table, not a number")]);
+}
