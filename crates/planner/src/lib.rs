@@ -1,0 +1,27 @@
+//! Desired × observed × now → plan.
+//!
+//! Promises: no I/O, no `async`, no clock. The same world gives the same plan. A plan is a batch of independent,
+//! idempotent steps and a time to look again; nothing of it is remembered, the world is looked at again instead.
+
+pub mod diagnose;
+pub mod plan;
+pub mod render;
+pub mod rollout;
+pub mod settle;
+pub mod world;
+
+mod instances;
+
+pub use plan::{Failure, Op, Plan, Route, Step};
+pub use world::World;
+
+/// Decides what to do next for one environment.
+pub fn plan(world: &World) -> Plan {
+    let Some(instances) = world.instances.known() else {
+        return rollout::without_sight(world);
+    };
+    match &world.deployment {
+        Some(deployment) => rollout::plan(world, deployment, instances),
+        None => settle::plan(world, instances),
+    }
+}

@@ -1,0 +1,98 @@
+//! What the planner decides: steps, and when to look again.
+
+use std::collections::BTreeSet;
+
+use slipway_domain::Timestamp;
+use slipway_domain::deployment::{ReasonCode, StepName, StepState};
+use slipway_domain::ids::{DeploymentId, ReleaseId};
+use slipway_domain::routing::RouteState;
+
+/// A batch of independent, idempotent steps and a time to look again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// What to do now.
+    pub steps: Vec<Step>,
+    /// When to look again at the latest, if nothing happens before.
+    pub wake: Option<Timestamp>,
+    /// Whether what is desired is so, for this generation.
+    pub settled: bool,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The deployment is taken up.
+    Begin(DeploymentId),
+    /// A step of the deployment changes.
+    Mark(DeploymentId, StepName, StepState),
+    /// A long operation begins, unless it is under way.
+    Start(Op),
+    /// Proxies are told this from now on.
+    Publish(Route),
+    /// The deployment has succeeded; its release serves.
+    Succeed(DeploymentId),
+    /// The deployment has failed.
+    Fail(DeploymentId, Failure),
+    /// The environment's last traces go.
+    Purge,
+}
+
+/// What proxies are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// What to do with requests.
+    pub state: RouteState,
+    /// Instances to forward to.
+    pub instances: BTreeSet<String>,
+}
+
+/// An operation that takes time; at most one of each is under way.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Op {
+    /// Bring the release's image to the machine.
+    Pull(ReleaseId),
+    /// Begin the release command.
+    Command(ReleaseId),
+    /// Remove what the release command left.
+    RemoveCommand(ReleaseId),
+    /// Make these slots of the release run.
+    Apply(ReleaseId, BTreeSet<u32>),
+    /// Stop and remove an instance.
+    Remove(String),
+    /// Remove the network and the volumes of a deleted environment.
+    Clean,
+}
+
+/// Why a deployment failed, before the evidence is gathered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// An operation cannot succeed.
+    Operation {
+        /// For scripts.
+        code: ReasonCode,
+        /// The engine's or the registry's words.
+        detail: String,
+    },
+    /// The release command ended with an error or ran too long.
+    Command {
+        /// Its exit code; `None` when it ran too long.
+        exit_code: Option<i64>,
+    },
+    /// An instance ended by itself.
+    Exited {
+        /// Which.
+        instance: String,
+    },
+    /// An instance was not healthy in time.
+    Unhealthy {
+        /// Which.
+        instance: String,
+    },
+    /// A step took longer than it may, for a reason outside the app.
+    Overdue {
+        /// Which.
+        step: StepName,
+    },
+    /// It was stopped or deleted meanwhile.
+    Cancelled,
+}

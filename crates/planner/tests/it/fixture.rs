@@ -1,0 +1,239 @@
+//! A tiny language for worlds. One fact a line:
+//!
+//! ```text
+//! now 10                        seconds
+//! desired running|stopped|deleted
+//! serving r1 x2                 release and wanted count
+//! deploying r2 x2 [command]     the unfinished deployment, running unless `pending`
+//! step pull succeeded 3         a step, its state, since
+//! image here|away
+//! command running|exit 0
+//! r1#0 running healthy routed draining since 4
+//! route serving [unacked]
+//! busy pull r2 | busy start r2 0 | busy remove r1#0
+//! failed pull r2 until 20 [fatal]
+//! restart r1#0 at 30
+//! blind                         the engine cannot be looked at
+//! last failed | draining | cleaned
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slipway_domain::clock::testing::{FixedEntropy, at};
+use slipway_domain::deployment::{DeploymentState, ReasonCode, StepName, StepState};
+use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
+use slipway_domain::observed::{Instance, InstanceState, Observed};
+use slipway_domain::quantity::Span;
+use slipway_domain::routing::RouteState;
+use slipway_domain::{Epoch, ReleaseNumber, Timestamp};
+use slipway_planner::plan::{Op, Plan};
+use slipway_planner::render::render;
+use slipway_planner::world::{
+    CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, World,
+};
+
+pub(crate) fn seconds(s: i64) -> Timestamp {
+    at(s * 1000)
+}
+
+pub(crate) fn release(name: &str) -> ReleaseId {
+    let number: u8 = name[1..].parse().expect("r<number>");
+    ReleaseId::mint(at(0), &FixedEntropy(number))
+}
+
+pub(crate) fn facts(name: &str, replicas: u32, has_release_command: bool) -> ReleaseFacts {
+    ReleaseFacts {
+        id: release(name),
+        replicas,
+        drain_timeout: Span::from_secs(30),
+        health_deadline: Span::from_secs(60),
+        has_release_command,
+    }
+}
+
+pub(crate) fn empty_world() -> World {
+    World {
+        now: seconds(0),
+        desired: Desired::Running,
+        serving: None,
+        deployment: None,
+        draining: None,
+        last_failed: false,
+        instances: Observed::Known(Vec::new()),
+        health: BTreeMap::new(),
+        route: RouteFacts {
+            state: RouteState::Empty,
+            instances: BTreeSet::new(),
+            acknowledged: true,
+            draining: BTreeSet::new(),
+            unrouted_since: BTreeMap::new(),
+        },
+        running: BTreeSet::new(),
+        failed: BTreeMap::new(),
+        cleaned: false,
+        restart_at: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn world(text: &str) -> World {
+    let mut world = empty_world();
+    for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        fact(&mut world, &words);
+    }
+    world
+}
+
+fn fact(world: &mut World, words: &[&str]) {
+    match words {
+        ["now", s] => world.now = seconds(s.parse().expect("number")),
+        ["desired", "running"] => world.desired = Desired::Running,
+        ["desired", "stopped"] => world.desired = Desired::Stopped,
+        ["desired", "deleted"] => world.desired = Desired::Deleted,
+        ["serving", name, count] => world.serving = Some(facts(name, count[1..].parse().expect("x<count>"), false)),
+        ["deploying", name, count, rest @ ..] => {
+            world.deployment = Some(DeploymentFacts {
+                id: deployment_id(),
+                state: if rest.contains(&"pending") {
+                    DeploymentState::Pending
+                } else {
+                    DeploymentState::Running
+                },
+                target: facts(name, count[1..].parse().expect("x<count>"), rest.contains(&"command")),
+                steps: BTreeMap::new(),
+                image_present: None,
+                release_command: None,
+            });
+        }
+        ["step", name, state, since] => {
+            let step = (
+                StepState::parse(state).expect("state"),
+                seconds(since.parse().expect("number")),
+            );
+            deployment(world)
+                .steps
+                .insert(StepName::parse(name).expect("step"), step);
+        }
+        ["image", place] => deployment(world).image_present = Some(*place == "here"),
+        ["command", "running"] => deployment(world).release_command = Some(CommandFacts::Running),
+        ["command", "absent"] => deployment(world).release_command = Some(CommandFacts::Absent),
+        ["command", "exit", code] => {
+            deployment(world).release_command = Some(CommandFacts::Ended {
+                exit_code: code.parse().expect("code"),
+            });
+        }
+        ["route", state, rest @ ..] => {
+            world.route.state = match *state {
+                "serving" => RouteState::Serving,
+                "starting" => RouteState::Starting,
+                "stopped" => RouteState::Stopped,
+                "failed" => RouteState::Failed,
+                _ => RouteState::Empty,
+            };
+            world.route.acknowledged = !rest.contains(&"unacked");
+        }
+        ["busy", op @ ..] => drop(world.running.insert(operation(op))),
+        ["failed", kind, what, "until", s, rest @ ..] => {
+            let fatal = rest
+                .contains(&"fatal")
+                .then(|| (ReasonCode::ImageNotFound, "no such image".to_owned()));
+            let failure = OpFailure {
+                retry_at: seconds(s.parse().expect("number")),
+                fatal,
+                error: "no".into(),
+            };
+            world.failed.insert(operation(&[kind, what]), failure);
+        }
+        ["restart", slot, "at", s] => {
+            let (name, slot) = slot.split_once('#').expect("r#slot");
+            let at = seconds(s.parse().expect("number"));
+            world
+                .restart_at
+                .insert((release(name), slot.parse().expect("slot")), at);
+        }
+        ["blind"] => world.instances = Observed::Unknown { reason: "away".into() },
+        ["last", "failed"] => world.last_failed = true,
+        ["draining"] => world.draining = Some(deployment_id()),
+        ["cleaned"] => world.cleaned = true,
+        [id, rest @ ..] if id.contains('#') => instance(world, id, rest),
+        other => panic!("no such fact: {other:?}"),
+    }
+}
+
+fn deployment_id() -> DeploymentId {
+    DeploymentId::mint(at(0), &FixedEntropy(1))
+}
+
+fn deployment(world: &mut World) -> &mut DeploymentFacts {
+    world.deployment.as_mut().expect("`deploying` comes first")
+}
+
+fn operation(words: &[&str]) -> Op {
+    match words {
+        ["pull", name] => Op::Pull(release(name)),
+        ["start", name, slots] => Op::Apply(
+            release(name),
+            slots.split(',').map(|s| s.parse().expect("slot")).collect(),
+        ),
+        ["remove", id] => Op::Remove((*id).to_owned()),
+        ["clean"] => Op::Clean,
+        other => panic!("no such operation: {other:?}"),
+    }
+}
+
+fn instance(world: &mut World, id: &str, words: &[&str]) {
+    let (name, slot) = id.split_once('#').expect("r#slot");
+    let since = words
+        .iter()
+        .position(|w| *w == "since")
+        .map_or(seconds(0), |i| seconds(words[i + 1].parse().expect("s")));
+    let state = if words.contains(&"exited") {
+        InstanceState::Exited {
+            exit_code: 1,
+            oom_killed: false,
+            finished_at: Some(since),
+        }
+    } else {
+        InstanceState::Running { started_at: since }
+    };
+    for word in words {
+        match *word {
+            "healthy" => drop(world.health.insert(id.to_owned(), Health::Healthy)),
+            "failing" => drop(world.health.insert(id.to_owned(), Health::Failing)),
+            "unproven" => drop(world.health.insert(id.to_owned(), Health::Unproven { since })),
+            "routed" => drop(world.route.instances.insert(id.to_owned())),
+            "draining" => drop(world.route.draining.insert(id.to_owned())),
+            "unrouted" => drop(world.route.unrouted_since.insert(id.to_owned(), since)),
+            _ => {}
+        }
+    }
+    let instance = Instance {
+        id: id.to_owned(),
+        environment: EnvironmentId::mint(at(0), &FixedEntropy(0)),
+        release: release(name),
+        release_number: ReleaseNumber(name[1..].parse().expect("number")),
+        slot: slot.parse().expect("slot"),
+        epoch: Epoch(1),
+        address: matches!(state, InstanceState::Running { .. }).then(|| ([10, 210, 0, 2], 8080).into()),
+        state,
+        restarts: 0,
+    };
+    if let Observed::Known(instances) = &mut world.instances {
+        instances.push(instance);
+    }
+}
+
+pub(crate) fn names() -> BTreeMap<ReleaseId, String> {
+    (1..=9).map(|n| (release(&format!("r{n}")), format!("r{n}"))).collect()
+}
+
+pub(crate) fn planned(text: &str) -> Plan {
+    slipway_planner::plan(&world(text))
+}
+
+/// The plan for a world, as lines.
+pub(crate) fn check(text: &str, expected: &[&str]) {
+    let rendered = render(&planned(text), &names());
+    let lines: Vec<&str> = rendered.lines().collect();
+    assert_eq!(lines, expected, "for the world\n{text}");
+}

@@ -1,0 +1,7 @@
+//! The planner's policy, readable as worlds and plans.
+
+mod diagnose;
+mod fixture;
+mod properties;
+mod rollout;
+mod settle;

@@ -1,0 +1,96 @@
+//! No deployment under way.
+
+use crate::fixture::{check, planned};
+
+#[test]
+fn what_serves_is_left_alone() {
+    let world = "serving r1 x2\nroute serving\nr1#0 running healthy routed\nr1#1 running healthy routed";
+    check(world, &[]);
+    assert!(planned(world).settled);
+}
+
+#[test]
+fn what_a_failed_deployment_left_is_removed() {
+    check(
+        "serving r1 x1\nroute serving\nr1#0 running healthy routed\nr2#0 running unproven\nr2#1 exited",
+        &["remove r2#0", "remove r2#1"],
+    );
+}
+
+#[test]
+fn a_dead_instance_is_unrouted_and_started_again() {
+    check(
+        "serving r1 x2\nroute serving\nr1#0 exited routed\nr1#1 running healthy routed",
+        &["publish serving r1#1", "start r1 slots 0"],
+    );
+}
+
+#[test]
+fn a_crashing_instance_is_started_again_only_when_its_time_has_come() {
+    let world = "serving r1 x1\nroute starting\nr1#0 exited\nrestart r1#0 at 30";
+    check(&format!("now 29\n{world}"), &[]);
+    check(&format!("now 30\n{world}"), &["start r1 slots 0"]);
+}
+
+#[test]
+fn the_last_routed_instance_stays_routed_while_it_runs() {
+    check("serving r1 x1\nroute serving\nr1#0 running failing routed", &[]);
+}
+
+#[test]
+fn a_failing_instance_beside_a_healthy_one_gets_no_traffic() {
+    check(
+        "serving r1 x2\nroute serving\nr1#0 running failing routed\nr1#1 running healthy routed",
+        &["publish serving r1#1"],
+    );
+}
+
+#[test]
+fn old_instances_go_when_they_are_idle_and_the_record_says_so() {
+    let world = "serving r2 x1\ndraining\nroute serving\nr2#0 running healthy routed";
+    check(&format!("{world}\nr1#0 running healthy unrouted draining"), &[]);
+    check(&format!("{world}\nr1#0 running healthy unrouted"), &["remove r1#0"]);
+    check(world, &["mark drain succeeded", "mark stop succeeded"]);
+}
+
+#[test]
+fn fewer_wanted_instances_are_drained_and_not_cut() {
+    check(
+        "serving r1 x1\nroute serving\nr1#0 running healthy routed\nr1#1 running healthy routed",
+        &["publish serving r1#0"],
+    );
+}
+
+#[test]
+fn a_stopped_environment_is_emptied_behind_a_page() {
+    check(
+        "desired stopped\nserving r1 x1\nroute serving\nr1#0 running healthy routed",
+        &["publish stopped"],
+    );
+    check(
+        "desired stopped\nserving r1 x1\nroute stopped\nr1#0 running healthy unrouted",
+        &["remove r1#0"],
+    );
+    check("desired stopped\nserving r1 x1\nroute stopped", &[]);
+}
+
+#[test]
+fn what_never_served_says_so() {
+    check("last failed\nr1#0 exited", &["publish failed", "remove r1#0"]);
+    check("", &[]);
+}
+
+#[test]
+fn a_deleted_environment_leaves_nothing() {
+    check(
+        "desired deleted\nserving r1 x1\nroute serving\nr1#0 running healthy routed",
+        &["publish empty"],
+    );
+    check(
+        "desired deleted\nserving r1 x1\nroute empty\nr1#0 running healthy unrouted",
+        &["remove r1#0"],
+    );
+    check("desired deleted\nserving r1 x1\nroute empty", &["clean"]);
+    check("desired deleted\nserving r1 x1\nroute empty\nbusy clean", &[]);
+    check("desired deleted\nserving r1 x1\nroute empty\ncleaned", &["purge"]);
+}
