@@ -1,0 +1,293 @@
+//! Sending a request to an instance and its answer back.
+//!
+//! Promises: a request is sent again only if no byte of it can have had an effect: the connection was refused, the
+//! request was handed back unsent, or a connection used before was closed without an answer to a request that is
+//! idempotent and has no body. At most three sends, and no more retries than a fifth of the app's requests.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::upgrade::OnUpgrade;
+
+use crate::access_log::Exchange;
+use crate::balance;
+use crate::body::{BodyWatch, RequestBody, ResponseBody};
+use crate::config::{API_WAIT_MS_MAX, ms};
+use crate::error::Failure;
+use crate::headers;
+use crate::proxy::Proxy;
+use crate::rescue::{self, Manner};
+use crate::table::{Route, RouteKind};
+use crate::tunnel;
+use crate::upstream::{Instance, Lease, LeaseError, Sender};
+
+const SENDS_MAX: usize = 3;
+
+/// What stays the same over all attempts.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) host: String,
+    pub(crate) watch: Arc<BodyWatch>,
+    /// The protocol the client wants to switch to.
+    pub(crate) upgrade: Option<HeaderValue>,
+}
+
+/// An instance's answer, its body still to come.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    response: Response<Incoming>,
+    lease: Lease,
+    kind: RouteKind,
+}
+
+/// No answer, and what is left of the request.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) failure: Failure,
+    pub(crate) unread: Option<Incoming>,
+}
+
+/// The request in the form an instance gets it: HTTP/1.1, origin-form.
+pub(crate) fn to_instance(mut parts: Parts, body: RequestBody, upgrade: Option<&HeaderValue>) -> Request<RequestBody> {
+    let path = parts
+        .uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"));
+    parts.uri = Uri::from(path);
+    parts.version = Version::HTTP_11;
+    if let Some(protocol) = upgrade {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(UPGRADE, protocol.clone());
+    }
+    Request::from_parts(parts, body)
+}
+
+/// RFC 9110 section 9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
+    )
+}
+
+/// A copy to send again, if sending again would be harmless.
+fn spare(request: &Request<RequestBody>, watch: &Arc<BodyWatch>) -> Option<Request<RequestBody>> {
+    if !is_idempotent(request.method()) || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::empty(Arc::clone(watch)));
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    Some(copy)
+}
+
+/// What an attempt ended with.
+enum Attempt {
+    Answered(Response<Incoming>, Sender),
+    /// Nothing was sent: the whole request is back.
+    Unsent(Request<RequestBody>, Failure),
+    /// It was sent, and the connection broke before an answer.
+    Lost,
+    TimedOut,
+}
+
+/// Sends a request to one of the route's instances.
+pub(crate) async fn send(
+    proxy: &Arc<Proxy>,
+    mut route: Arc<Route>,
+    mut request: Request<RequestBody>,
+    order: &Order,
+    exchange: &mut Exchange,
+) -> Result<Answered, Refusal> {
+    let mut tried: Vec<Arc<Instance>> = Vec::new();
+    let mut last = Failure::NoInstance;
+    let mut fresh = false;
+    for _ in 0..SENDS_MAX {
+        let Some(instance) = pick(proxy, &route, &tried) else {
+            break;
+        };
+        let lease = match instance.lease().await {
+            Ok(lease) => lease,
+            Err(LeaseError::Full) => {
+                last = Failure::Overloaded;
+                break;
+            }
+            Err(LeaseError::Leaving) => {
+                // The table changed under us; nothing was tried yet, so look again.
+                tried.push(instance);
+                route = proxy.table().find(&order.host).unwrap_or(route);
+                continue;
+            }
+        };
+        exchange.sent_to(&instance);
+        let reused = if fresh { None } else { instance.reuse() };
+        let was_reused = reused.is_some();
+        let copy = if was_reused {
+            spare(&request, &order.watch)
+        } else {
+            None
+        };
+        let first_byte = Duration::from_millis(route.limits.first_byte_ms_max);
+        match attempt(proxy, &instance, reused, request, order, first_byte).await {
+            Attempt::Answered(response, sender) => {
+                let mut lease = lease;
+                lease.hold(sender);
+                return Ok(Answered {
+                    response,
+                    lease,
+                    kind: route.kind,
+                });
+            }
+            Attempt::TimedOut => return Err(lost(rescue::blame(&order.watch, Failure::TimedOut))),
+            Attempt::Unsent(back, failure) => {
+                request = back;
+                last = failure;
+                if !again(proxy, &route, was_reused) {
+                    break;
+                }
+            }
+            Attempt::Lost => match copy.filter(|_| again(proxy, &route, was_reused)) {
+                Some(copy) => {
+                    request = copy;
+                    last = Failure::Broken;
+                }
+                None => return Err(lost(rescue::blame(&order.watch, Failure::Broken))),
+            },
+        }
+        // A stale connection says nothing against the instance; a refused one does.
+        fresh = was_reused;
+        if !was_reused {
+            tried.push(instance);
+        }
+    }
+    Err(Refusal {
+        failure: last,
+        unread: request.into_body().into_unread(),
+    })
+}
+
+fn pick(proxy: &Proxy, route: &Route, tried: &[Arc<Instance>]) -> Option<Arc<Instance>> {
+    balance::choose(&route.groups, tried, proxy.uptime().now_ms(), proxy.dice())
+}
+
+const fn lost(failure: Failure) -> Refusal {
+    Refusal { failure, unread: None }
+}
+
+/// Whether the budget has another attempt. A stale connection is the pool's doing, not the app's: always.
+fn again(proxy: &Proxy, route: &Route, was_reused: bool) -> bool {
+    let allowed = was_reused || route.environment.spend_retry();
+    if allowed {
+        proxy
+            .metrics()
+            .retries
+            .add(if was_reused { "stale_connection" } else { "refused" });
+    }
+    allowed
+}
+
+async fn attempt(
+    proxy: &Arc<Proxy>,
+    instance: &Arc<Instance>,
+    reused: Option<Sender>,
+    request: Request<RequestBody>,
+    order: &Order,
+    first_byte: Duration,
+) -> Attempt {
+    let mut sender = match reused {
+        Some(sender) => {
+            proxy.metrics().upstream_reuses.fetch_add(1, Ordering::Relaxed);
+            sender
+        }
+        None => match instance.connect(proxy.wires()).await {
+            Ok(sender) => {
+                proxy.metrics().upstream_connects.fetch_add(1, Ordering::Relaxed);
+                sender
+            }
+            Err(error) => {
+                instance.cool_down(proxy.uptime().now_ms());
+                tracing::debug!(instance = instance.name(), %error, "proxy.connect_failed");
+                return Attempt::Unsent(request, Failure::Refused);
+            }
+        },
+    };
+    match wait(sender.try_send_request(request), &order.watch, first_byte).await {
+        Some(Ok(response)) => Attempt::Answered(response, sender),
+        Some(Err(mut error)) => match error.take_message() {
+            Some(back) => Attempt::Unsent(back, Failure::Broken),
+            None => Attempt::Lost,
+        },
+        None => Attempt::TimedOut,
+    }
+}
+
+type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// Waits for the first byte of the answer. The clock starts anew with each piece of the request that goes through, so
+/// that a long upload is not taken for a slow app. `None` when time is up.
+async fn wait(answer: impl Future<Output = Sent>, watch: &BodyWatch, limit: Duration) -> Option<Sent> {
+    let mut answer = std::pin::pin!(answer);
+    let begun = tokio::time::Instant::now();
+    let mut left = limit;
+    loop {
+        if let Ok(sent) = tokio::time::timeout(left, answer.as_mut()).await {
+            return Some(sent);
+        }
+        let quiet = ms(watch.quiet_ms()).min(begun.elapsed());
+        left = limit.checked_sub(quiet).filter(|left| !left.is_zero())?;
+    }
+}
+
+/// Turns an instance's answer into the client's.
+pub(crate) fn relay(
+    proxy: &Arc<Proxy>,
+    answered: Answered,
+    order: &Order,
+    client_side: Option<OnUpgrade>,
+    manner: Manner,
+    mut exchange: Box<Exchange>,
+) -> Response<ResponseBody> {
+    let Answered {
+        mut response,
+        lease,
+        kind,
+    } = answered;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let (Some(protocol), Some(client_side)) = (&order.upgrade, client_side) else {
+            // Nobody asked for another protocol (RFC 9110 section 15.2.2).
+            return rescue::answer(Failure::Broken, manner, exchange);
+        };
+        let app_side = hyper::upgrade::on(&mut response);
+        headers::prepare_response(response.headers_mut(), exchange.request_id());
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(UPGRADE, protocol.clone());
+        exchange.answered(response.status());
+        tunnel::open(proxy, client_side, app_side, lease, exchange);
+        return response.map(|_| ResponseBody::page("", None));
+    }
+    headers::prepare_response(response.headers_mut(), exchange.request_id());
+    exchange.answered(response.status());
+    let events = response.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes()
+            .get(..17)
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+    });
+    let idle = match kind {
+        _ if events => None,
+        RouteKind::Api => Some(ms(API_WAIT_MS_MAX)),
+        RouteKind::App => Some(ms(proxy.limits().body_idle_ms_max)),
+    };
+    response.map(|body| ResponseBody::streamed(body, lease, idle, exchange))
+}

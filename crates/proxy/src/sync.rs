@@ -1,0 +1,218 @@
+//! Puts snapshots in force: versions only upwards, certificates first, then routes, then the copy on disk.
+//!
+//! Promises: a certificate that cannot be had holds up nothing else: the one in use for its names stays, and it is
+//! tried again; a disk that cannot be written is logged and does not stop routing; a snapshot older than the one in
+//! force (a control plane whose database was restored, say) is refused and said so.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::StreamExt as _;
+use slipway_domain::ids::CertificateId;
+use slipway_domain::routing::{CertificateMaterial, CertificateReference, SNAPSHOT_FORMAT, Snapshot};
+
+use crate::disk::Disk;
+use crate::proxy::Proxy;
+use crate::table::Table;
+use crate::tls::{Certificate, Certificates};
+
+/// Certificates fetched at once.
+const FETCHES_MAX: usize = 8;
+
+/// What became of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Applied,
+    /// In force already.
+    Same,
+    /// Older than the one in force, or of a format this build does not know.
+    Refused,
+}
+
+/// The routes in force and what is needed to change them.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    proxy: Arc<Proxy>,
+    disk: Disk,
+    loaded: HashMap<CertificateId, Arc<Certificate>>,
+    snapshot: Option<Snapshot>,
+}
+
+impl Routes {
+    pub(crate) fn new(proxy: Arc<Proxy>, disk: Disk) -> Self {
+        Self {
+            proxy,
+            disk,
+            loaded: HashMap::new(),
+            snapshot: None,
+        }
+    }
+
+    async fn on_disk<R: Send + 'static>(&self, work: impl FnOnce(&Disk) -> R + Send + 'static) -> Option<R> {
+        let disk = self.disk.clone();
+        tokio::task::spawn_blocking(move || work(&disk)).await.ok()
+    }
+
+    /// Puts the copy on disk in force, if there is one.
+    pub(crate) async fn restore(&mut self) {
+        let Some(snapshot) = self.on_disk(Disk::snapshot).await.flatten() else {
+            return;
+        };
+        for reference in &snapshot.certificates {
+            let id = reference.id;
+            if let Some(material) = self.on_disk(move |disk| disk.certificate(id)).await.flatten() {
+                self.load(reference, &material);
+            }
+        }
+        tracing::info!(
+            version = snapshot.version.0,
+            hosts = snapshot.hosts.len(),
+            "proxy.restored_from_disk"
+        );
+        self.put_in_force(snapshot);
+    }
+
+    /// Reads a certificate in. Whether it can be used.
+    fn load(&mut self, reference: &CertificateReference, material: &CertificateMaterial) -> bool {
+        match self.proxy.tls().read(reference, material) {
+            Ok(certificate) => {
+                self.loaded.insert(reference.id, Arc::new(certificate));
+                true
+            }
+            Err(error) => {
+                self.proxy
+                    .metrics()
+                    .certificate_failures
+                    .fetch_add(1, Ordering::Relaxed);
+                tracing::error!(certificate = %reference.id, names = ?reference.names, %error, "proxy.certificate_unusable");
+                false
+            }
+        }
+    }
+
+    /// Whether certificates of the snapshot in force are still to be had.
+    pub(crate) fn lacks_certificates(&self) -> bool {
+        let Some(snapshot) = &self.snapshot else { return false };
+        snapshot
+            .certificates
+            .iter()
+            .any(|reference| !self.loaded.contains_key(&reference.id))
+    }
+
+    /// Takes a snapshot from the control plane.
+    pub(crate) async fn take<F, Fut>(&mut self, snapshot: Snapshot, fetch: F) -> Outcome
+    where
+        F: Fn(CertificateId) -> Fut,
+        Fut: Future<Output = Option<CertificateMaterial>>,
+    {
+        if snapshot.format != SNAPSHOT_FORMAT {
+            self.proxy.metrics().snapshots_refused.add("format");
+            tracing::error!(
+                format = snapshot.format,
+                "proxy.snapshot_of_another_format: upgrade the proxy"
+            );
+            return Outcome::Refused;
+        }
+        let in_force = self.snapshot.as_ref().map(|snapshot| snapshot.version);
+        match in_force {
+            Some(in_force) if snapshot.version == in_force => return Outcome::Same,
+            Some(in_force) if snapshot.version < in_force => {
+                self.proxy.metrics().snapshots_refused.add("older");
+                tracing::warn!(
+                    offered = snapshot.version.0,
+                    in_force = in_force.0,
+                    "proxy.snapshot_older_kept_ours"
+                );
+                return Outcome::Refused;
+            }
+            _ => {}
+        }
+        self.fetch_missing(&snapshot.certificates, fetch).await;
+        let version = snapshot.version.0;
+        self.put_in_force(snapshot);
+        self.keep().await;
+        tracing::info!(version, "proxy.snapshot_applied");
+        Outcome::Applied
+    }
+
+    /// Tries once more to get the certificates that are still missing.
+    pub(crate) async fn retry_certificates<F, Fut>(&mut self, fetch: F)
+    where
+        F: Fn(CertificateId) -> Fut,
+        Fut: Future<Output = Option<CertificateMaterial>>,
+    {
+        let Some(snapshot) = self.snapshot.clone() else { return };
+        let before = self.loaded.len();
+        self.fetch_missing(&snapshot.certificates, fetch).await;
+        if self.loaded.len() > before {
+            self.use_certificates(&snapshot);
+        }
+    }
+
+    async fn fetch_missing<F, Fut>(&mut self, references: &[CertificateReference], fetch: F)
+    where
+        F: Fn(CertificateId) -> Fut,
+        Fut: Future<Output = Option<CertificateMaterial>>,
+    {
+        let missing: Vec<CertificateReference> = references
+            .iter()
+            .filter(|reference| !self.loaded.contains_key(&reference.id))
+            .cloned()
+            .collect();
+        let downloads = missing.into_iter().map(|reference| {
+            let download = fetch(reference.id);
+            async move { (reference, download.await) }
+        });
+        let fetched: Vec<_> = futures_util::stream::iter(downloads)
+            .buffer_unordered(FETCHES_MAX)
+            .collect()
+            .await;
+        for (reference, material) in fetched {
+            let Some(material) = material.filter(|material| material.id == reference.id) else {
+                self.proxy
+                    .metrics()
+                    .certificate_failures
+                    .fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            if self.load(&reference, &material) {
+                let kept = self.on_disk(move |disk| disk.keep_certificate(&material)).await;
+                if let Some(Err(error)) = kept {
+                    tracing::error!(certificate = %reference.id, %error, "proxy.certificate_not_kept");
+                }
+            }
+        }
+    }
+
+    fn use_certificates(&self, snapshot: &Snapshot) {
+        let mut all = Certificates::default();
+        for reference in &snapshot.certificates {
+            if let Some(certificate) = self.loaded.get(&reference.id) {
+                all.add(certificate);
+            } else {
+                // The previous certificate of these names goes on until its successor can be had.
+                for earlier in self.proxy.tls().current().now_serving(&reference.names) {
+                    all.add(&earlier);
+                }
+            }
+        }
+        self.proxy.tls().replace(all);
+    }
+
+    fn put_in_force(&mut self, snapshot: Snapshot) {
+        self.use_certificates(&snapshot);
+        self.proxy
+            .put_in_force(|previous, maker| Table::compile(previous, &snapshot, maker));
+        self.loaded
+            .retain(|id, _| snapshot.certificates.iter().any(|reference| reference.id == *id));
+        self.snapshot = Some(snapshot);
+    }
+
+    async fn keep(&self) {
+        let Some(snapshot) = self.snapshot.clone() else { return };
+        if let Some(Err(error)) = self.on_disk(move |disk| disk.keep_snapshot(&snapshot)).await {
+            tracing::error!(%error, "proxy.snapshot_not_kept");
+        }
+    }
+}

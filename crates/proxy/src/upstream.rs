@@ -1,0 +1,291 @@
+//! One instance of an app as the proxy sees it: requests in flight, a line of those waiting, idle connections.
+//!
+//! Promises: no more than `upstream_in_flight_max` requests at once, the rest wait in order for a bounded time; the
+//! connection used last is used first, none older than `upstream_idle_ms_max`; once the instance has left the
+//! snapshot no request enters, idle connections close at once, and those under way are counted until the last ends.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use slipway_domain::routing::Upstream;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::body::RequestBody;
+use crate::config::{CONNECTION_BUFFER_BYTES_MAX, ProxyLimits, ms};
+
+/// After a refused connection other instances are preferred for this long.
+const COOL_DOWN_MS: u64 = 1_000;
+
+/// One side of an HTTP/1.1 connection to an instance.
+pub(crate) type Sender = SendRequest<RequestBody>;
+
+#[derive(Debug)]
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+/// An instance and everything the proxy knows about it. Survives snapshots as long as it is in them.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    upstream: Upstream,
+    /// Whether acknowledgements name it: the API's own address is no instance.
+    counted: bool,
+    in_flight: AtomicUsize,
+    waiting: AtomicUsize,
+    leaving: AtomicBool,
+    cool_until_ms: AtomicU64,
+    slots: Arc<Semaphore>,
+    idle: Mutex<Vec<Idle>>,
+    limits: ProxyLimits,
+    /// Told when the last request of a leaving instance ends.
+    drained: Arc<Notify>,
+}
+
+impl Instance {
+    pub(crate) fn new(upstream: Upstream, counted: bool, limits: ProxyLimits, drained: Arc<Notify>) -> Self {
+        Self {
+            upstream,
+            counted,
+            in_flight: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            leaving: AtomicBool::new(false),
+            cool_until_ms: AtomicU64::new(0),
+            slots: Arc::new(Semaphore::new(limits.upstream_in_flight_max)),
+            idle: Mutex::new(Vec::new()),
+            limits,
+            drained,
+        }
+    }
+
+    /// The engine's name for it.
+    pub(crate) fn name(&self) -> &str {
+        &self.upstream.instance
+    }
+
+    pub(crate) const fn counted(&self) -> bool {
+        self.counted
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn idle_connections(&self) -> usize {
+        self.idle.lock().len()
+    }
+
+    pub(crate) fn is_cooling(&self, now_ms: u64) -> bool {
+        self.cool_until_ms.load(Ordering::Relaxed) > now_ms
+    }
+
+    /// It refused a connection.
+    pub(crate) fn cool_down(&self, now_ms: u64) {
+        self.cool_until_ms
+            .store(now_ms.saturating_add(COOL_DOWN_MS), Ordering::Relaxed);
+    }
+
+    /// It has left the snapshot.
+    pub(crate) fn retire(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+        self.idle.lock().clear();
+    }
+
+    /// Closes connections that were idle for too long.
+    pub(crate) fn sweep(&self) {
+        let limit = ms(self.limits.upstream_idle_ms_max);
+        self.idle
+            .lock()
+            .retain(|idle| idle.since.elapsed() < limit && !idle.sender.is_closed());
+    }
+
+    /// Counts a request in, unless the instance is leaving. The order matters: count first, then look, so that
+    /// [`Self::retire`] and this can never both miss each other.
+    fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let guard = InFlight(Arc::clone(self));
+        (!self.leaving.load(Ordering::SeqCst)).then_some(guard)
+    }
+
+    /// A place for one request, waiting in line for it when the instance is full.
+    pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, LeaseError> {
+        let in_flight = self.enter().ok_or(LeaseError::Leaving)?;
+        let permit = match Arc::clone(&self.slots).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.wait_in_line().await?,
+        };
+        Ok(Lease {
+            in_flight,
+            _permit: permit,
+            sender: None,
+        })
+    }
+
+    async fn wait_in_line(&self) -> Result<OwnedSemaphorePermit, LeaseError> {
+        let _waiting = Waiting::enter(&self.waiting, self.limits.upstream_in_flight_max).ok_or(LeaseError::Full)?;
+        let turn = Arc::clone(&self.slots).acquire_owned();
+        match tokio::time::timeout(ms(self.limits.upstream_queue_ms_max), turn).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(LeaseError::Full),
+        }
+    }
+
+    /// A connection that was used before and looks alive.
+    pub(crate) fn reuse(&self) -> Option<Sender> {
+        let limit = ms(self.limits.upstream_idle_ms_max);
+        let mut idle = self.idle.lock();
+        let mut at = idle.len();
+        while at > 0 {
+            at -= 1;
+            let candidate = &idle[at];
+            if candidate.since.elapsed() >= limit || candidate.sender.is_closed() {
+                idle.remove(at);
+            } else if candidate.sender.is_ready() {
+                return Some(idle.remove(at).sender);
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    pub(crate) async fn connect(&self, tracker: &TaskTracker) -> io::Result<Sender> {
+        let connecting = TcpStream::connect(self.upstream.address);
+        let stream = tokio::time::timeout(ms(self.limits.connect_ms_max), connecting).await??;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = Builder::new()
+            .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
+            .handshake::<_, RequestBody>(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        tracker.spawn(async move {
+            // Whoever waits for an answer on this connection gets the error; here it has no one to tell.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(sender)
+    }
+
+    fn put_back(&self, sender: Sender) {
+        if sender.is_closed() || self.leaving.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        if idle.len() < self.limits.upstream_idle_max {
+            idle.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
+        }
+        drop(idle);
+        // `retire` may have run between the check and the push.
+        if self.leaving.load(Ordering::SeqCst) {
+            self.idle.lock().clear();
+        }
+    }
+}
+
+/// Counts a waiting request for as long as it lives.
+pub(crate) struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    /// `None` when `max` are waiting already.
+    pub(crate) fn enter(count: &'a AtomicUsize, max: usize) -> Option<Self> {
+        let guard = Self(count);
+        (count.fetch_add(1, Ordering::Relaxed) < max).then_some(guard)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why an instance does not take a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaseError {
+    /// It has left the snapshot: look at the new one.
+    Leaving,
+    /// Too many requests wait already, or the wait took too long.
+    Full,
+}
+
+/// Counts a request for as long as it lives.
+#[derive(Debug)]
+struct InFlight(Arc<Instance>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let before = self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if before == 1 && self.0.leaving.load(Ordering::SeqCst) {
+            self.0.drained.notify_one();
+        }
+    }
+}
+
+/// A request's place at an instance, and the connection it uses.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    in_flight: InFlight,
+    _permit: OwnedSemaphorePermit,
+    sender: Option<Sender>,
+}
+
+impl Lease {
+    /// Keeps the connection while its answer is read.
+    pub(crate) fn hold(&mut self, sender: Sender) {
+        self.sender = Some(sender);
+    }
+
+    /// The answer was read to its end: the connection may serve the next request.
+    pub(crate) fn give_back(mut self) {
+        if let Some(sender) = self.sender.take() {
+            self.in_flight.0.put_back(sender);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(in_flight_max: usize) -> Arc<Instance> {
+        let upstream = Upstream {
+            instance: "i1".into(),
+            address: ([127, 0, 0, 1], 1).into(),
+        };
+        let limits = ProxyLimits {
+            upstream_in_flight_max: in_flight_max,
+            upstream_queue_ms_max: 10,
+            ..ProxyLimits::default()
+        };
+        Arc::new(Instance::new(upstream, true, limits, Arc::new(Notify::new())))
+    }
+
+    #[tokio::test]
+    async fn a_leaving_instance_takes_nobody_and_tells_when_the_last_one_went() {
+        let instance = instance(4);
+        let lease = instance.lease().await.expect("room");
+        instance.retire();
+        assert_eq!(instance.lease().await.expect_err("leaving"), LeaseError::Leaving);
+        assert_eq!(instance.in_flight(), 1);
+        drop(lease);
+        instance.drained.notified().await;
+        assert_eq!(instance.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_instance_makes_requests_wait_for_a_bounded_time() {
+        let instance = instance(1);
+        let first = instance.lease().await.expect("room");
+        assert_eq!(instance.lease().await.expect_err("full"), LeaseError::Full);
+        let (second, ()) = tokio::join!(instance.lease(), async { drop(first) });
+        assert!(second.is_ok());
+    }
+}

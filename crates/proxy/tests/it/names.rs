@@ -1,0 +1,184 @@
+//! Which name leads where: TLS by name, routing by host, redirects, challenges.
+
+use http::{Method, StatusCode, Version};
+use slipway_domain::routing::RouteState;
+
+use crate::apps;
+use crate::client::{Speak, request};
+use crate::world::{LIMITS, Scene, World};
+
+#[tokio::test]
+async fn each_name_leads_to_its_app_over_both_protocols() {
+    let (web, blog) = (apps::polite("web1").await, apps::polite("blog1").await);
+    let world = World::start(
+        &Scene::new()
+            .serving("web", &[web.upstream()])
+            .serving("blog", &[blog.upstream()]),
+    )
+    .await;
+    for (speak, version) in [(Speak::H1, Version::HTTP_11), (Speak::H2, Version::HTTP_2)] {
+        for (name, expected) in [("web.apps.localhost", "web1"), ("blog.apps.localhost", "blog1")] {
+            let answer = world.client.send(speak, name, request(Method::GET, "/", &[], "")).await;
+            assert_eq!(
+                (answer.status, answer.text()),
+                (StatusCode::OK, expected),
+                "{speak:?} {name}"
+            );
+            assert_eq!(answer.version, version);
+            assert!(answer.header("x-request-id").starts_with("req_"));
+        }
+    }
+    let target = world.client.get("web.apps.localhost", "/target?a=b&c=%20d").await;
+    assert_eq!(target.status, StatusCode::OK);
+    assert_eq!(target.text(), "/target?a=b&c=%20d");
+}
+
+#[tokio::test]
+async fn an_unknown_name_below_the_base_domain_gets_a_page_saying_so() {
+    let world = World::start(&Scene::new()).await;
+    let page = world.client.get("nobody.apps.localhost", "/").await;
+    assert_eq!(page.status, StatusCode::NOT_FOUND);
+    assert!(page.header("content-type").starts_with("text/html"));
+    assert!(page.text().contains("No such app"), "{}", page.text());
+    let json = request(Method::GET, "/", &[("accept", "application/json")], "");
+    let problem = world.client.send(Speak::H2, "nobody.apps.localhost", json).await;
+    assert_eq!(problem.header("content-type"), "application/problem+json");
+    let body = problem.json();
+    assert_eq!(
+        (body["status"].as_u64(), body["code"].as_str()),
+        (Some(404), Some("no_such_app"))
+    );
+    assert_eq!(body["request_id"].as_str(), Some(problem.header("x-request-id")));
+    for member in ["type", "title", "detail"] {
+        assert!(body[member].is_string(), "{member}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn any_other_unknown_name_fails_the_handshake() {
+    let world = World::start(&Scene::new()).await;
+    for name in ["shop.example.com", "a.b.apps.localhost", "apps.localhost"] {
+        let error = world
+            .client
+            .tls(name, Speak::H1)
+            .await
+            .expect_err("refused")
+            .to_string();
+        assert!(error.to_lowercase().contains("unrecogni"), "{name}: {error}");
+    }
+    // An address instead of a name sends no name at all.
+    assert!(world.client.tls("127.0.0.1", Speak::H1).await.is_err());
+}
+
+#[tokio::test]
+async fn a_name_outside_the_connections_certificate_is_misdirected() {
+    let api = apps::polite("api").await;
+    let web = apps::polite("web1").await;
+    let scene = Scene::new()
+        .serving("web", &[web.upstream()])
+        .api("console.test", api.address);
+    let world = World::start(&scene).await;
+    for speak in [Speak::H1, Speak::H2] {
+        let headers = [("host", "console.test")];
+        let answer = world
+            .client
+            .send(speak, "web.apps.localhost", request(Method::GET, "/", &headers, ""))
+            .await;
+        assert_eq!(answer.status, StatusCode::MISDIRECTED_REQUEST, "{speak:?}");
+        let headers = [("host", "other.apps.localhost")];
+        let answer = world
+            .client
+            .send(speak, "web.apps.localhost", request(Method::GET, "/", &headers, ""))
+            .await;
+        assert_eq!(
+            answer.status,
+            StatusCode::NOT_FOUND,
+            "{speak:?}: covered by the wildcard, but no app"
+        );
+    }
+    assert_eq!(api.seen(), 0);
+    assert_eq!(world.client.get("console.test", "/").await.text(), "api");
+}
+
+#[tokio::test]
+async fn plain_http_redirects_known_names_and_answers_challenges() {
+    let web = apps::polite("web1").await;
+    let mut scene = Scene::new().serving("web", &[web.upstream()]);
+    scene
+        .snapshot
+        .challenges
+        .insert("token-1".into(), "token-1.thumbprint".into());
+    let world = World::start(&scene).await;
+    let answer = world.client.get_plain("web.apps.localhost", "/a/b?c=d").await;
+    assert_eq!(answer.status, StatusCode::PERMANENT_REDIRECT);
+    let port = world.client.https.port();
+    assert_eq!(
+        answer.header("location"),
+        format!("https://web.apps.localhost:{port}/a/b?c=d")
+    );
+    assert_eq!(
+        world.client.get_plain("nobody.apps.localhost", "/").await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        world.client.get_plain("shop.example.com", "/").await.status,
+        StatusCode::NOT_FOUND
+    );
+    // Validation comes for names that have no route yet, too.
+    let challenge = world
+        .client
+        .get_plain("shop.example.com", "/.well-known/acme-challenge/token-1")
+        .await;
+    assert_eq!(
+        (challenge.status, challenge.text()),
+        (StatusCode::OK, "token-1.thumbprint")
+    );
+    let other = world
+        .client
+        .get_plain("shop.example.com", "/.well-known/acme-challenge/token-2")
+        .await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+    assert_eq!(web.seen(), 0);
+}
+
+#[tokio::test]
+async fn a_renewed_or_added_certificate_is_used_without_a_restart() {
+    let web = apps::polite("web1").await;
+    let mut scene = Scene::new().serving("web", &[web.upstream()]);
+    let mut world = World::start(&scene).await;
+    assert!(world.client.tls("shop.test", Speak::H1).await.is_err());
+    world.certify(&["shop.test"]);
+    let id = scene.snapshot.environments[0].id;
+    scene.snapshot.hosts.insert(crate::world::host("shop.test"), id);
+    world.show(&scene.clone().next()).await;
+    assert_eq!(world.client.get("shop.test", "/").await.text(), "web1");
+    assert_eq!(world.client.get("web.apps.localhost", "/").await.text(), "web1");
+}
+
+#[tokio::test]
+async fn every_state_of_an_app_has_its_page() {
+    let mut scene = Scene::new();
+    let states = [
+        ("empty", RouteState::Empty, 404, "nothing_deployed", false),
+        ("starting", RouteState::Starting, 503, "app_starting", true),
+        ("failed", RouteState::Failed, 503, "app_failed", false),
+        ("stopped", RouteState::Stopped, 503, "app_stopped", false),
+        ("maintenance", RouteState::Maintenance, 503, "app_maintenance", true),
+        ("headless", RouteState::Serving, 503, "no_healthy_instance", true),
+    ];
+    for (name, state, ..) in states {
+        scene = scene.app(name, state, &[], LIMITS);
+    }
+    let world = World::start(&scene).await;
+    for (name, _, status, code, retry) in states {
+        let headers = [("accept", "application/problem+json")];
+        let name = format!("{name}.apps.localhost");
+        let answer = world
+            .client
+            .send(Speak::H1, &name, request(Method::GET, "/", &headers, ""))
+            .await;
+        assert_eq!(answer.status.as_u16(), status, "{name}");
+        assert_eq!(answer.json()["code"].as_str(), Some(code), "{name}");
+        assert_eq!(answer.headers.contains_key("retry-after"), retry, "{name}");
+    }
+}

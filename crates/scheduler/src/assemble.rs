@@ -1,0 +1,140 @@
+//! From rows, engine and memory to the planner's world. Nothing is decided here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use slipway_domain::name::HostName;
+use slipway_domain::deployment::StepName;
+use slipway_domain::ids::ReleaseId;
+use slipway_domain::observed::{Instance, Observed};
+use slipway_domain::release::Release;
+use slipway_domain::routing::RouteState;
+use slipway_domain::{Timestamp};
+use slipway_engine::JobState;
+use slipway_planner::world::{
+    CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, World,
+};
+use slipway_store::EnvironmentWorld;
+
+use crate::board::Subject;
+use crate::memory::Memory;
+use crate::probe::Question;
+
+/// What was asked of the engine about the deployment, where it mattered.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Whether the image is here.
+    pub image_present: Option<bool>,
+    /// How the release command stands.
+    pub release_command: Option<JobState>,
+}
+
+/// Whether the next plan needs to know about the image, and about the release command.
+pub fn questions(rows: &EnvironmentWorld) -> (bool, bool) {
+    let Some(deployment) = &rows.deployment else { return (false, false) };
+    let done = |name: StepName| deployment.steps.iter().any(|s| s.name == name && s.finished_at.is_some());
+    let command = rows.release(deployment.release).is_some_and(|r| !r.spec.deploy.release_command.is_empty());
+    let pulled = done(StepName::Pull);
+    (!pulled, command && !done(StepName::ReleaseCommand))
+}
+
+/// The planner's world.
+pub fn world(
+    rows: &EnvironmentWorld,
+    instances: Observed<Vec<Instance>>,
+    health: BTreeMap<String, Health>,
+    asked: &Asked,
+    memory: &Memory,
+    now: Timestamp,
+) -> World {
+    let serving = rows.status.serving.and_then(|id| rows.release(id)).map(facts);
+    World {
+        now,
+        desired: match rows.environment.desired {
+            slipway_store::Desired::Running => Desired::Running,
+            slipway_store::Desired::Stopped => Desired::Stopped,
+            slipway_store::Desired::Deleted => Desired::Deleted,
+        },
+        serving,
+        deployment: deployment(rows, asked),
+        draining: rows.draining,
+        last_failed: rows.last_failed,
+        instances,
+        health,
+        route: route(rows, memory),
+        running: memory.running.clone(),
+        failed: memory.failed.iter().map(|(op, (_, failure))| (op.clone(), failure.clone())).collect::<BTreeMap<_, OpFailure>>(),
+        cleaned: memory.cleaned,
+        restart_at: memory.restarts.iter().map(|(slot, r)| (*slot, r.at)).collect::<BTreeMap<(ReleaseId, u32), Timestamp>>(),
+    }
+}
+
+fn facts(release: &Release) -> ReleaseFacts {
+    ReleaseFacts {
+        id: release.id,
+        replicas: release.spec.scale.min,
+        drain_timeout: release.spec.deploy.drain_timeout,
+        health_deadline: release.spec.health.deadline,
+        has_release_command: !release.spec.deploy.release_command.is_empty(),
+    }
+}
+
+fn deployment(rows: &EnvironmentWorld, asked: &Asked) -> Option<DeploymentFacts> {
+    let row = rows.deployment.as_ref()?;
+    let target = facts(rows.release(row.release)?);
+    Some(DeploymentFacts {
+        id: row.id,
+        state: row.state,
+        target,
+        steps: row.steps.iter().map(|s| (s.name, (s.state, s.started_at))).collect(),
+        image_present: asked.image_present,
+        release_command: asked.release_command.as_ref().map(|job| match job {
+            JobState::Absent => CommandFacts::Absent,
+            JobState::Running => CommandFacts::Running,
+            JobState::Ended(exit) => CommandFacts::Ended { exit_code: exit.exit_code },
+        }),
+    })
+}
+
+/// Every proxy that is connected, or was a moment ago, must have the version in force; with none there is no proof.
+fn route(rows: &EnvironmentWorld, memory: &Memory) -> RouteFacts {
+    let version = rows.route.as_ref().map(|r| r.version);
+    let acknowledged = match version {
+        None => true,
+        Some(version) => !rows.proxies.is_empty() && rows.proxies.iter().all(|p| p.applied >= version),
+    };
+    RouteFacts {
+        state: rows.route.as_ref().map_or(RouteState::Empty, |r| r.state),
+        instances: rows
+            .route
+            .iter()
+            .flat_map(|r| &r.groups)
+            .flat_map(|g| &g.instances)
+            .map(|u| u.instance.clone())
+            .collect::<BTreeSet<_>>(),
+        acknowledged,
+        draining: rows.proxies.iter().flat_map(|p| p.draining.iter().cloned()).collect(),
+        unrouted_since: memory.unrouted_since.clone(),
+    }
+}
+
+/// What to probe: every running instance of a release we know, in the way its spec says.
+pub fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_domain: &HostName) -> Vec<Subject> {
+    let host = HostName::of(&rows.environment.app_name, &rows.environment.name, base_domain);
+    instances
+        .iter()
+        .filter(|i| i.is_running())
+        .filter_map(|i| {
+            let health = &rows.release(i.release)?.spec.health;
+            let question = Question {
+                address: i.address?,
+                path: health.path.clone(),
+                host: host.to_string(),
+                timeout: health.timeout.to_std(),
+            };
+            let proven = rows.status.instances.iter().any(|r| r.instance == i.id && r.health == "healthy");
+            let interval = health.interval.to_std().max(Duration::from_millis(100));
+            Some(Subject { id: i.id.clone(), environment: rows.environment.id, question, interval, proven })
+        })
+        .collect()
+}

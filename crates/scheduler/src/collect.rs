@@ -1,0 +1,55 @@
+//! Collects images that no kept release needs.
+//!
+//! Promises: only images that Slipway itself pulled for a release are ever removed; those of running releases and of
+//! rollback targets are kept, and so is whatever somebody else tagged.
+
+use std::collections::BTreeSet;
+
+use slipway_engine::LocalImage;
+
+use crate::operate::OpError;
+use crate::settings::Deps;
+
+/// Removes what is not needed and says what.
+pub async fn images(deps: &Deps) -> Result<(), OpError> {
+    let mut tx = deps.store.begin().await?;
+    let kept: BTreeSet<String> = tx.kept_images().await?.iter().map(|p| p.engine_reference()).collect();
+    let ours: BTreeSet<String> = tx.all_images().await?.iter().map(|p| p.engine_reference()).collect();
+    drop(tx);
+    for reference in collectable(&deps.engine.images().await?, &ours, &kept) {
+        deps.engine.remove_image(&reference).await?;
+        tracing::info!(image = %reference, "image.collected");
+    }
+    Ok(())
+}
+
+/// References we pulled, need no more, and share with nobody.
+fn collectable(images: &[LocalImage], ours: &BTreeSet<String>, kept: &BTreeSet<String>) -> Vec<String> {
+    images
+        .iter()
+        .filter(|i| i.tags.is_empty())
+        .flat_map(|i| &i.repo_digests)
+        .filter(|r| ours.contains(*r) && !kept.contains(*r))
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_we_pulled_and_nobody_needs_is_collected() {
+        let digest = |n: char| format!("registry.example.com/web@sha256:{}", n.to_string().repeat(64));
+        let image = |n: char, tags: &[&str]| LocalImage {
+            id: format!("sha256:{}", n.to_string().repeat(64)).parse().expect("digest"),
+            repo_digests: vec![digest(n)],
+            tags: tags.iter().map(ToString::to_string).collect(),
+            size_bytes: 1,
+        };
+        let images = [image('a', &[]), image('b', &[]), image('c', &["mine:1"]), image('d', &[])];
+        let ours = ['a', 'b', 'c'].map(digest).into();
+        let kept = [digest('a')].into();
+        assert_eq!(collectable(&images, &ours, &kept), [digest('b')]);
+    }
+}

@@ -1,0 +1,57 @@
+//! Gathers what can still be learnt about a failure before anything of it is cleaned up.
+
+use slipway_domain::deployment::{Reason, StepName};
+use slipway_domain::observed::Instance;
+use slipway_domain::release::Release;
+use slipway_engine::JobState;
+use slipway_planner::diagnose::{Evidence, diagnose};
+use slipway_planner::plan::Failure;
+use slipway_store::EnvironmentWorld;
+
+use crate::board::Board;
+use crate::group::user_is_forced;
+use crate::settings::Deps;
+
+/// So many of the app's last lines go into a reason.
+const LOG_LINES_MAX: u32 = 50;
+
+/// The reason of a failure, with all evidence that can be had.
+pub async fn reason(
+    deps: &Deps,
+    rows: &EnvironmentWorld,
+    board: &Board,
+    release: &Release,
+    instances: &[Instance],
+    failure: &Failure,
+) -> Reason {
+    let spec = &release.spec;
+    let mut evidence = Evidence {
+        app: rows.environment.app_name.clone(),
+        port: spec.internal_port,
+        health_path: spec.health.path.clone(),
+        health_deadline: spec.health.deadline,
+        memory: spec.resources.memory,
+        read_only: spec.security.read_only,
+        forced_user: user_is_forced(spec.security.user),
+        state: None,
+        last_probe: None,
+        listening: Vec::new(),
+        log_tail: Vec::new(),
+    };
+    match failure {
+        Failure::Exited { instance } | Failure::Unhealthy { instance } => {
+            evidence.state = instances.iter().find(|i| i.id == *instance).map(|i| i.state.clone());
+            evidence.last_probe = board.last_probe(instance);
+            evidence.listening = deps.engine.listening(instance).await;
+            evidence.log_tail = deps.engine.log_tail(instance, LOG_LINES_MAX).await.unwrap_or_default();
+        }
+        Failure::Command { .. } => {
+            let job = deps.engine.job(release.id, StepName::ReleaseCommand).await;
+            if let Ok(JobState::Ended(exit)) = job {
+                evidence.log_tail = exit.log_tail;
+            }
+        }
+        Failure::Operation { .. } | Failure::Overdue { .. } | Failure::Cancelled => {}
+    }
+    diagnose(failure, &evidence)
+}

@@ -1,0 +1,178 @@
+//! Steps that change rows: all of one batch in one transaction, fenced by the lease.
+
+use slipway_domain::deployment::{DeploymentEvent, Reason, StepName, StepState};
+use slipway_domain::ids::DeploymentId;
+use slipway_domain::observed::{Instance, Observed};
+use slipway_domain::routing::{GroupRoute, Upstream};
+use slipway_domain::{Epoch, Timestamp};
+use slipway_planner::plan::{Plan, Route, Step};
+use slipway_planner::world::{Health, World};
+use slipway_store::{EnvironmentStatus, EnvironmentWorld, InstanceRecord, Store, StoreError, Tx};
+
+/// What one batch did to the rows.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// The deployment that ended, how, and why.
+    pub ended: Option<(DeploymentId, Option<Reason>)>,
+    /// Whether proxies are told something new.
+    pub published: bool,
+    /// Whether the environment is gone.
+    pub purged: bool,
+}
+
+/// Writes a batch. `reason` explains the failure that the batch contains, if it does.
+pub async fn execute(
+    store: &Store,
+    rows: &EnvironmentWorld,
+    world: &World,
+    plan: &Plan,
+    reason: Option<Reason>,
+    epoch: Epoch,
+) -> Result<Done, StoreError> {
+    let mut done = Done::default();
+    let status = next_status(rows, world, plan);
+    let writes = plan.steps.iter().any(|s| !matches!(s, Step::Start(_)));
+    if !writes && status == rows.status {
+        return Ok(done);
+    }
+    let mut tx = store.begin().await?;
+    tx.fence(epoch).await?;
+    for step in &plan.steps {
+        match step {
+            Step::Start(_) => {}
+            Step::Begin(id) => tx.start_deployment(*id, world.now).await?,
+            Step::Mark(id, name, state) => mark(&mut tx, rows, *id, *name, *state, world.now).await?,
+            Step::Publish(route) => {
+                let groups = groups(rows, &world.instances, route);
+                tx.set_route(&rows.environment, route.state, &groups).await?;
+                done.published = true;
+            }
+            Step::Succeed(id) => {
+                tx.finish_deployment(*id, DeploymentEvent::Succeed, None, world.now).await?;
+                done.ended = Some((*id, None));
+            }
+            Step::Fail(id, _) => {
+                tx.finish_deployment(*id, DeploymentEvent::Fail, reason.as_ref(), world.now).await?;
+                done.ended = Some((*id, reason.clone()));
+            }
+            Step::Purge => {
+                tx.purge_environment(rows.environment.id).await?;
+                done.purged = true;
+            }
+        }
+    }
+    if !done.purged && status != rows.status {
+        tx.save_status(rows.environment.id, &status).await?;
+    }
+    tx.commit().await?;
+    Ok(done)
+}
+
+async fn mark(
+    tx: &mut Tx,
+    rows: &EnvironmentWorld,
+    id: DeploymentId,
+    name: StepName,
+    state: StepState,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let detail = detail(rows, id, name, state);
+    if state == StepState::Running {
+        tx.step_started(id, name, detail.as_deref(), now).await?;
+    } else {
+        tx.step_finished(id, name, state, detail.as_deref(), now).await?;
+    }
+    let message = detail.unwrap_or_else(|| format!("{} {}", title(name), state.as_str()));
+    tx.append_event(id, &format!("step.{}", state.as_str()), now, Some(name), &message).await?;
+    Ok(())
+}
+
+/// A line for people, where there is more to say than the step's name and state.
+fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: StepState) -> Option<String> {
+    let release = rows.deployment.as_ref().filter(|d| d.id == id).and_then(|d| rows.release(d.release));
+    let replicas = release.map_or(1, |r| r.spec.scale.min);
+    let number = release.map(|r| r.number);
+    match (name, state) {
+        (StepName::Pull, StepState::Running) => release.map(|r| format!("pulling {}", r.pin.engine_reference())),
+        (StepName::Pull, StepState::Succeeded) => Some("the image is on the machine".into()),
+        (StepName::ReleaseCommand, StepState::Running) => {
+            release.map(|r| format!("running {}", r.spec.deploy.release_command.join(" ")))
+        }
+        (StepName::ReleaseCommand, StepState::Skipped) => Some("no release command".into()),
+        (StepName::Start, StepState::Running) if replicas > 1 => Some(format!("starting {replicas} instances")),
+        (StepName::Start, StepState::Running) => Some("starting 1 instance".into()),
+        (StepName::Health, StepState::Running) => Some(match release.and_then(|r| r.spec.health.path.clone()) {
+            Some(path) => format!("waiting for {path} to answer 2xx"),
+            None => "waiting for the port to open and stay open".into(),
+        }),
+        (StepName::Health, StepState::Succeeded) => Some("healthy".into()),
+        (StepName::Switch, StepState::Succeeded) => number.map(|n| format!("all traffic is on {n}")),
+        (StepName::Drain, StepState::Running) => Some("requests on the old instances finish".into()),
+        (StepName::Drain | StepName::Stop, StepState::Skipped) => Some("there was nothing before".into()),
+        (StepName::Stop, StepState::Succeeded) => Some("the old instances are gone".into()),
+        _ => None,
+    }
+}
+
+fn title(name: StepName) -> &'static str {
+    match name {
+        StepName::Pull => "pull",
+        StepName::ReleaseCommand => "release command",
+        StepName::Start => "start",
+        StepName::Health => "health",
+        StepName::Switch => "switch",
+        StepName::Drain => "drain",
+        StepName::Stop => "stop",
+    }
+}
+
+/// The published instances by release, each group weighted by its size so that every instance gets an equal share.
+fn groups(rows: &EnvironmentWorld, instances: &Observed<Vec<Instance>>, route: &Route) -> Vec<GroupRoute> {
+    let mut groups: Vec<GroupRoute> = Vec::new();
+    let known = instances.known().map_or(&[][..], Vec::as_slice);
+    let mut routed: Vec<&Instance> = known.iter().filter(|i| route.instances.contains(&i.id)).collect();
+    routed.sort_by_key(|i| (i.release_number, i.slot));
+    for instance in routed {
+        let (Some(address), Some(release)) = (instance.address, rows.release(instance.release)) else { continue };
+        let upstream = Upstream { instance: instance.id.clone(), address };
+        match groups.iter_mut().find(|g| g.release == release.number) {
+            Some(group) => {
+                group.instances.push(upstream);
+                group.weight += 1;
+            }
+            None => groups.push(GroupRoute { release: release.number, weight: 1, instances: vec![upstream] }),
+        }
+    }
+    groups
+}
+
+fn next_status(rows: &EnvironmentWorld, world: &World, plan: &Plan) -> EnvironmentStatus {
+    let mut status = rows.status.clone();
+    let succeeded = plan.steps.iter().any(|s| matches!(s, Step::Succeed(_)));
+    if succeeded && let Some(deployment) = &rows.deployment {
+        status.serving = Some(deployment.release);
+    }
+    if plan.settled || succeeded {
+        status.observed_generation = rows.environment.generation;
+    }
+    if let Observed::Known(instances) = &world.instances {
+        status.instances = instances.iter().map(|i| record(world, i)).collect();
+    }
+    status
+}
+
+fn record(world: &World, instance: &Instance) -> InstanceRecord {
+    let health = match world.health.get(&instance.id) {
+        Some(Health::Healthy) => "healthy",
+        Some(Health::Failing) => "unhealthy",
+        Some(Health::Unproven { .. }) | None => "starting",
+    };
+    InstanceRecord {
+        instance: instance.id.clone(),
+        release: instance.release,
+        slot: instance.slot,
+        address: instance.address,
+        health: health.to_owned(),
+        restarts: instance.restarts,
+    }
+}

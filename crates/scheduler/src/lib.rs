@@ -1,0 +1,231 @@
+//! Brings about what the API wrote down: one reconciler per environment, led by one process at a time.
+//!
+//! Promises: it answers no HTTP and holds no policy: `planner` decides. Notifications are hints; losing all of them
+//! only adds latency. Every write is fenced by the lease's epoch, in database time.
+
+mod assemble;
+mod board;
+mod collect;
+mod evidence;
+mod execute;
+mod group;
+mod memory;
+mod operate;
+mod probe;
+mod reconcile;
+mod session;
+mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_domain::Epoch;
+use slipway_store::{Hint, StoreError};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub use settings::{Deps, DiskFloor, Observer, Settings};
+
+use session::Session;
+
+/// The lease every leader holds.
+const LEASE: &str = "scheduler";
+/// How long it lasts without renewal.
+const LEASE_MS: i64 = 10_000;
+/// How often it is renewed.
+const RENEW: Duration = Duration::from_secs(3);
+/// How often a process that does not lead asks again.
+const CANDIDATE_PAUSE: Duration = Duration::from_secs(1);
+/// Behind every hint stands a look of our own.
+const POLL: Duration = Duration::from_secs(5);
+/// Everything is looked at this often, hints or not.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How often images are collected.
+const COLLECT: Duration = Duration::from_secs(600);
+/// How long operations may go on when the term ends.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Rings the scheduler's bells from outside: hints only.
+#[derive(Clone, Default)]
+pub struct Bell {
+    intent: Arc<Notify>,
+    acknowledged: Arc<Notify>,
+}
+
+impl Bell {
+    /// An intent was written.
+    pub fn intent(&self) {
+        self.intent.notify_one();
+    }
+
+    /// A proxy said what it did.
+    pub fn acknowledged(&self) {
+        self.acknowledged.notify_one();
+    }
+}
+
+/// Leads when it can, until it is told to stop.
+pub async fn run(deps: Deps, bell: Bell, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        match acquire(&deps).await {
+            Ok(Some(epoch)) => {
+                tracing::info!(%epoch, "lease.acquired: this process schedules");
+                deps.observer.leading(true);
+                term(&deps, epoch, &bell, &shutdown).await;
+                deps.observer.leading(false);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "lease.unknown: the database does not answer"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CANDIDATE_PAUSE) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+async fn acquire(deps: &Deps) -> Result<Option<Epoch>, StoreError> {
+    let mut tx = deps.store.begin().await?;
+    let epoch = tx.acquire_lease(LEASE, deps.settings.holder, LEASE_MS).await?;
+    tx.commit().await?;
+    Ok(epoch)
+}
+
+/// One term of leadership, from the lease to its loss or the shutdown.
+async fn term(deps: &Deps, epoch: Epoch, bell: &Bell, shutdown: &CancellationToken) {
+    let stop = shutdown.child_token();
+    let session = Session::begin(deps.clone(), epoch, stop.clone());
+    tokio::select! {
+        () = keep_lease(deps, epoch) => tracing::warn!(%epoch, "lease.lost"),
+        () = lead(&session, bell) => {}
+        () = engine_hints(&session) => {}
+        () = collect_images(&session) => {}
+        () = stop.cancelled() => {}
+    }
+    stop.cancel();
+    session.board.clear();
+    session.tasks.close();
+    if tokio::time::timeout(GRACE, session.tasks.wait()).await.is_err() {
+        tracing::info!("shutdown: operations are left to the engine and found again at the next start");
+    }
+    if shutdown.is_cancelled() {
+        let released = async {
+            let mut tx = deps.store.begin().await?;
+            tx.release_lease(LEASE, deps.settings.holder, epoch).await?;
+            tx.commit().await
+        };
+        // A lease that cannot be given back runs out by itself.
+        let _ = tokio::time::timeout(Duration::from_secs(2), released).await;
+    }
+}
+
+/// Returns when the lease is lost, or could not be renewed for as long as it lasts.
+async fn keep_lease(deps: &Deps, epoch: Epoch) {
+    let mut renewed_at = deps.clock.now();
+    loop {
+        tokio::time::sleep(RENEW).await;
+        let renewed = async {
+            let mut tx = deps.store.begin().await?;
+            let held = tx.renew_lease(LEASE, deps.settings.holder, epoch, LEASE_MS).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(held)
+        };
+        match renewed.await {
+            Ok(true) => renewed_at = deps.clock.now(),
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(%error, "lease.unknown: it could not be renewed");
+                if (deps.clock.now() - renewed_at).num_milliseconds() > LEASE_MS {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn lead(session: &Arc<Session>, bell: &Bell) {
+    let mut hints = None;
+    let mut swept = tokio::time::interval(SWEEP);
+    loop {
+        if hints.is_none() {
+            hints = session.deps.store.hints().await.inspect_err(|error| tracing::warn!(%error, "hints.lost")).ok();
+        }
+        wake_changed(session).await;
+        let (due, next) = session.due();
+        for id in due {
+            session.wake(id);
+        }
+        let now = session.deps.clock.now();
+        let rest = next.map_or(POLL, |at| (at - now).to_std().unwrap_or_default().min(POLL));
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            () = bell.intent.notified() => {}
+            () = session.rescheduled.notified() => {}
+            () = bell.acknowledged.notified() => session.waiting().into_iter().for_each(|id| session.wake(id)),
+            _ = swept.tick() => wake_all(session).await,
+            hint = next_hint(&mut hints) => if hint.is_none() { hints = None; },
+        }
+    }
+}
+
+/// The next hint that concerns us; pends for ever without a listener.
+async fn next_hint(hints: &mut Option<slipway_store::Hints>) -> Option<()> {
+    let Some(listener) = hints else { return std::future::pending().await };
+    loop {
+        match listener.next().await {
+            Ok(Hint::Environments | Hint::Reconnected) => return Some(()),
+            Ok(Hint::Routes | Hint::Events) => {}
+            Err(error) => {
+                tracing::warn!(%error, "hints.lost");
+                return None;
+            }
+        }
+    }
+}
+
+async fn wake_changed(session: &Session) {
+    let changed = async {
+        let mut tx = session.deps.store.begin().await?;
+        tx.due_environments().await
+    };
+    match changed.await {
+        Ok(ids) => ids.into_iter().for_each(|id| session.wake(id)),
+        Err(error) => tracing::warn!(%error, "environments.unknown: the database does not answer"),
+    }
+}
+
+async fn wake_all(session: &Session) {
+    let all = async {
+        let mut tx = session.deps.store.begin().await?;
+        tx.all_environment_ids().await
+    };
+    match all.await {
+        Ok(ids) => ids.into_iter().for_each(|id| session.wake(id)),
+        Err(error) => tracing::warn!(%error, "environments.unknown: the database does not answer"),
+    }
+}
+
+/// The engine's own hints; without them the sweep finds everything later.
+async fn engine_hints(session: &Session) {
+    loop {
+        match session.deps.engine.events().await {
+            Ok(mut events) => {
+                wake_all(session).await;
+                while let Some(event) = events.next().await {
+                    session.wake(event.environment);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "engine.events: no hints"),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn collect_images(session: &Session) {
+    loop {
+        tokio::time::sleep(COLLECT).await;
+        if let Err(error) = collect::images(&session.deps).await {
+            tracing::warn!(%error, "images.collect: given up for now");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What the scheduler remembers between two looks at an environment. All of it may be lost: it only spares work.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::TimeDelta;
+use slipway_domain::Timestamp;
+use slipway_domain::deployment::ReasonCode;
+use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
+use slipway_domain::observed::{Instance, InstanceState};
+use slipway_domain::ports::ResolveError;
+use slipway_engine::EngineError;
+use slipway_planner::plan::Op;
+use slipway_planner::world::OpFailure;
+use tracing::Span;
+
+use crate::operate::OpError;
+
+/// The longest pause before something that failed is tried again.
+const PAUSE_SECONDS_MAX: i64 = 300;
+/// A restart after so long a life is the first one again.
+const STEADY_AFTER: TimeDelta = TimeDelta::minutes(10);
+
+/// What is remembered of one environment.
+#[derive(Default)]
+pub struct Memory {
+    /// Operations under way.
+    pub running: BTreeSet<Op>,
+    /// Operations that failed.
+    pub failed: BTreeMap<Op, (u32, OpFailure)>,
+    /// Since when a running instance has not been routed.
+    pub unrouted_since: BTreeMap<String, Timestamp>,
+    /// How often a slot has ended, and when it may start again.
+    pub restarts: BTreeMap<(ReleaseId, u32), Restarts>,
+    /// Network and volumes are gone.
+    pub cleaned: bool,
+    /// The span of the deployment under way, tied to the request that began it.
+    pub span: Option<(DeploymentId, Span)>,
+    /// When to look again.
+    pub wake: Option<Timestamp>,
+}
+
+/// How often a slot has ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restarts {
+    /// The container that ended last, so that one end counts once.
+    pub instance: String,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How often in a row.
+    pub count: u32,
+    /// When it may start again.
+    pub at: Timestamp,
+}
+
+/// All environments.
+pub type Memories = parking_lot::Mutex<HashMap<EnvironmentId, Memory>>;
+
+/// 0, 1, 2, 4, … seconds, at most five minutes.
+fn pause(failures: u32) -> TimeDelta {
+    let seconds = 1_i64.checked_shl(failures.saturating_sub(2)).unwrap_or(PAUSE_SECONDS_MAX);
+    if failures < 2 { TimeDelta::zero() } else { TimeDelta::seconds(seconds.min(PAUSE_SECONDS_MAX)) }
+}
+
+impl Memory {
+    /// Notes how an operation ended.
+    pub fn ended(&mut self, op: &Op, result: Result<(), OpError>, now: Timestamp) {
+        self.running.remove(op);
+        match result {
+            Ok(()) => {
+                self.failed.remove(op);
+                if *op == Op::Clean {
+                    self.cleaned = true;
+                }
+            }
+            Err(error) => {
+                let count = self.failed.get(op).map_or(1, |(count, _)| count + 1);
+                let fatal = fatal(op, &error);
+                let failure = OpFailure { retry_at: now + pause(count + 1), fatal, error: error.to_string() };
+                self.failed.insert(op.clone(), (count, failure));
+            }
+        }
+    }
+
+    /// Notes what was seen: ends of instances, and since when which instance has not been routed.
+    pub fn saw(&mut self, instances: &[Instance], routed: &BTreeSet<String>, now: Timestamp) {
+        self.unrouted_since.retain(|id, _| instances.iter().any(|i| i.id == *id) && !routed.contains(id));
+        for instance in instances {
+            if instance.is_running() && !routed.contains(&instance.id) {
+                self.unrouted_since.entry(instance.id.clone()).or_insert(now);
+            }
+            if let InstanceState::Exited { finished_at, .. } = instance.state {
+                self.count_end(instance, finished_at.unwrap_or(now), now);
+            }
+        }
+    }
+
+    fn count_end(&mut self, instance: &Instance, ended_at: Timestamp, now: Timestamp) {
+        let key = (instance.release, instance.slot);
+        let before = self.restarts.get(&key);
+        if before.is_some_and(|b| b.instance == instance.id && b.ended_at == ended_at) {
+            return;
+        }
+        let count = match before {
+            Some(b) if ended_at - b.ended_at < STEADY_AFTER => b.count + 1,
+            _ => 1,
+        };
+        let restarts = Restarts { instance: instance.id.clone(), ended_at, count, at: now + pause(count) };
+        self.restarts.insert(key, restarts);
+    }
+}
+
+/// What an error means for a deployment when trying again cannot help.
+fn fatal(op: &Op, error: &OpError) -> Option<(ReasonCode, String)> {
+    let engine = match error {
+        OpError::Engine(engine) => engine,
+        OpError::Sealed(detail) => return Some((ReasonCode::SecretUnavailable, detail.clone())),
+        OpError::Store(_) | OpError::Gone => return None,
+    };
+    let code = match (op, engine) {
+        (Op::Remove(_) | Op::RemoveCommand(_) | Op::Clean, _) => return None,
+        (_, EngineError::Image(ResolveError::NotFound(_))) => ReasonCode::ImageNotFound,
+        (_, EngineError::Image(ResolveError::Unauthorized(_))) => ReasonCode::RegistryUnauthorized,
+        (_, EngineError::Image(ResolveError::Platform { .. }) | EngineError::Refused(_)) => ReasonCode::StartFailed,
+        (_, EngineError::DiskFull(_)) => ReasonCode::DiskFull,
+        (Op::Apply(..) | Op::Command(_), EngineError::NotFound(_)) => ReasonCode::StartFailed,
+        _ => return None,
+    };
+    Some((code, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slipway_domain::clock::testing::{FixedEntropy, at};
+    use slipway_domain::{Epoch, ReleaseNumber};
+
+    fn release() -> ReleaseId {
+        ReleaseId::mint(at(0), &FixedEntropy(1))
+    }
+
+    fn ended(id: &str, second: i64) -> Instance {
+        Instance {
+            id: id.into(),
+            environment: EnvironmentId::mint(at(0), &FixedEntropy(1)),
+            release: release(),
+            release_number: ReleaseNumber(1),
+            slot: 0,
+            epoch: Epoch(1),
+            state: InstanceState::Exited { exit_code: 1, oom_killed: false, finished_at: Some(at(second * 1000)) },
+            address: None,
+            restarts: 0,
+        }
+    }
+
+    #[test]
+    fn a_crash_loop_backs_off_and_a_long_life_forgives() {
+        let mut memory = Memory::default();
+        let mut waits = Vec::new();
+        for second in [0, 1, 3, 6, 1000] {
+            memory.saw(&[ended("a", second)], &BTreeSet::new(), at(second * 1000));
+            memory.saw(&[ended("a", second)], &BTreeSet::new(), at(second * 1000 + 400));
+            waits.push((memory.restarts[&(release(), 0)].at - at(second * 1000)).num_seconds());
+        }
+        assert_eq!(waits, [0, 1, 2, 4, 0]);
+    }
+
+    #[test]
+    fn an_operation_that_cannot_succeed_says_so_and_another_is_tried_again_later() {
+        let mut memory = Memory::default();
+        let pull = Op::Pull(release());
+        memory.ended(&pull, Err(EngineError::Unavailable("away".into()).into()), at(0));
+        assert_eq!(memory.failed[&pull].1.fatal, None);
+        assert!(memory.failed[&pull].1.retry_at > at(0));
+        memory.ended(&pull, Err(EngineError::DiskFull("full".into()).into()), at(0));
+        assert_eq!(memory.failed[&pull].1.fatal.as_ref().map(|f| f.0), Some(ReasonCode::DiskFull));
+        memory.ended(&pull, Ok(()), at(0));
+        assert!(memory.failed.is_empty());
+    }
+}

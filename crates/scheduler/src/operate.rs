@@ -1,0 +1,185 @@
+//! The operations that take time: each does one idempotent thing on the engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use slipway_domain::Epoch;
+use slipway_domain::deployment::StepName;
+use slipway_domain::ids::VolumeId;
+use slipway_domain::image::{Pin, RegistryHost};
+use slipway_domain::ports::{RegistryCredentials, SealContext};
+use slipway_domain::release::Release;
+use slipway_domain::secret::Secret;
+use slipway_engine::{EngineError, GroupSpec, NetworkSpec};
+use slipway_planner::plan::Op;
+use slipway_store::{EnvironmentWorld, StoreError, Volume};
+
+use crate::group::{group, owner};
+use crate::settings::Deps;
+
+/// Why an operation did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpError {
+    /// The engine's word.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The database's word.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A sealed value that the release needs does not open.
+    #[error("{0}")]
+    Sealed(String),
+    /// The release is not among the rows any more.
+    #[error("the release is gone")]
+    Gone,
+}
+
+/// Does the operation.
+pub async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, op: &Op) -> Result<(), OpError> {
+    match op {
+        Op::Pull(id) => pull(deps, rows, rows.release(*id).ok_or(OpError::Gone)?).await,
+        Op::Command(id) => {
+            let release = rows.release(*id).ok_or(OpError::Gone)?;
+            let group = prepared(deps, rows, release, epoch).await?;
+            let command = &release.spec.deploy.release_command;
+            Ok(deps.engine.start_job(&group, StepName::ReleaseCommand, command).await?)
+        }
+        Op::RemoveCommand(id) => Ok(deps.engine.remove_job(*id, StepName::ReleaseCommand).await?),
+        Op::Apply(id, slots) => apply(deps, rows, rows.release(*id).ok_or(OpError::Gone)?, epoch, slots).await,
+        Op::Remove(instance) => remove(deps, rows, instance).await,
+        Op::Clean => clean(deps, rows).await,
+    }
+}
+
+async fn pull(deps: &Deps, rows: &EnvironmentWorld, release: &Release) -> Result<(), OpError> {
+    if let Ok((free, total)) = deps.engine.disk().await
+        && !deps.settings.disk_free_min.allows(free, total)
+    {
+        let free = slipway_domain::quantity::Bytes(free >> 20 << 20);
+        let floor = deps.settings.disk_free_min;
+        return Err(EngineError::DiskFull(format!("{free} are free, SLIPWAY_DISK_FREE_MIN is {floor}")).into());
+    }
+    let credentials = credentials(deps, rows, &release.pin).await?;
+    let progress = Arc::new(|_done: u64, _total: u64| {});
+    Ok(deps.engine.pull(&release.pin, credentials.as_ref(), progress).await?)
+}
+
+async fn credentials(deps: &Deps, rows: &EnvironmentWorld, pin: &Pin) -> Result<Option<RegistryCredentials>, OpError> {
+    let Pin::Registry { registry, .. } = pin else { return Ok(None) };
+    let Ok(host) = registry.parse::<RegistryHost>() else { return Ok(None) };
+    let mut tx = deps.store.begin().await?;
+    let Some(row) = tx.registry(rows.environment.team, &host).await? else { return Ok(None) };
+    drop(tx);
+    let context = SealContext { team: Some(rows.environment.team), kind: "registry", id: host.as_str() };
+    let password = deps
+        .sealer
+        .open(context, &row.sealed_password)
+        .map_err(|e| OpError::Sealed(format!("the password for {host} cannot be used: {e}")))?;
+    Ok(Some(RegistryCredentials { username: row.username, password }))
+}
+
+/// Network and volumes made, secrets opened.
+async fn prepared(deps: &Deps, rows: &EnvironmentWorld, release: &Release, epoch: Epoch) -> Result<GroupSpec, OpError> {
+    let secrets = secrets(deps, rows, release).await?;
+    let subnet = match &rows.environment.subnet {
+        Some(subnet) => subnet.clone(),
+        None => allocate(deps, rows).await?,
+    };
+    deps.engine.ensure_network(&NetworkSpec { owner: owner(&rows.environment, epoch), subnet }).await?;
+    if !release.spec.mounts.is_empty() {
+        let mut tx = deps.store.begin().await?;
+        for mount in &release.spec.mounts {
+            let now = deps.clock.now();
+            let id = VolumeId::mint(now, deps.entropy.as_ref());
+            tx.ensure_volume(&rows.environment, &Volume { id, name: mount.volume.clone() }, now).await?;
+        }
+        tx.commit().await?;
+    }
+    Ok(group(&rows.environment, release, secrets, epoch, &deps.settings))
+}
+
+/// The first free subnet of the pool that nothing on the engine uses. Two processes that choose the same one are told
+/// apart by the unique constraint, and the operation is tried again.
+async fn allocate(deps: &Deps, rows: &EnvironmentWorld) -> Result<String, OpError> {
+    let taken: Vec<ipnet::IpNet> = deps.engine.subnets_in_use().await?.iter().filter_map(|s| s.parse().ok()).collect();
+    let mut tx = deps.store.begin().await?;
+    let subnet = tx.allocate_subnet(rows.environment.id, deps.settings.network_pool, &taken).await?;
+    tx.commit().await?;
+    subnet.ok_or_else(|| {
+        let pool = deps.settings.network_pool;
+        EngineError::Refused(format!("the network pool {pool} is used up: set SLIPWAY_NETWORK_POOL to a larger one")).into()
+    })
+}
+
+async fn secrets(deps: &Deps, rows: &EnvironmentWorld, release: &Release) -> Result<BTreeMap<String, Secret>, OpError> {
+    if release.secrets.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ids: Vec<_> = release.secrets.values().copied().collect();
+    let mut tx = deps.store.begin().await?;
+    let sealed = tx.sealed_secrets(&ids).await?;
+    drop(tx);
+    release
+        .secrets
+        .iter()
+        .map(|(name, id)| {
+            let row = sealed
+                .iter()
+                .find(|s| s.info.id == *id)
+                .ok_or_else(|| OpError::Sealed(format!("the version of the secret {name} that the release pins is gone")))?;
+            let key = id.to_string();
+            let context = SealContext { team: Some(rows.environment.team), kind: "secret", id: &key };
+            let value = deps
+                .sealer
+                .open(context, &row.sealed)
+                .map_err(|e| OpError::Sealed(format!("the secret {name} cannot be used: {e}")))?;
+            Ok((name.to_string(), value))
+        })
+        .collect()
+}
+
+async fn apply(
+    deps: &Deps,
+    rows: &EnvironmentWorld,
+    release: &Release,
+    epoch: Epoch,
+    slots: &BTreeSet<u32>,
+) -> Result<(), OpError> {
+    // A release that serves may have lost its image to somebody's clean-up: bring it back rather than fail.
+    let group = prepared(deps, rows, release, epoch).await?;
+    let slots: Vec<u32> = slots.iter().copied().collect();
+    match deps.engine.apply_group(&group, &slots).await {
+        Err(EngineError::NotFound(_)) if !deps.engine.has_image(&release.pin).await? => {
+            pull(deps, rows, release).await?;
+            Ok(deps.engine.apply_group(&group, &slots).await?)
+        }
+        other => Ok(other?),
+    }
+}
+
+async fn remove(deps: &Deps, rows: &EnvironmentWorld, instance: &str) -> Result<(), OpError> {
+    let record = rows.status.instances.iter().find(|r| r.instance == instance);
+    let release = record.and_then(|r| rows.release(r.release)).or_else(|| rows.releases.first());
+    let (signal, timeout) = release.map_or_else(
+        || {
+            let defaults = slipway_domain::spec::Spec::default().deploy;
+            (defaults.kill_signal, defaults.kill_timeout)
+        },
+        |r| (r.spec.deploy.kill_signal, r.spec.deploy.kill_timeout),
+    );
+    Ok(deps.engine.remove_instance(instance, signal, timeout).await?)
+}
+
+async fn clean(deps: &Deps, rows: &EnvironmentWorld) -> Result<(), OpError> {
+    for release in &rows.releases {
+        deps.engine.remove_job(release.id, StepName::ReleaseCommand).await?;
+    }
+    deps.engine.remove_network(rows.environment.id).await?;
+    let mut tx = deps.store.begin().await?;
+    let volumes = tx.volumes(rows.environment.id).await?;
+    drop(tx);
+    for volume in volumes {
+        deps.engine.remove_volume(rows.environment.id, &volume.name).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! One probe of one instance: GET the health path, or see whether the port opens.
+//!
+//! Promises: the probe is the platform's own, nothing is needed inside the image. It carries the app's own host name
+//! and `X-Forwarded-Proto: https`, as a visitor's request would, so that host checks and HTTPS redirects do not
+//! mistake it. It reads at most 1 KiB of an answer and ends within its time-out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+use slipway_domain::Timestamp;
+use slipway_domain::deployment::LastProbe;
+use tokio::net::TcpStream;
+
+/// At most so much of a body is kept for the reason of a failure.
+const BODY_BYTES_MAX: usize = 1024;
+
+/// What to ask and how long to wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The instance.
+    pub address: SocketAddr,
+    /// The path; `None` asks only whether the port opens.
+    pub path: Option<String>,
+    /// The host name to carry.
+    pub host: String,
+    /// For the whole probe.
+    pub timeout: Duration,
+}
+
+/// What a probe saw.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Whether the instance is well: any 2xx, or an open port where no path was asked.
+    pub healthy: bool,
+    /// The evidence.
+    pub seen: LastProbe,
+}
+
+/// Probes once.
+pub async fn probe(question: &Question, now: Timestamp) -> Answer {
+    let target = match &question.path {
+        Some(path) => format!("http://{}{path}", question.address),
+        None => format!("tcp://{}", question.address),
+    };
+    let mut seen = LastProbe { at: now, target, status: None, body: None, location: None, error: None };
+    let asked = tokio::time::timeout(question.timeout, ask(question, &mut seen)).await;
+    let error = match asked {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(_) => Some(format!("no answer within {} ms", question.timeout.as_millis())),
+    };
+    let healthy = match seen.status {
+        Some(status) => (200..300).contains(&status),
+        None => question.path.is_none() && error.is_none(),
+    };
+    if seen.status.is_none() {
+        seen.error = error;
+    }
+    Answer { healthy, seen }
+}
+
+async fn ask(question: &Question, seen: &mut LastProbe) -> Result<(), String> {
+    let stream = TcpStream::connect(question.address).await.map_err(|e| plain(&e))?;
+    let Some(path) = &question.path else { return Ok(()) };
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    let request = http::Request::get(path.as_str())
+        .header(http::header::HOST, &question.host)
+        .header(http::header::USER_AGENT, "slipway-health/1")
+        .header("x-forwarded-proto", "https")
+        .header(http::header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| e.to_string())?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(|e| format!("no HTTP answer: {e}"))?;
+        seen.status = Some(response.status().as_u16());
+        if response.status().is_redirection() {
+            let location = response.headers().get(http::header::LOCATION);
+            seen.location = location.map(|l| String::from_utf8_lossy(l.as_bytes()).chars().take(300).collect());
+        }
+        if !response.status().is_success() {
+            seen.body = Some(beginning(response.into_body()).await);
+        }
+        Ok(())
+    };
+    tokio::select! {
+        result = exchange => result,
+        // The connection must be driven for the exchange to go on; it ends first only when the peer hangs up.
+        ended = connection => Err(ended.map_or_else(|e| format!("no HTTP answer: {e}"), |()| "the connection was closed without an answer".into())),
+    }
+}
+
+async fn beginning(mut body: hyper::body::Incoming) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < BODY_BYTES_MAX {
+        match body.frame().await {
+            Some(Ok(frame)) => bytes.extend(frame.into_data().unwrap_or_default()),
+            _ => break,
+        }
+    }
+    bytes.truncate(BODY_BYTES_MAX);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        _ => error.to_string(),
+    }
+}

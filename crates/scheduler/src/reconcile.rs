@@ -1,0 +1,193 @@
+//! One environment: look, plan, do one batch, and say when to look again.
+//!
+//! Activation has no input but the environment: why it was woken does not matter, the world is looked at anew. At
+//! most one activation of an environment is under way. After a crash the next one begins at the same place: labels
+//! on the engine and rows in the database say everything that must be known. A writer that lost the lease is refused
+//! by the database.
+
+use std::sync::Arc;
+
+use slipway_domain::deployment::StepName;
+use slipway_domain::ids::EnvironmentId;
+use slipway_domain::observed::{Instance, Observed};
+use slipway_engine::EngineError;
+use slipway_planner::plan::{Op, Plan, Step};
+use slipway_planner::world::World;
+use slipway_store::{EnvironmentWorld, StoreError};
+use tracing::{Instrument, Span};
+
+use crate::assemble::{self, Asked};
+use crate::evidence;
+use crate::execute::{Done, execute};
+use crate::operate::operate;
+use crate::session::Session;
+
+/// Batches after which an activation rests, so that a mistake in the planner cannot keep a core busy.
+const BATCHES_MAX: u32 = 32;
+
+/// Looks at the environment until nothing more can be done at once.
+pub async fn activate(session: &Arc<Session>, id: EnvironmentId) -> Result<(), StoreError> {
+    for _ in 0..BATCHES_MAX {
+        if !batch(session, id).await? {
+            return Ok(());
+        }
+    }
+    tracing::warn!(environment = %id, "reconcile.restless: {BATCHES_MAX} batches in a row changed something");
+    Ok(())
+}
+
+/// One look and one batch; true when another look at once makes sense.
+async fn batch(session: &Arc<Session>, id: EnvironmentId) -> Result<bool, StoreError> {
+    let deps = &session.deps;
+    let mut tx = deps.store.begin().await?;
+    let rows = tx.load_world(id).await?;
+    drop(tx);
+    let Some(rows) = rows else {
+        session.forget(id);
+        return Ok(false);
+    };
+    let rows = Arc::new(rows);
+    let span = session.deploy_span(&rows);
+
+    let instances = observe(session, id).instrument(span.clone()).await;
+    let asked = ask(session, &rows).instrument(span.clone()).await;
+    if let Observed::Known(seen) = &instances {
+        session.board.keep(id, assemble::subjects(&rows, seen, &deps.settings.base_domain), &span);
+    }
+    let (world, plan) = decide(session, &rows, instances, &asked);
+    let reason = failure_reason(session, &rows, &world, &plan).instrument(span.clone()).await;
+
+    let written = execute(&deps.store, &rows, &world, &plan, reason, session.epoch).instrument(span.clone()).await;
+    let done = written.inspect_err(|_| session.unbegin(id, &plan))?;
+    for step in &plan.steps {
+        if let Step::Start(op) = step {
+            begin(session, &rows, op.clone(), &span);
+        }
+    }
+    finish(session, &rows, &plan, &done);
+    Ok(done.ended.is_some())
+}
+
+async fn observe(session: &Session, id: EnvironmentId) -> Observed<Vec<Instance>> {
+    match session.deps.engine.observe(Some(id)).await {
+        Ok(instances) => Observed::Known(instances),
+        Err(error) => {
+            tracing::warn!(environment = %id, %error, "engine.observe: cannot look, nothing is concluded");
+            Observed::Unknown { reason: error.to_string() }
+        }
+    }
+}
+
+async fn ask(session: &Session, rows: &EnvironmentWorld) -> Asked {
+    let mut asked = Asked::default();
+    let Some(release) = rows.deployment.as_ref().and_then(|d| rows.release(d.release)) else { return asked };
+    let (image, command) = assemble::questions(rows);
+    if image {
+        asked.image_present = known(session.deps.engine.has_image(&release.pin).await);
+    }
+    if command {
+        asked.release_command = known(session.deps.engine.job(release.id, StepName::ReleaseCommand).await);
+    }
+    asked
+}
+
+/// An answer, or nothing to conclude from.
+fn known<T>(answer: Result<T, EngineError>) -> Option<T> {
+    answer.inspect_err(|error| tracing::warn!(%error, "engine.ask: no answer, nothing is concluded")).ok()
+}
+
+fn decide(
+    session: &Session,
+    rows: &EnvironmentWorld,
+    instances: Observed<Vec<Instance>>,
+    asked: &Asked,
+) -> (World, Plan) {
+    let now = session.deps.clock.now();
+    let id = rows.environment.id;
+    let health = session.board.health(id);
+    let mut memories = session.memories.lock();
+    let memory = memories.entry(id).or_default();
+    if let Observed::Known(seen) = &instances {
+        let routed = rows.route.iter().flat_map(|r| &r.groups).flat_map(|g| &g.instances);
+        memory.saw(seen, &routed.map(|u| u.instance.clone()).collect(), now);
+    }
+    let world = assemble::world(rows, instances, health, asked, memory, now);
+    let plan = slipway_planner::plan(&world);
+    memory.wake = plan.wake;
+    // Taken before the rows are written, so that a wake-up in between does not begin the same operation twice.
+    memory.running.extend(plan.steps.iter().filter_map(|s| match s {
+        Step::Start(op) => Some(op.clone()),
+        _ => None,
+    }));
+    (world, plan)
+}
+
+async fn failure_reason(
+    session: &Session,
+    rows: &EnvironmentWorld,
+    world: &World,
+    plan: &Plan,
+) -> Option<slipway_domain::deployment::Reason> {
+    let failure = plan.steps.iter().find_map(|s| match s {
+        Step::Fail(_, failure) => Some(failure),
+        _ => None,
+    })?;
+    let release = rows.deployment.as_ref().and_then(|d| rows.release(d.release))?;
+    let instances = world.instances.known().map_or(&[][..], Vec::as_slice);
+    Some(evidence::reason(&session.deps, rows, &session.board, release, instances, failure).await)
+}
+
+/// Begins an operation of its own; when it ends, the environment is looked at again.
+fn begin(session: &Arc<Session>, rows: &Arc<EnvironmentWorld>, op: Op, span: &Span) {
+    let (session, rows) = (Arc::clone(session), Arc::clone(rows));
+    let name = match &op {
+        Op::Pull(_) => "engine.pull",
+        Op::Command(_) => "engine.start_job",
+        Op::RemoveCommand(_) => "engine.remove_job",
+        Op::Apply(..) => "engine.apply_group",
+        Op::Remove(_) => "engine.remove_instance",
+        Op::Clean => "engine.clean",
+    };
+    let span = tracing::info_span!(parent: span, "deploy.operation", otel.name = name);
+    let tasks = session.tasks.clone();
+    tasks.spawn(
+        async move {
+            let id = rows.environment.id;
+            let result = operate(&session.deps, &rows, session.epoch, &op).await;
+            if let Err(error) = &result {
+                tracing::warn!(environment = %id, operation = ?op, %error, "operation.failed");
+            }
+            let now = session.deps.clock.now();
+            session.memories.lock().entry(id).or_default().ended(&op, result, now);
+            session.wake(id);
+        }
+        .instrument(span),
+    );
+}
+
+fn finish(session: &Session, rows: &EnvironmentWorld, plan: &Plan, done: &Done) {
+    let id = rows.environment.id;
+    if let Some((deployment, reason)) = &done.ended {
+        let row = rows.deployment.as_ref().filter(|d| d.id == *deployment);
+        let code = reason.as_ref().map_or("none", |r| r.code.as_str());
+        let result = if reason.is_some() { "failed" } else { "succeeded" };
+        session.deps.observer.deploy_finished(result, code);
+        for step in row.iter().flat_map(|d| &d.steps) {
+            if let Some(end) = step.finished_at {
+                let seconds = (end - step.started_at).as_seconds_f64();
+                session.deps.observer.deploy_phase(step.name.as_str(), seconds);
+            }
+        }
+        tracing::info!(%deployment, environment = %id, result, reason = code, "deployment.finished");
+        session.memories.lock().entry(id).or_default().span = None;
+    }
+    if done.purged {
+        session.forget(id);
+        tracing::info!(environment = %id, "environment.purged");
+    }
+    if plan.settled && rows.deployment.is_none() {
+        let mut memories = session.memories.lock();
+        let memory = memories.entry(id).or_default();
+        memory.failed.clear();
+    }
+}

@@ -1,0 +1,109 @@
+//! `idempotency_keys`: first answers by key. Written by the API.
+
+use serde_json::Value;
+use slipway_domain::Timestamp;
+use slipway_domain::ids::TokenId;
+
+use crate::{StoreError, Tx};
+
+/// An answer that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, name to value.
+    pub headers: Value,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// What a key means for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Idempotent {
+    /// It is the first: go on, then keep the answer.
+    Fresh,
+    /// The first is still under way.
+    InFlight,
+    /// It was answered: answer so again.
+    Replay(StoredAnswer),
+    /// The key was used for another request.
+    Mismatch,
+}
+
+impl Tx {
+    /// Takes a key for a request, or says what became of the one that took it before.
+    pub async fn begin_idempotent(
+        &mut self,
+        token: TokenId,
+        key: &str,
+        request_hash: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Idempotent, StoreError> {
+        let taken = sqlx::query!(
+            "insert into idempotency_keys (token_id, key, request_hash, created_at) values ($1, $2, $3, $4)
+             on conflict (token_id, key) do nothing",
+            token.uuid(),
+            key,
+            &request_hash[..],
+            now
+        )
+        .execute(self.c())
+        .await?;
+        if taken.rows_affected() == 1 {
+            return Ok(Idempotent::Fresh);
+        }
+        let row = sqlx::query!(
+            "select request_hash, status, headers, body from idempotency_keys where token_id = $1 and key = $2",
+            token.uuid(),
+            key
+        )
+        .fetch_optional(self.c())
+        .await?;
+        // Removed between the two statements: whoever held it gave it up, so the caller may try again at once.
+        let Some(row) = row else { return Ok(Idempotent::InFlight) };
+        if row.request_hash != request_hash {
+            return Ok(Idempotent::Mismatch);
+        }
+        Ok(match (row.status.and_then(|s| u16::try_from(s).ok()), row.body) {
+            (Some(status), Some(body)) => {
+                Idempotent::Replay(StoredAnswer { status, headers: row.headers.unwrap_or_default(), body })
+            }
+            _ => Idempotent::InFlight,
+        })
+    }
+
+    /// Keeps the answer.
+    pub async fn finish_idempotent(&mut self, token: TokenId, key: &str, answer: &StoredAnswer) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update idempotency_keys set status = $3, headers = $4, body = $5 where token_id = $1 and key = $2",
+            token.uuid(),
+            key,
+            i32::from(answer.status),
+            answer.headers,
+            answer.body
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Gives a key up, so that the same request may be tried again.
+    pub async fn forget_idempotent(&mut self, token: TokenId, key: &str) -> Result<(), StoreError> {
+        sqlx::query!("delete from idempotency_keys where token_id = $1 and key = $2", token.uuid(), key)
+            .execute(self.c())
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets answers after a day, and requests that never ended after a quarter of an hour.
+    pub async fn sweep_idempotent(&mut self, now: Timestamp) -> Result<u64, StoreError> {
+        let done = sqlx::query!(
+            "delete from idempotency_keys
+             where created_at < $1::timestamptz - interval '24 hours' or (status is null and created_at < $1::timestamptz - interval '15 minutes')",
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(done.rows_affected())
+    }
+}

@@ -1,0 +1,68 @@
+//! `leases`: who may act. Time is the database's; the epoch grows with each new holder and fences the old one.
+
+use slipway_domain::Epoch;
+use uuid::Uuid;
+
+use crate::{StoreError, Tx};
+
+impl Tx {
+    /// Takes a lease that is free, expired or already held by the same holder; `None` while another holds it.
+    pub async fn acquire_lease(&mut self, name: &str, holder: Uuid, ttl_ms: i64) -> Result<Option<Epoch>, StoreError> {
+        let epoch = sqlx::query_scalar!(
+            "insert into leases (name, holder, epoch, expires_at)
+             values ($1, $2, 1, now() + $3::bigint * interval '1 millisecond')
+             on conflict (name) do update
+                set epoch = case when leases.holder = excluded.holder and leases.expires_at > now()
+                                 then leases.epoch else leases.epoch + 1 end,
+                    holder = excluded.holder, expires_at = excluded.expires_at
+                where leases.holder = excluded.holder or leases.expires_at <= now()
+             returning epoch",
+            name,
+            holder,
+            ttl_ms
+        )
+        .fetch_optional(self.c())
+        .await?;
+        Ok(epoch.map(Epoch))
+    }
+
+    /// Prolongs a lease; false when it is not held any more.
+    pub async fn renew_lease(&mut self, name: &str, holder: Uuid, epoch: Epoch, ttl_ms: i64) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "update leases set expires_at = now() + $4::bigint * interval '1 millisecond'
+             where name = $1 and holder = $2 and epoch = $3 and expires_at > now()",
+            name,
+            holder,
+            epoch.0,
+            ttl_ms
+        )
+        .execute(self.c())
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Gives a lease back.
+    pub async fn release_lease(&mut self, name: &str, holder: Uuid, epoch: Epoch) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update leases set expires_at = now() where name = $1 and holder = $2 and epoch = $3",
+            name,
+            holder,
+            epoch.0
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Refuses to go on unless the scheduler's lease is still held under this epoch, and keeps it so until the end of
+    /// the transaction.
+    pub async fn fence(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        let held = sqlx::query_scalar!(
+            "select 1 as \"one!\" from leases where name = 'scheduler' and epoch = $1 and expires_at > now() for share",
+            epoch.0
+        )
+        .fetch_optional(self.c())
+        .await?;
+        held.map(|_| ()).ok_or(StoreError::Fenced)
+    }
+}

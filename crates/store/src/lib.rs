@@ -1,0 +1,54 @@
+//! All SQL of Slipway.
+//!
+//! Promises: a [`Tx`] is a transaction: hold one or do not touch the database; `commit` consumes it, dropping it rolls
+//! back. Statements are checked against the migrated schema when this crate is built. A row that does not parse is
+//! an error that names table, column and id. Status-side writes are fenced by the scheduler's lease.
+
+mod apps;
+mod audit;
+mod certificates;
+mod deployments;
+mod domains;
+mod environments;
+mod error;
+mod events;
+mod idempotency;
+mod jobs;
+mod leases;
+mod listen;
+mod page;
+mod platform;
+mod proxies;
+mod registries;
+mod releases;
+mod routes;
+mod row;
+mod secrets;
+mod status;
+mod store;
+mod teams;
+mod tokens;
+mod volumes;
+mod world;
+
+pub use apps::{App, AppSummary, EnvironmentSummary};
+pub use audit::{AuditEntry, AuditFilter, AuditOutcome, AuditRow};
+pub use certificates::Certificate;
+pub use deployments::{Deployment, NewDeployment};
+pub use environments::{Desired, Environment};
+pub use error::{Constraint, StoreError};
+pub use events::Event;
+pub use idempotency::{Idempotent, StoredAnswer};
+pub use jobs::{Job, JobOutcome, NewJob};
+pub use listen::{Hint, Hints};
+pub use page::Page;
+pub use proxies::ProxyRow;
+pub use registries::Registry;
+pub use routes::{RouteRow, SnapshotRows};
+pub use secrets::{SealedSecret, SecretInfo};
+pub use status::{Condition, EnvironmentStatus, InstanceRecord};
+pub use store::{SchemaState, Store, StoreOptions, Tx};
+pub use teams::Team;
+pub use tokens::TokenRow;
+pub use volumes::Volume;
+pub use world::EnvironmentWorld;

@@ -1,0 +1,176 @@
+//! `releases`: immutable but for `good`. Written by the API; the scheduler sets `good` with the first success.
+
+use slipway_domain::ids::{EnvironmentId, ReleaseId, TeamId};
+use slipway_domain::image::Pin;
+use slipway_domain::release::{Release, ReleaseCause};
+use slipway_domain::{ReleaseNumber, Timestamp};
+
+use crate::row::{bad, json, spec, to_json};
+use crate::{Page, StoreError, Tx};
+
+/// Newest good releases of each environment whose images are kept for a rollback.
+const KEPT_GOOD_MAX: i64 = 10;
+
+pub(crate) struct Row {
+    pub(crate) id: uuid::Uuid,
+    pub(crate) environment_id: uuid::Uuid,
+    pub(crate) number: i64,
+    pub(crate) image: String,
+    pub(crate) pin: serde_json::Value,
+    pub(crate) spec: serde_json::Value,
+    pub(crate) secrets: serde_json::Value,
+    pub(crate) cause: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) created_by: String,
+    pub(crate) good: bool,
+}
+
+impl TryFrom<Row> for Release {
+    type Error = StoreError;
+
+    fn try_from(r: Row) -> Result<Self, StoreError> {
+        let id = ReleaseId::from_uuid(r.id);
+        Ok(Self {
+            id,
+            environment: EnvironmentId::from_uuid(r.environment_id),
+            number: ReleaseNumber(r.number),
+            image: r.image,
+            pin: json(r.pin, "releases", "pin", &id)?,
+            spec: spec(&r.spec, "releases", &id)?,
+            secrets: json(r.secrets, "releases", "secrets", &id)?,
+            cause: ReleaseCause::parse(&r.cause).ok_or_else(|| bad("releases", "cause", &id))?,
+            created_at: r.created_at,
+            created_by: r.created_by,
+            good: r.good,
+        })
+    }
+}
+
+impl Tx {
+    /// The next number of an environment; hold its lock.
+    pub async fn next_release_number(&mut self, environment: EnvironmentId) -> Result<ReleaseNumber, StoreError> {
+        let number = sqlx::query_scalar!(
+            "update environments set last_release_number = last_release_number + 1 where id = $1 returning last_release_number",
+            environment.uuid()
+        )
+        .fetch_optional(self.c())
+        .await?;
+        number.map(ReleaseNumber).ok_or(StoreError::LostRace("the environment"))
+    }
+
+    /// Adds a release.
+    pub async fn insert_release(&mut self, team: TeamId, r: &Release) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into releases (id, team_id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            r.id.uuid(),
+            team.uuid(),
+            r.environment.uuid(),
+            r.number.0,
+            r.image,
+            to_json(&r.pin)?,
+            r.spec.to_json(),
+            to_json(&r.secrets)?,
+            r.cause.as_str(),
+            r.created_at,
+            r.created_by,
+            r.good
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// By identifier.
+    pub async fn release(&mut self, id: ReleaseId) -> Result<Option<Release>, StoreError> {
+        let row = sqlx::query_as!(
+            Row,
+            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
+             from releases where id = $1",
+            id.uuid()
+        )
+        .fetch_optional(self.c())
+        .await?;
+        row.map(Release::try_from).transpose()
+    }
+
+    /// By number.
+    pub async fn release_by_number(
+        &mut self,
+        environment: EnvironmentId,
+        number: ReleaseNumber,
+    ) -> Result<Option<Release>, StoreError> {
+        let row = sqlx::query_as!(
+            Row,
+            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
+             from releases where environment_id = $1 and number = $2",
+            environment.uuid(),
+            number.0
+        )
+        .fetch_optional(self.c())
+        .await?;
+        row.map(Release::try_from).transpose()
+    }
+
+    /// The newest good release, or the newest before a number.
+    pub async fn last_good_release(
+        &mut self,
+        environment: EnvironmentId,
+        before: Option<ReleaseNumber>,
+    ) -> Result<Option<Release>, StoreError> {
+        let row = sqlx::query_as!(
+            Row,
+            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
+             from releases where environment_id = $1 and good and ($2::bigint is null or number < $2)
+             order by number desc limit 1",
+            environment.uuid(),
+            before.map(|n| n.0)
+        )
+        .fetch_optional(self.c())
+        .await?;
+        row.map(Release::try_from).transpose()
+    }
+
+    /// Of an environment, newest first.
+    pub async fn releases(
+        &mut self,
+        environment: EnvironmentId,
+        page: &Page<ReleaseNumber>,
+    ) -> Result<Vec<Release>, StoreError> {
+        let rows = sqlx::query_as!(
+            Row,
+            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
+             from releases where environment_id = $1 and ($2::bigint is null or number < $2)
+             order by number desc limit $3",
+            environment.uuid(),
+            page.after.map(|n| n.0),
+            page.limit()
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter().map(Release::try_from).collect()
+    }
+
+    /// What must stay on the machine: what should run, what serves, what is being deployed, and rollback targets.
+    pub async fn kept_images(&mut self) -> Result<Vec<Pin>, StoreError> {
+        let rows = sqlx::query!(
+            "select r.id, r.pin from (
+                 select id, pin, environment_id, good,
+                        row_number() over (partition by environment_id, good order by number desc) as place
+                 from releases) r
+             join environments e on e.id = r.environment_id
+             join environment_status s on s.environment_id = e.id
+             where (r.good and r.place <= $1) or r.id = e.release_id or r.id = s.serving_release_id",
+            KEPT_GOOD_MAX
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter().map(|r| json(r.pin, "releases", "pin", &ReleaseId::from_uuid(r.id))).collect()
+    }
+
+    /// Every image any release ever ran.
+    pub async fn all_images(&mut self) -> Result<Vec<Pin>, StoreError> {
+        let rows = sqlx::query!("select (array_agg(id))[1] as \"id!\", pin from releases group by pin").fetch_all(self.c()).await?;
+        rows.into_iter().map(|r| json(r.pin, "releases", "pin", &ReleaseId::from_uuid(r.id))).collect()
+    }
+}

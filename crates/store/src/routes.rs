@@ -1,0 +1,168 @@
+//! `routes` and `route_version`: what proxies are told. Written by the scheduler; the version grows with every change.
+
+use slipway_domain::generation::RouteVersion;
+use slipway_domain::ids::{CertificateId, EnvironmentId};
+use slipway_domain::name::{AppName, EnvironmentName, HostName};
+use slipway_domain::routing::{CertificateReference, GroupRoute, RouteState};
+use slipway_domain::spec::Spec;
+use slipway_domain::Timestamp;
+
+use crate::row::{bad, json, parse, spec, to_json};
+use crate::{Environment, StoreError, Tx};
+
+/// What proxies are told of one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteRow {
+    /// What to do with requests.
+    pub state: RouteState,
+    /// Where to forward them.
+    pub groups: Vec<GroupRoute>,
+    /// Since which version.
+    pub version: RouteVersion,
+}
+
+/// Everything a snapshot is made from, at one version.
+#[derive(Debug, Clone)]
+pub struct SnapshotRows {
+    /// The version.
+    pub version: RouteVersion,
+    /// Host names.
+    pub hosts: Vec<(HostName, EnvironmentId)>,
+    /// Environments: with the spec of the release that serves, for its limits.
+    pub environments: Vec<SnapshotEnvironment>,
+    /// Certificates in use.
+    pub certificates: Vec<CertificateReference>,
+}
+
+/// One environment of a snapshot.
+#[derive(Debug, Clone)]
+pub struct SnapshotEnvironment {
+    /// Its identifier.
+    pub id: EnvironmentId,
+    /// Its app.
+    pub app: AppName,
+    /// Its name.
+    pub name: EnvironmentName,
+    /// What proxies are told; `None` before anything was.
+    pub route: Option<(RouteState, Vec<GroupRoute>)>,
+    /// The spec whose limits hold.
+    pub spec: Spec,
+}
+
+fn state(text: &str, id: EnvironmentId) -> Result<RouteState, StoreError> {
+    json(serde_json::Value::from(text), "routes", "state", &id)
+}
+
+impl Tx {
+    /// The version in force.
+    pub async fn route_version(&mut self) -> Result<RouteVersion, StoreError> {
+        let version = sqlx::query_scalar!("select version from route_version").fetch_one(self.c()).await?;
+        Ok(RouteVersion(version))
+    }
+
+    /// Says that proxies must know something new.
+    pub async fn bump_routes(&mut self) -> Result<RouteVersion, StoreError> {
+        let version =
+            sqlx::query_scalar!("update route_version set version = version + 1, changed_at = now() returning version")
+                .fetch_one(self.c())
+                .await?;
+        Ok(RouteVersion(version))
+    }
+
+    /// Tells proxies something new of an environment.
+    pub async fn set_route(
+        &mut self,
+        e: &Environment,
+        state: RouteState,
+        groups: &[GroupRoute],
+    ) -> Result<RouteVersion, StoreError> {
+        let version = self.bump_routes().await?;
+        let word = to_json(&state)?;
+        sqlx::query!(
+            "insert into routes (environment_id, state, groups, version) values ($1, $2, $3, $4)
+             on conflict (environment_id) do update
+                set state = excluded.state, groups = excluded.groups, version = excluded.version",
+            e.id.uuid(),
+            word.as_str().unwrap_or_default(),
+            to_json(&groups)?,
+            version.0
+        )
+        .execute(self.c())
+        .await?;
+        Ok(version)
+    }
+
+    pub(crate) async fn route(&mut self, id: EnvironmentId) -> Result<Option<RouteRow>, StoreError> {
+        let row = sqlx::query!("select state, groups, version from routes where environment_id = $1", id.uuid())
+            .fetch_optional(self.c())
+            .await?;
+        row.map(|r| {
+            Ok(RouteRow {
+                state: state(&r.state, id)?,
+                groups: json(r.groups, "routes", "groups", &id)?,
+                version: RouteVersion(r.version),
+            })
+        })
+        .transpose()
+    }
+
+    /// Everything a snapshot is made from, as of one moment.
+    pub async fn snapshot_rows(&mut self) -> Result<SnapshotRows, StoreError> {
+        sqlx::query!("set transaction isolation level repeatable read read only").execute(self.c()).await?;
+        let version = self.route_version().await?;
+        let hosts = sqlx::query!("select host, environment_id from domains order by host").fetch_all(self.c()).await?;
+        let hosts = hosts
+            .into_iter()
+            .map(|r| {
+                let id = EnvironmentId::from_uuid(r.environment_id);
+                Ok((parse(&r.host, "domains", "host", &id)?, id))
+            })
+            .collect::<Result<_, StoreError>>()?;
+        let rows = sqlx::query!(
+            "select e.id, a.name as app, e.name, e.spec, rt.state as \"state?\", rt.groups as \"groups?\",
+                    r.spec as \"serving?\"
+             from environments e join apps a on a.id = e.app_id
+             join environment_status s on s.environment_id = e.id
+             left join routes rt on rt.environment_id = e.id
+             left join releases r on r.id = coalesce(e.release_id, s.serving_release_id)
+             where e.desired <> 'deleted' or rt.state is not null"
+        )
+        .fetch_all(self.c())
+        .await?;
+        let environments = rows
+            .into_iter()
+            .map(|r| {
+                let id = EnvironmentId::from_uuid(r.id);
+                let route = match r.state.zip(r.groups) {
+                    Some((word, groups)) => Some((state(&word, id)?, json(groups, "routes", "groups", &id)?)),
+                    None => None,
+                };
+                Ok(SnapshotEnvironment {
+                    id,
+                    app: parse(&r.app, "apps", "name", &id)?,
+                    name: parse(&r.name, "environments", "name", &id)?,
+                    route,
+                    spec: spec(r.serving.as_ref().unwrap_or(&r.spec), "releases", &id)?,
+                })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        Ok(SnapshotRows { version, hosts, environments, certificates: self.certificate_references().await? })
+    }
+
+    async fn certificate_references(&mut self) -> Result<Vec<CertificateReference>, StoreError> {
+        let rows = sqlx::query!(
+            "select id, names, not_after as \"not_after: Timestamp\" from certificates where replaced_at is null order by id"
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter()
+            .map(|r| {
+                let id = CertificateId::from_uuid(r.id);
+                if r.names.is_empty() {
+                    return Err(bad("certificates", "names", &id));
+                }
+                Ok(CertificateReference { id, names: r.names, not_after: r.not_after })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,99 @@
+//! `environment_status`: what was found and done. Only the scheduler writes it, under its fence.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use slipway_domain::ids::{EnvironmentId, ReleaseId};
+use slipway_domain::{Generation, Timestamp};
+
+use crate::row::{json, to_json};
+use crate::{StoreError, Tx};
+
+/// What was found of one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentStatus {
+    /// The intent that is fulfilled.
+    pub observed_generation: Generation,
+    /// The release that has the traffic.
+    pub serving: Option<ReleaseId>,
+    /// Instances as they were seen last.
+    pub instances: Vec<InstanceRecord>,
+    /// What can be said of it.
+    pub conditions: Vec<Condition>,
+    /// When it must be looked at again.
+    pub next_wake_at: Option<Timestamp>,
+}
+
+/// An instance as it was seen last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceRecord {
+    /// The engine's container id.
+    pub instance: String,
+    /// Its release.
+    pub release: ReleaseId,
+    /// Its place in the group.
+    pub slot: u32,
+    /// Where it listens.
+    pub address: Option<SocketAddr>,
+    /// `starting`, `healthy` or `unhealthy`.
+    pub health: String,
+    /// How often it was started again.
+    pub restarts: u32,
+}
+
+/// Something that is so or not, since when, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Such as `ready`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it is so.
+    pub status: bool,
+    /// For scripts.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Tx {
+    /// The status of an environment.
+    pub async fn status(&mut self, id: EnvironmentId) -> Result<Option<EnvironmentStatus>, StoreError> {
+        let row = sqlx::query!(
+            "select observed_generation, serving_release_id, instances, conditions, next_wake_at
+             from environment_status where environment_id = $1",
+            id.uuid()
+        )
+        .fetch_optional(self.c())
+        .await?;
+        row.map(|r| {
+            Ok(EnvironmentStatus {
+                observed_generation: Generation(r.observed_generation),
+                serving: r.serving_release_id.map(ReleaseId::from_uuid),
+                instances: json(r.instances, "environment_status", "instances", &id)?,
+                conditions: json(r.conditions, "environment_status", "conditions", &id)?,
+                next_wake_at: r.next_wake_at,
+            })
+        })
+        .transpose()
+    }
+
+    /// Writes the status; fence the transaction first.
+    pub async fn save_status(&mut self, id: EnvironmentId, s: &EnvironmentStatus) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update environment_status set observed_generation = $2, serving_release_id = $3, instances = $4,
+                    conditions = $5, next_wake_at = $6, updated_at = now()
+             where environment_id = $1",
+            id.uuid(),
+            s.observed_generation.0,
+            s.serving.map(ReleaseId::uuid),
+            to_json(&s.instances)?,
+            to_json(&s.conditions)?,
+            s.next_wake_at
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! Everything the scheduler must know of one environment, read in one transaction.
+
+use slipway_domain::deployment::DeploymentState;
+use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
+use slipway_domain::release::Release;
+
+use crate::row::bad;
+use crate::{Deployment, Environment, EnvironmentStatus, ProxyRow, RouteRow, StoreError, Tx};
+
+/// The newest releases whose containers may still be alive.
+const RELEASES_MAX: i64 = 20;
+
+/// Everything about one environment.
+#[derive(Debug, Clone)]
+pub struct EnvironmentWorld {
+    /// The intent.
+    pub environment: Environment,
+    /// What was found.
+    pub status: EnvironmentStatus,
+    /// The unfinished deployment.
+    pub deployment: Option<Deployment>,
+    /// What should run, what serves, and the newest ones.
+    pub releases: Vec<Release>,
+    /// What proxies are told.
+    pub route: Option<RouteRow>,
+    /// Proxies and what they have in force.
+    pub proxies: Vec<ProxyRow>,
+    /// The last deployment that ended, when its old instances are still on their way out.
+    pub draining: Option<DeploymentId>,
+    /// Whether the last deployment that ended failed.
+    pub last_failed: bool,
+}
+
+impl EnvironmentWorld {
+    /// A release by identifier.
+    pub fn release(&self, id: ReleaseId) -> Option<&Release> {
+        self.releases.iter().find(|r| r.id == id)
+    }
+}
+
+impl Tx {
+    /// Environments whose intent is not fulfilled, or that have an unfinished deployment.
+    pub async fn due_environments(&mut self) -> Result<Vec<EnvironmentId>, StoreError> {
+        let rows = sqlx::query_scalar!(
+            "select e.id as \"id!\" from environments e join environment_status s on s.environment_id = e.id
+             where e.generation <> s.observed_generation or s.next_wake_at <= now()
+             union
+             select environment_id from deployments where state in ('pending', 'awaiting_approval', 'running')"
+        )
+        .fetch_all(self.c())
+        .await?;
+        Ok(rows.into_iter().map(EnvironmentId::from_uuid).collect())
+    }
+
+    /// All environments.
+    pub async fn all_environment_ids(&mut self) -> Result<Vec<EnvironmentId>, StoreError> {
+        let rows = sqlx::query_scalar!("select id from environments").fetch_all(self.c()).await?;
+        Ok(rows.into_iter().map(EnvironmentId::from_uuid).collect())
+    }
+
+    /// Everything about one environment; `None` when it is gone.
+    pub async fn load_world(&mut self, id: EnvironmentId) -> Result<Option<EnvironmentWorld>, StoreError> {
+        sqlx::query!("set transaction isolation level repeatable read read only").execute(self.c()).await?;
+        let Some(environment) = self.environment_by_id(id).await? else { return Ok(None) };
+        let status = self.status(id).await?.ok_or_else(|| bad("environment_status", "environment_id", &id))?;
+        let deployment = self.unfinished(id).await?;
+        let rows = sqlx::query_as!(
+            crate::releases::Row,
+            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
+             from releases
+             where environment_id = $1 and (id = any($2)
+                or number > (select last_release_number from environments where id = $1) - $3)
+             order by number desc",
+            id.uuid(),
+            &[environment.release, status.serving].into_iter().flatten().map(ReleaseId::uuid).collect::<Vec<_>>(),
+            RELEASES_MAX
+        )
+        .fetch_all(self.c())
+        .await?;
+        let releases = rows.into_iter().map(Release::try_from).collect::<Result<_, _>>()?;
+        let last = sqlx::query!(
+            "select d.id, d.state, exists (select 1 from deployment_steps s
+                 where s.deployment_id = d.id and s.name in ('drain', 'stop') and s.state = 'running') as \"draining!\"
+             from deployments d where d.environment_id = $1 and d.finished_at is not null
+               and d.state in ('succeeded', 'failed') order by d.id desc limit 1",
+            id.uuid()
+        )
+        .fetch_optional(self.c())
+        .await?;
+        Ok(Some(EnvironmentWorld {
+            route: self.route(id).await?,
+            proxies: self.proxies().await?,
+            draining: last.as_ref().filter(|l| l.draining).map(|l| DeploymentId::from_uuid(l.id)),
+            last_failed: last.is_some_and(|l| l.state == DeploymentState::Failed.as_str()),
+            environment,
+            status,
+            deployment,
+            releases,
+        }))
+    }
+}
