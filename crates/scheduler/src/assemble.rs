@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use slipway_domain::name::HostName;
+use slipway_domain::Timestamp;
 use slipway_domain::deployment::StepName;
 use slipway_domain::ids::ReleaseId;
+use slipway_domain::name::HostName;
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::release::Release;
 use slipway_domain::routing::RouteState;
-use slipway_domain::{Timestamp};
 use slipway_engine::JobState;
 use slipway_planner::world::{
     CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, World,
@@ -22,24 +22,33 @@ use crate::probe::Question;
 
 /// What was asked of the engine about the deployment, where it mattered.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// Whether the image is here.
-    pub image_present: Option<bool>,
+    pub(crate) image_present: Option<bool>,
     /// How the release command stands.
-    pub release_command: Option<JobState>,
+    pub(crate) release_command: Option<JobState>,
 }
 
 /// Whether the next plan needs to know about the image, and about the release command.
-pub fn questions(rows: &EnvironmentWorld) -> (bool, bool) {
-    let Some(deployment) = &rows.deployment else { return (false, false) };
-    let done = |name: StepName| deployment.steps.iter().any(|s| s.name == name && s.finished_at.is_some());
-    let command = rows.release(deployment.release).is_some_and(|r| !r.spec.deploy.release_command.is_empty());
+pub(crate) fn questions(rows: &EnvironmentWorld) -> (bool, bool) {
+    let Some(deployment) = &rows.deployment else {
+        return (false, false);
+    };
+    let done = |name: StepName| {
+        deployment
+            .steps
+            .iter()
+            .any(|s| s.name == name && s.finished_at.is_some())
+    };
+    let command = rows
+        .release(deployment.release)
+        .is_some_and(|r| !r.spec.deploy.release_command.is_empty());
     let pulled = done(StepName::Pull);
     (!pulled, command && !done(StepName::ReleaseCommand))
 }
 
 /// The planner's world.
-pub fn world(
+pub(crate) fn world(
     rows: &EnvironmentWorld,
     instances: Observed<Vec<Instance>>,
     health: BTreeMap<String, Health>,
@@ -63,9 +72,17 @@ pub fn world(
         health,
         route: route(rows, memory),
         running: memory.running.clone(),
-        failed: memory.failed.iter().map(|(op, (_, failure))| (op.clone(), failure.clone())).collect::<BTreeMap<_, OpFailure>>(),
+        failed: memory
+            .failed
+            .iter()
+            .map(|(op, (_, failure))| (op.clone(), failure.clone()))
+            .collect::<BTreeMap<_, OpFailure>>(),
         cleaned: memory.cleaned,
-        restart_at: memory.restarts.iter().map(|(slot, r)| (*slot, r.at)).collect::<BTreeMap<(ReleaseId, u32), Timestamp>>(),
+        restart_at: memory
+            .restarts
+            .iter()
+            .map(|(slot, r)| (*slot, r.at))
+            .collect::<BTreeMap<(ReleaseId, u32), Timestamp>>(),
     }
 }
 
@@ -91,7 +108,9 @@ fn deployment(rows: &EnvironmentWorld, asked: &Asked) -> Option<DeploymentFacts>
         release_command: asked.release_command.as_ref().map(|job| match job {
             JobState::Absent => CommandFacts::Absent,
             JobState::Running => CommandFacts::Running,
-            JobState::Ended(exit) => CommandFacts::Ended { exit_code: exit.exit_code },
+            JobState::Ended(exit) => CommandFacts::Ended {
+                exit_code: exit.exit_code,
+            },
         }),
     })
 }
@@ -119,7 +138,7 @@ fn route(rows: &EnvironmentWorld, memory: &Memory) -> RouteFacts {
 }
 
 /// What to probe: every running instance of a release we know, in the way its spec says.
-pub fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_domain: &HostName) -> Vec<Subject> {
+pub(crate) fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_domain: &HostName) -> Vec<Subject> {
     let host = HostName::of(&rows.environment.app_name, &rows.environment.name, base_domain);
     instances
         .iter()
@@ -132,9 +151,19 @@ pub fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_domain: &H
                 host: host.to_string(),
                 timeout: health.timeout.to_std(),
             };
-            let proven = rows.status.instances.iter().any(|r| r.instance == i.id && r.health == "healthy");
+            let proven = rows
+                .status
+                .instances
+                .iter()
+                .any(|r| r.instance == i.id && r.health == "healthy");
             let interval = health.interval.to_std().max(Duration::from_millis(100));
-            Some(Subject { id: i.id.clone(), environment: rows.environment.id, question, interval, proven })
+            Some(Subject {
+                id: i.id.clone(),
+                environment: rows.environment.id,
+                question,
+                interval,
+                proven,
+            })
         })
         .collect()
 }

@@ -28,21 +28,21 @@ const STEADY: Duration = Duration::from_secs(10);
 const MISSES_MAX: u32 = 3;
 
 /// Called when an environment's instance changes its health.
-pub type Changed = Arc<dyn Fn(EnvironmentId) + Send + Sync>;
+pub(crate) type Changed = Arc<dyn Fn(EnvironmentId) + Send + Sync>;
 
 /// How to probe one instance.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub(crate) struct Subject {
     /// The instance.
-    pub id: String,
+    pub(crate) id: String,
     /// Whose it is.
-    pub environment: EnvironmentId,
+    pub(crate) environment: EnvironmentId,
     /// What to ask.
-    pub question: Question,
+    pub(crate) question: Question,
     /// The pause to back off to while it is not proven.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// Whether an earlier process of ours proved it.
-    pub proven: bool,
+    pub(crate) proven: bool,
 }
 
 struct Entry {
@@ -59,7 +59,7 @@ struct Record {
 }
 
 /// All probes of this process.
-pub struct Board {
+pub(crate) struct Board {
     entries: Mutex<HashMap<String, Entry>>,
     clock: Arc<dyn Clock>,
     changed: Changed,
@@ -68,12 +68,17 @@ pub struct Board {
 
 impl Board {
     /// An empty board.
-    pub fn new(clock: Arc<dyn Clock>, changed: Changed) -> Self {
-        Self { entries: Mutex::new(HashMap::new()), clock, changed, tasks: TaskTracker::new() }
+    pub(crate) fn new(clock: Arc<dyn Clock>, changed: Changed) -> Self {
+        Self {
+            entries: Mutex::new(HashMap::new()),
+            clock,
+            changed,
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// Makes the board hold exactly these instances of the environment. The first good probe ends `deploy`'s part.
-    pub fn keep(&self, environment: EnvironmentId, subjects: Vec<Subject>, deploy: &Span) {
+    pub(crate) fn keep(&self, environment: EnvironmentId, subjects: Vec<Subject>, deploy: &Span) {
         let mut entries = self.entries.lock();
         entries.retain(|id, e| {
             e.environment != environment || subjects.iter().any(|s| s.id == *id && s.question.address == e.address)
@@ -87,32 +92,57 @@ impl Board {
     }
 
     /// What is known of the environment's instances.
-    pub fn health(&self, environment: EnvironmentId) -> BTreeMap<String, Health> {
+    pub(crate) fn health(&self, environment: EnvironmentId) -> BTreeMap<String, Health> {
         let entries = self.entries.lock();
         let own = entries.iter().filter(|(_, e)| e.environment == environment);
         own.map(|(id, e)| (id.clone(), e.record.lock().health)).collect()
     }
 
     /// What the last probe of an instance saw.
-    pub fn last_probe(&self, instance: &str) -> Option<LastProbe> {
-        self.entries.lock().get(instance).and_then(|e| e.record.lock().last.clone())
+    pub(crate) fn last_probe(&self, instance: &str) -> Option<LastProbe> {
+        self.entries
+            .lock()
+            .get(instance)
+            .and_then(|e| e.record.lock().last.clone())
     }
 
     /// Forgets everything, as when the lease is lost.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.entries.lock().clear();
     }
 
     fn begin(&self, subject: Subject, deploy: &Span) -> (String, Entry) {
         let now = self.clock.now();
-        let health = if subject.proven { Health::Healthy } else { Health::Unproven { since: now } };
+        let health = if subject.proven {
+            Health::Healthy
+        } else {
+            Health::Unproven { since: now }
+        };
         let record = Arc::new(Mutex::new(Record { health, last: None }));
         let id = subject.id.clone();
         let (address, environment) = (subject.question.address, subject.environment);
-        let span = if subject.proven { Span::none() } else { tracing::info_span!(parent: deploy, "deploy.probe", instance = %id) };
-        let run = watch(subject, Arc::clone(&record), Arc::clone(&self.clock), Arc::clone(&self.changed), span);
+        let span = if subject.proven {
+            Span::none()
+        } else {
+            tracing::info_span!(parent: deploy, "deploy.probe", instance = %id)
+        };
+        let run = watch(
+            subject,
+            Arc::clone(&record),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.changed),
+            span,
+        );
         let task = AbortOnDropHandle::new(self.tasks.spawn(run));
-        (id, Entry { address, environment, record, _task: task })
+        (
+            id,
+            Entry {
+                address,
+                environment,
+                record,
+                _task: task,
+            },
+        )
     }
 }
 

@@ -5,16 +5,17 @@
 
 use std::collections::BTreeSet;
 
+use slipway_domain::image::Pin;
 use slipway_engine::LocalImage;
 
 use crate::operate::OpError;
 use crate::settings::Deps;
 
 /// Removes what is not needed and says what.
-pub async fn images(deps: &Deps) -> Result<(), OpError> {
+pub(crate) async fn images(deps: &Deps) -> Result<(), OpError> {
     let mut tx = deps.store.begin().await?;
-    let kept: BTreeSet<String> = tx.kept_images().await?.iter().map(|p| p.engine_reference()).collect();
-    let ours: BTreeSet<String> = tx.all_images().await?.iter().map(|p| p.engine_reference()).collect();
+    let kept: BTreeSet<String> = tx.kept_images().await?.iter().map(Pin::engine_reference).collect();
+    let ours: BTreeSet<String> = tx.all_images().await?.iter().map(Pin::engine_reference).collect();
     drop(tx);
     for reference in collectable(&deps.engine.images().await?, &ours, &kept) {
         deps.engine.remove_image(&reference).await?;
@@ -47,7 +48,12 @@ mod tests {
             tags: tags.iter().map(ToString::to_string).collect(),
             size_bytes: 1,
         };
-        let images = [image('a', &[]), image('b', &[]), image('c', &["mine:1"]), image('d', &[])];
+        let images = [
+            image('a', &[]),
+            image('b', &[]),
+            image('c', &["mine:1"]),
+            image('d', &[]),
+        ];
         let ours = ['a', 'b', 'c'].map(digest).into();
         let kept = [digest('a')].into();
         assert_eq!(collectable(&images, &ours, &kept), [digest('b')]);

@@ -16,7 +16,7 @@ use crate::settings::Deps;
 const LOG_LINES_MAX: u32 = 50;
 
 /// The reason of a failure, with all evidence that can be had.
-pub async fn reason(
+pub(crate) async fn reason(
     deps: &Deps,
     rows: &EnvironmentWorld,
     board: &Board,

@@ -11,17 +11,17 @@ use slipway_store::{EnvironmentStatus, EnvironmentWorld, InstanceRecord, Store, 
 
 /// What one batch did to the rows.
 #[derive(Debug, Default)]
-pub struct Done {
+pub(crate) struct Done {
     /// The deployment that ended, how, and why.
-    pub ended: Option<(DeploymentId, Option<Reason>)>,
+    pub(crate) ended: Option<(DeploymentId, Option<Reason>)>,
     /// Whether proxies are told something new.
-    pub published: bool,
+    pub(crate) published: bool,
     /// Whether the environment is gone.
-    pub purged: bool,
+    pub(crate) purged: bool,
 }
 
 /// Writes a batch. `reason` explains the failure that the batch contains, if it does.
-pub async fn execute(
+pub(crate) async fn execute(
     store: &Store,
     rows: &EnvironmentWorld,
     world: &World,
@@ -48,11 +48,13 @@ pub async fn execute(
                 done.published = true;
             }
             Step::Succeed(id) => {
-                tx.finish_deployment(*id, DeploymentEvent::Succeed, None, world.now).await?;
+                tx.finish_deployment(*id, DeploymentEvent::Succeed, None, world.now)
+                    .await?;
                 done.ended = Some((*id, None));
             }
             Step::Fail(id, _) => {
-                tx.finish_deployment(*id, DeploymentEvent::Fail, reason.as_ref(), world.now).await?;
+                tx.finish_deployment(*id, DeploymentEvent::Fail, reason.as_ref(), world.now)
+                    .await?;
                 done.ended = Some((*id, reason.clone()));
             }
             Step::Purge => {
@@ -83,13 +85,18 @@ async fn mark(
         tx.step_finished(id, name, state, detail.as_deref(), now).await?;
     }
     let message = detail.unwrap_or_else(|| format!("{} {}", title(name), state.as_str()));
-    tx.append_event(id, &format!("step.{}", state.as_str()), now, Some(name), &message).await?;
+    tx.append_event(id, &format!("step.{}", state.as_str()), now, Some(name), &message)
+        .await?;
     Ok(())
 }
 
 /// A line for people, where there is more to say than the step's name and state.
 fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: StepState) -> Option<String> {
-    let release = rows.deployment.as_ref().filter(|d| d.id == id).and_then(|d| rows.release(d.release));
+    let release = rows
+        .deployment
+        .as_ref()
+        .filter(|d| d.id == id)
+        .and_then(|d| rows.release(d.release));
     let replicas = release.map_or(1, |r| r.spec.scale.min);
     let number = release.map(|r| r.number);
     match (name, state) {
@@ -133,14 +140,23 @@ fn groups(rows: &EnvironmentWorld, instances: &Observed<Vec<Instance>>, route: &
     let mut routed: Vec<&Instance> = known.iter().filter(|i| route.instances.contains(&i.id)).collect();
     routed.sort_by_key(|i| (i.release_number, i.slot));
     for instance in routed {
-        let (Some(address), Some(release)) = (instance.address, rows.release(instance.release)) else { continue };
-        let upstream = Upstream { instance: instance.id.clone(), address };
+        let (Some(address), Some(release)) = (instance.address, rows.release(instance.release)) else {
+            continue;
+        };
+        let upstream = Upstream {
+            instance: instance.id.clone(),
+            address,
+        };
         match groups.iter_mut().find(|g| g.release == release.number) {
             Some(group) => {
                 group.instances.push(upstream);
                 group.weight += 1;
             }
-            None => groups.push(GroupRoute { release: release.number, weight: 1, instances: vec![upstream] }),
+            None => groups.push(GroupRoute {
+                release: release.number,
+                weight: 1,
+                instances: vec![upstream],
+            }),
         }
     }
     groups

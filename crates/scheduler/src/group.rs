@@ -12,7 +12,7 @@ use slipway_store::Environment;
 use crate::settings::Settings;
 
 /// Whose the environment's things are.
-pub fn owner(environment: &Environment, epoch: Epoch) -> Owner {
+pub(crate) fn owner(environment: &Environment, epoch: Epoch) -> Owner {
     Owner {
         team: environment.team,
         app: environment.app_name.clone(),
@@ -24,7 +24,7 @@ pub fn owner(environment: &Environment, epoch: Epoch) -> Owner {
 }
 
 /// The group of a release, its secrets opened.
-pub fn group(
+pub(crate) fn group(
     environment: &Environment,
     release: &Release,
     secrets: BTreeMap<String, Secret>,
@@ -50,7 +50,7 @@ pub fn group(
 }
 
 /// Whether the app runs as a user of our choice, which it may not be made for.
-pub fn user_is_forced(user: RunAs) -> bool {
+pub(crate) fn user_is_forced(user: RunAs) -> bool {
     !matches!(user, RunAs::Image | RunAs::Uid(0))
 }
 
@@ -67,7 +67,13 @@ fn variables(environment: &Environment, release: &Release, settings: &Settings) 
         variables.insert("OTEL_RESOURCE_ATTRIBUTES".into(), attributes);
     }
     // The app's own word wins over the platform's suggestions, but not over the platform's facts.
-    variables.extend(release.spec.env.iter().map(|(name, value)| (name.to_string(), value.clone())));
+    variables.extend(
+        release
+            .spec
+            .env
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.clone())),
+    );
     variables.insert("PORT".into(), release.spec.internal_port.to_string());
     variables.insert("SLIPWAY_APP".into(), environment.app_name.to_string());
     variables.insert("SLIPWAY_ENVIRONMENT".into(), environment.name.to_string());

@@ -24,7 +24,7 @@ use slipway_store::{Hint, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub use settings::{Deps, DiskFloor, Observer, Settings};
+pub use settings::{Deps, DiskFloor, Link, Observer, Settings};
 
 use session::Session;
 
@@ -39,9 +39,9 @@ const CANDIDATE_PAUSE: Duration = Duration::from_secs(1);
 /// Behind every hint stands a look of our own.
 const POLL: Duration = Duration::from_secs(5);
 /// Everything is looked at this often, hints or not.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 /// How often images are collected.
-const COLLECT: Duration = Duration::from_secs(600);
+const COLLECT: Duration = Duration::from_mins(10);
 /// How long operations may go on when the term ends.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -71,7 +71,7 @@ pub async fn run(deps: Deps, bell: Bell, shutdown: CancellationToken) {
             Ok(Some(epoch)) => {
                 tracing::info!(%epoch, "lease.acquired: this process schedules");
                 deps.observer.leading(true);
-                term(&deps, epoch, &bell, &shutdown).await;
+                Box::pin(term(&deps, epoch, &bell, &shutdown)).await;
                 deps.observer.leading(false);
             }
             Ok(None) => {}
@@ -148,7 +148,13 @@ async fn lead(session: &Arc<Session>, bell: &Bell) {
     let mut swept = tokio::time::interval(SWEEP);
     loop {
         if hints.is_none() {
-            hints = session.deps.store.hints().await.inspect_err(|error| tracing::warn!(%error, "hints.lost")).ok();
+            hints = session
+                .deps
+                .store
+                .hints()
+                .await
+                .inspect_err(|error| tracing::warn!(%error, "hints.lost"))
+                .ok();
         }
         wake_changed(session).await;
         let (due, next) = session.due();
@@ -170,7 +176,9 @@ async fn lead(session: &Arc<Session>, bell: &Bell) {
 
 /// The next hint that concerns us; pends for ever without a listener.
 async fn next_hint(hints: &mut Option<slipway_store::Hints>) -> Option<()> {
-    let Some(listener) = hints else { return std::future::pending().await };
+    let Some(listener) = hints else {
+        return std::future::pending().await;
+    };
     loop {
         match listener.next().await {
             Ok(Hint::Environments | Hint::Reconnected) => return Some(()),

@@ -22,48 +22,54 @@ const STEADY_AFTER: TimeDelta = TimeDelta::minutes(10);
 
 /// What is remembered of one environment.
 #[derive(Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Operations under way.
-    pub running: BTreeSet<Op>,
+    pub(crate) running: BTreeSet<Op>,
     /// Operations that failed.
-    pub failed: BTreeMap<Op, (u32, OpFailure)>,
+    pub(crate) failed: BTreeMap<Op, (u32, OpFailure)>,
     /// Since when a running instance has not been routed.
-    pub unrouted_since: BTreeMap<String, Timestamp>,
+    pub(crate) unrouted_since: BTreeMap<String, Timestamp>,
     /// How often a slot has ended, and when it may start again.
-    pub restarts: BTreeMap<(ReleaseId, u32), Restarts>,
+    pub(crate) restarts: BTreeMap<(ReleaseId, u32), Restarts>,
     /// Network and volumes are gone.
-    pub cleaned: bool,
+    pub(crate) cleaned: bool,
     /// The span of the deployment under way, tied to the request that began it.
-    pub span: Option<(DeploymentId, Span)>,
+    pub(crate) span: Option<(DeploymentId, Span)>,
     /// When to look again.
-    pub wake: Option<Timestamp>,
+    pub(crate) wake: Option<Timestamp>,
 }
 
 /// How often a slot has ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restarts {
+pub(crate) struct Restarts {
     /// The container that ended last, so that one end counts once.
-    pub instance: String,
+    pub(crate) instance: String,
     /// When it ended.
-    pub ended_at: Timestamp,
+    pub(crate) ended_at: Timestamp,
     /// How often in a row.
-    pub count: u32,
+    pub(crate) count: u32,
     /// When it may start again.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
 }
 
 /// All environments.
-pub type Memories = parking_lot::Mutex<HashMap<EnvironmentId, Memory>>;
+pub(crate) type Memories = parking_lot::Mutex<HashMap<EnvironmentId, Memory>>;
 
 /// 0, 1, 2, 4, … seconds, at most five minutes.
 fn pause(failures: u32) -> TimeDelta {
-    let seconds = 1_i64.checked_shl(failures.saturating_sub(2)).unwrap_or(PAUSE_SECONDS_MAX);
-    if failures < 2 { TimeDelta::zero() } else { TimeDelta::seconds(seconds.min(PAUSE_SECONDS_MAX)) }
+    let seconds = 1_i64
+        .checked_shl(failures.saturating_sub(2))
+        .unwrap_or(PAUSE_SECONDS_MAX);
+    if failures < 2 {
+        TimeDelta::zero()
+    } else {
+        TimeDelta::seconds(seconds.min(PAUSE_SECONDS_MAX))
+    }
 }
 
 impl Memory {
     /// Notes how an operation ended.
-    pub fn ended(&mut self, op: &Op, result: Result<(), OpError>, now: Timestamp) {
+    pub(crate) fn ended(&mut self, op: &Op, result: Result<(), OpError>, now: Timestamp) {
         self.running.remove(op);
         match result {
             Ok(()) => {
@@ -75,15 +81,20 @@ impl Memory {
             Err(error) => {
                 let count = self.failed.get(op).map_or(1, |(count, _)| count + 1);
                 let fatal = fatal(op, &error);
-                let failure = OpFailure { retry_at: now + pause(count + 1), fatal, error: error.to_string() };
+                let failure = OpFailure {
+                    retry_at: now + pause(count + 1),
+                    fatal,
+                    error: error.to_string(),
+                };
                 self.failed.insert(op.clone(), (count, failure));
             }
         }
     }
 
     /// Notes what was seen: ends of instances, and since when which instance has not been routed.
-    pub fn saw(&mut self, instances: &[Instance], routed: &BTreeSet<String>, now: Timestamp) {
-        self.unrouted_since.retain(|id, _| instances.iter().any(|i| i.id == *id) && !routed.contains(id));
+    pub(crate) fn saw(&mut self, instances: &[Instance], routed: &BTreeSet<String>, now: Timestamp) {
+        self.unrouted_since
+            .retain(|id, _| instances.iter().any(|i| i.id == *id) && !routed.contains(id));
         for instance in instances {
             if instance.is_running() && !routed.contains(&instance.id) {
                 self.unrouted_since.entry(instance.id.clone()).or_insert(now);
@@ -104,7 +115,12 @@ impl Memory {
             Some(b) if ended_at - b.ended_at < STEADY_AFTER => b.count + 1,
             _ => 1,
         };
-        let restarts = Restarts { instance: instance.id.clone(), ended_at, count, at: now + pause(count) };
+        let restarts = Restarts {
+            instance: instance.id.clone(),
+            ended_at,
+            count,
+            at: now + pause(count),
+        };
         self.restarts.insert(key, restarts);
     }
 }
@@ -120,9 +136,9 @@ fn fatal(op: &Op, error: &OpError) -> Option<(ReasonCode, String)> {
         (Op::Remove(_) | Op::RemoveCommand(_) | Op::Clean, _) => return None,
         (_, EngineError::Image(ResolveError::NotFound(_))) => ReasonCode::ImageNotFound,
         (_, EngineError::Image(ResolveError::Unauthorized(_))) => ReasonCode::RegistryUnauthorized,
-        (_, EngineError::Image(ResolveError::Platform { .. }) | EngineError::Refused(_)) => ReasonCode::StartFailed,
         (_, EngineError::DiskFull(_)) => ReasonCode::DiskFull,
-        (Op::Apply(..) | Op::Command(_), EngineError::NotFound(_)) => ReasonCode::StartFailed,
+        (_, EngineError::Image(ResolveError::Platform { .. }) | EngineError::Refused(_))
+        | (Op::Apply(..) | Op::Command(_), EngineError::NotFound(_)) => ReasonCode::StartFailed,
         _ => return None,
     };
     Some((code, error.to_string()))
@@ -146,7 +162,11 @@ mod tests {
             release_number: ReleaseNumber(1),
             slot: 0,
             epoch: Epoch(1),
-            state: InstanceState::Exited { exit_code: 1, oom_killed: false, finished_at: Some(at(second * 1000)) },
+            state: InstanceState::Exited {
+                exit_code: 1,
+                oom_killed: false,
+                finished_at: Some(at(second * 1000)),
+            },
             address: None,
             restarts: 0,
         }
@@ -172,7 +192,10 @@ mod tests {
         assert_eq!(memory.failed[&pull].1.fatal, None);
         assert!(memory.failed[&pull].1.retry_at > at(0));
         memory.ended(&pull, Err(EngineError::DiskFull("full".into()).into()), at(0));
-        assert_eq!(memory.failed[&pull].1.fatal.as_ref().map(|f| f.0), Some(ReasonCode::DiskFull));
+        assert_eq!(
+            memory.failed[&pull].1.fatal.as_ref().map(|f| f.0),
+            Some(ReasonCode::DiskFull)
+        );
         memory.ended(&pull, Ok(()), at(0));
         assert!(memory.failed.is_empty());
     }

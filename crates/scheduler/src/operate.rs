@@ -19,7 +19,7 @@ use crate::settings::Deps;
 
 /// Why an operation did not succeed.
 #[derive(Debug, thiserror::Error)]
-pub enum OpError {
+pub(crate) enum OpError {
     /// The engine's word.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -35,7 +35,7 @@ pub enum OpError {
 }
 
 /// Does the operation.
-pub async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, op: &Op) -> Result<(), OpError> {
+pub(crate) async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, op: &Op) -> Result<(), OpError> {
     match op {
         Op::Pull(id) => pull(deps, rows, rows.release(*id).ok_or(OpError::Gone)?).await,
         Op::Command(id) => {
@@ -65,17 +65,30 @@ async fn pull(deps: &Deps, rows: &EnvironmentWorld, release: &Release) -> Result
 }
 
 async fn credentials(deps: &Deps, rows: &EnvironmentWorld, pin: &Pin) -> Result<Option<RegistryCredentials>, OpError> {
-    let Pin::Registry { registry, .. } = pin else { return Ok(None) };
-    let Ok(host) = registry.parse::<RegistryHost>() else { return Ok(None) };
+    let Pin::Registry { registry, .. } = pin else {
+        return Ok(None);
+    };
+    let Ok(host) = registry.parse::<RegistryHost>() else {
+        return Ok(None);
+    };
     let mut tx = deps.store.begin().await?;
-    let Some(row) = tx.registry(rows.environment.team, &host).await? else { return Ok(None) };
+    let Some(row) = tx.registry(rows.environment.team, &host).await? else {
+        return Ok(None);
+    };
     drop(tx);
-    let context = SealContext { team: Some(rows.environment.team), kind: "registry", id: host.as_str() };
+    let context = SealContext {
+        team: Some(rows.environment.team),
+        kind: "registry",
+        id: host.as_str(),
+    };
     let password = deps
         .sealer
         .open(context, &row.sealed_password)
         .map_err(|e| OpError::Sealed(format!("the password for {host} cannot be used: {e}")))?;
-    Ok(Some(RegistryCredentials { username: row.username, password }))
+    Ok(Some(RegistryCredentials {
+        username: row.username,
+        password,
+    }))
 }
 
 /// Network and volumes made, secrets opened.
@@ -85,13 +98,26 @@ async fn prepared(deps: &Deps, rows: &EnvironmentWorld, release: &Release, epoch
         Some(subnet) => subnet.clone(),
         None => allocate(deps, rows).await?,
     };
-    deps.engine.ensure_network(&NetworkSpec { owner: owner(&rows.environment, epoch), subnet }).await?;
+    deps.engine
+        .ensure_network(&NetworkSpec {
+            owner: owner(&rows.environment, epoch),
+            subnet,
+        })
+        .await?;
     if !release.spec.mounts.is_empty() {
         let mut tx = deps.store.begin().await?;
         for mount in &release.spec.mounts {
             let now = deps.clock.now();
             let id = VolumeId::mint(now, deps.entropy.as_ref());
-            tx.ensure_volume(&rows.environment, &Volume { id, name: mount.volume.clone() }, now).await?;
+            tx.ensure_volume(
+                &rows.environment,
+                &Volume {
+                    id,
+                    name: mount.volume.clone(),
+                },
+                now,
+            )
+            .await?;
         }
         tx.commit().await?;
     }
@@ -101,13 +127,24 @@ async fn prepared(deps: &Deps, rows: &EnvironmentWorld, release: &Release, epoch
 /// The first free subnet of the pool that nothing on the engine uses. Two processes that choose the same one are told
 /// apart by the unique constraint, and the operation is tried again.
 async fn allocate(deps: &Deps, rows: &EnvironmentWorld) -> Result<String, OpError> {
-    let taken: Vec<ipnet::IpNet> = deps.engine.subnets_in_use().await?.iter().filter_map(|s| s.parse().ok()).collect();
+    let taken: Vec<ipnet::IpNet> = deps
+        .engine
+        .subnets_in_use()
+        .await?
+        .iter()
+        .filter_map(|s| s.parse().ok())
+        .collect();
     let mut tx = deps.store.begin().await?;
-    let subnet = tx.allocate_subnet(rows.environment.id, deps.settings.network_pool, &taken).await?;
+    let subnet = tx
+        .allocate_subnet(rows.environment.id, deps.settings.network_pool, &taken)
+        .await?;
     tx.commit().await?;
     subnet.ok_or_else(|| {
         let pool = deps.settings.network_pool;
-        EngineError::Refused(format!("the network pool {pool} is used up: set SLIPWAY_NETWORK_POOL to a larger one")).into()
+        EngineError::Refused(format!(
+            "the network pool {pool} is used up: set SLIPWAY_NETWORK_POOL to a larger one"
+        ))
+        .into()
     })
 }
 
@@ -123,12 +160,17 @@ async fn secrets(deps: &Deps, rows: &EnvironmentWorld, release: &Release) -> Res
         .secrets
         .iter()
         .map(|(name, id)| {
-            let row = sealed
-                .iter()
-                .find(|s| s.info.id == *id)
-                .ok_or_else(|| OpError::Sealed(format!("the version of the secret {name} that the release pins is gone")))?;
+            let row = sealed.iter().find(|s| s.info.id == *id).ok_or_else(|| {
+                OpError::Sealed(format!(
+                    "the version of the secret {name} that the release pins is gone"
+                ))
+            })?;
             let key = id.to_string();
-            let context = SealContext { team: Some(rows.environment.team), kind: "secret", id: &key };
+            let context = SealContext {
+                team: Some(rows.environment.team),
+                kind: "secret",
+                id: &key,
+            };
             let value = deps
                 .sealer
                 .open(context, &row.sealed)
@@ -159,7 +201,9 @@ async fn apply(
 
 async fn remove(deps: &Deps, rows: &EnvironmentWorld, instance: &str) -> Result<(), OpError> {
     let record = rows.status.instances.iter().find(|r| r.instance == instance);
-    let release = record.and_then(|r| rows.release(r.release)).or_else(|| rows.releases.first());
+    let release = record
+        .and_then(|r| rows.release(r.release))
+        .or_else(|| rows.releases.first());
     let (signal, timeout) = release.map_or_else(
         || {
             let defaults = slipway_domain::spec::Spec::default().deploy;

@@ -19,33 +19,40 @@ const BODY_BYTES_MAX: usize = 1024;
 
 /// What to ask and how long to wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub(crate) struct Question {
     /// The instance.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The path; `None` asks only whether the port opens.
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// The host name to carry.
-    pub host: String,
+    pub(crate) host: String,
     /// For the whole probe.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// What a probe saw.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Whether the instance is well: any 2xx, or an open port where no path was asked.
-    pub healthy: bool,
+    pub(crate) healthy: bool,
     /// The evidence.
-    pub seen: LastProbe,
+    pub(crate) seen: LastProbe,
 }
 
 /// Probes once.
-pub async fn probe(question: &Question, now: Timestamp) -> Answer {
+pub(crate) async fn probe(question: &Question, now: Timestamp) -> Answer {
     let target = match &question.path {
         Some(path) => format!("http://{}{path}", question.address),
         None => format!("tcp://{}", question.address),
     };
-    let mut seen = LastProbe { at: now, target, status: None, body: None, location: None, error: None };
+    let mut seen = LastProbe {
+        at: now,
+        target,
+        status: None,
+        body: None,
+        location: None,
+        error: None,
+    };
     let asked = tokio::time::timeout(question.timeout, ask(question, &mut seen)).await;
     let error = match asked {
         Ok(Ok(())) => None,
@@ -65,8 +72,9 @@ pub async fn probe(question: &Question, now: Timestamp) -> Answer {
 async fn ask(question: &Question, seen: &mut LastProbe) -> Result<(), String> {
     let stream = TcpStream::connect(question.address).await.map_err(|e| plain(&e))?;
     let Some(path) = &question.path else { return Ok(()) };
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| e.to_string())?;
     let request = http::Request::get(path.as_str())
         .header(http::header::HOST, &question.host)
         .header(http::header::USER_AGENT, "slipway-health/1")
@@ -75,7 +83,10 @@ async fn ask(question: &Question, seen: &mut LastProbe) -> Result<(), String> {
         .body(Empty::<Bytes>::new())
         .map_err(|e| e.to_string())?;
     let exchange = async {
-        let response = sender.send_request(request).await.map_err(|e| format!("no HTTP answer: {e}"))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|e| format!("no HTTP answer: {e}"))?;
         seen.status = Some(response.status().as_u16());
         if response.status().is_redirection() {
             let location = response.headers().get(http::header::LOCATION);

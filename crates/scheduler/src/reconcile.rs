@@ -26,7 +26,7 @@ use crate::session::Session;
 const BATCHES_MAX: u32 = 32;
 
 /// Looks at the environment until nothing more can be done at once.
-pub async fn activate(session: &Arc<Session>, id: EnvironmentId) -> Result<(), StoreError> {
+pub(crate) async fn activate(session: &Arc<Session>, id: EnvironmentId) -> Result<(), StoreError> {
     for _ in 0..BATCHES_MAX {
         if !batch(session, id).await? {
             return Ok(());
@@ -52,12 +52,18 @@ async fn batch(session: &Arc<Session>, id: EnvironmentId) -> Result<bool, StoreE
     let instances = observe(session, id).instrument(span.clone()).await;
     let asked = ask(session, &rows).instrument(span.clone()).await;
     if let Observed::Known(seen) = &instances {
-        session.board.keep(id, assemble::subjects(&rows, seen, &deps.settings.base_domain), &span);
+        session
+            .board
+            .keep(id, assemble::subjects(&rows, seen, &deps.settings.base_domain), &span);
     }
     let (world, plan) = decide(session, &rows, instances, &asked);
-    let reason = failure_reason(session, &rows, &world, &plan).instrument(span.clone()).await;
+    let reason = failure_reason(session, &rows, &world, &plan)
+        .instrument(span.clone())
+        .await;
 
-    let written = execute(&deps.store, &rows, &world, &plan, reason, session.epoch).instrument(span.clone()).await;
+    let written = execute(&deps.store, &rows, &world, &plan, reason, session.epoch)
+        .instrument(span.clone())
+        .await;
     let done = written.inspect_err(|_| session.unbegin(id, &plan))?;
     for step in &plan.steps {
         if let Step::Start(op) = step {
@@ -73,14 +79,18 @@ async fn observe(session: &Session, id: EnvironmentId) -> Observed<Vec<Instance>
         Ok(instances) => Observed::Known(instances),
         Err(error) => {
             tracing::warn!(environment = %id, %error, "engine.observe: cannot look, nothing is concluded");
-            Observed::Unknown { reason: error.to_string() }
+            Observed::Unknown {
+                reason: error.to_string(),
+            }
         }
     }
 }
 
 async fn ask(session: &Session, rows: &EnvironmentWorld) -> Asked {
     let mut asked = Asked::default();
-    let Some(release) = rows.deployment.as_ref().and_then(|d| rows.release(d.release)) else { return asked };
+    let Some(release) = rows.deployment.as_ref().and_then(|d| rows.release(d.release)) else {
+        return asked;
+    };
     let (image, command) = assemble::questions(rows);
     if image {
         asked.image_present = known(session.deps.engine.has_image(&release.pin).await);
@@ -93,7 +103,9 @@ async fn ask(session: &Session, rows: &EnvironmentWorld) -> Asked {
 
 /// An answer, or nothing to conclude from.
 fn known<T>(answer: Result<T, EngineError>) -> Option<T> {
-    answer.inspect_err(|error| tracing::warn!(%error, "engine.ask: no answer, nothing is concluded")).ok()
+    answer
+        .inspect_err(|error| tracing::warn!(%error, "engine.ask: no answer, nothing is concluded"))
+        .ok()
 }
 
 fn decide(

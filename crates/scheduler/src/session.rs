@@ -31,28 +31,28 @@ struct Turn {
 }
 
 /// One term of leadership.
-pub struct Session {
+pub(crate) struct Session {
     /// What it works with.
-    pub deps: Deps,
+    pub(crate) deps: Deps,
     /// The fence of this term.
-    pub epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// Probes.
-    pub board: Board,
+    pub(crate) board: Board,
     /// What is remembered between looks.
-    pub memories: Memories,
+    pub(crate) memories: Memories,
     /// Activations and operations.
-    pub tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     turns: Mutex<HashMap<EnvironmentId, Turn>>,
     permits: Arc<Semaphore>,
     /// Rings when a wake-up time may have moved.
-    pub rescheduled: Notify,
+    pub(crate) rescheduled: Notify,
     stop: CancellationToken,
     me: std::sync::Weak<Session>,
 }
 
 impl Session {
     /// A term that ends with the token.
-    pub fn begin(deps: Deps, epoch: Epoch, stop: CancellationToken) -> Arc<Self> {
+    pub(crate) fn begin(deps: Deps, epoch: Epoch, stop: CancellationToken) -> Arc<Self> {
         Arc::new_cyclic(|me: &std::sync::Weak<Self>| {
             let waker = me.clone();
             let changed = Arc::new(move |id| {
@@ -76,7 +76,7 @@ impl Session {
     }
 
     /// Has the environment looked at soon. Many calls before the look are one.
-    pub fn wake(&self, id: EnvironmentId) {
+    pub(crate) fn wake(&self, id: EnvironmentId) {
         if self.stop.is_cancelled() {
             return;
         }
@@ -95,7 +95,9 @@ impl Session {
 
     async fn turn(self: Arc<Self>, id: EnvironmentId) {
         loop {
-            let Ok(_permit) = Arc::clone(&self.permits).acquire_owned().await else { return };
+            let Ok(_permit) = Arc::clone(&self.permits).acquire_owned().await else {
+                return;
+            };
             self.turns.lock().entry(id).or_default().again = false;
             self.look(id).await;
             let mut turns = self.turns.lock();
@@ -115,7 +117,9 @@ impl Session {
             () = self.stop.cancelled() => return,
         };
         let now = self.deps.clock.now();
-        self.deps.observer.reconciled((now - begun).as_seconds_f64(), result.is_ok());
+        self.deps
+            .observer
+            .reconciled((now - begun).as_seconds_f64(), result.is_ok());
         match result {
             Ok(()) => {}
             Err(slipway_store::StoreError::Fenced) => {
@@ -130,7 +134,7 @@ impl Session {
     }
 
     /// Environments whose time has come, and when the next one's will.
-    pub fn due(&self) -> (Vec<EnvironmentId>, Option<Timestamp>) {
+    pub(crate) fn due(&self) -> (Vec<EnvironmentId>, Option<Timestamp>) {
         let now = self.deps.clock.now();
         let mut memories = self.memories.lock();
         let mut due = Vec::new();
@@ -149,12 +153,17 @@ impl Session {
     }
 
     /// Environments that wait for something: they are looked at when a proxy says what it did.
-    pub fn waiting(&self) -> Vec<EnvironmentId> {
-        self.memories.lock().iter().filter(|(_, m)| m.wake.is_some()).map(|(id, _)| *id).collect()
+    pub(crate) fn waiting(&self) -> Vec<EnvironmentId> {
+        self.memories
+            .lock()
+            .iter()
+            .filter(|(_, m)| m.wake.is_some())
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// Takes back operations that were noted as begun by a plan that could not be written.
-    pub fn unbegin(&self, id: EnvironmentId, plan: &Plan) {
+    pub(crate) fn unbegin(&self, id: EnvironmentId, plan: &Plan) {
         let mut memories = self.memories.lock();
         let memory = memories.entry(id).or_default();
         for step in &plan.steps {
@@ -165,14 +174,16 @@ impl Session {
     }
 
     /// Forgets an environment that is gone.
-    pub fn forget(&self, id: EnvironmentId) {
+    pub(crate) fn forget(&self, id: EnvironmentId) {
         self.memories.lock().remove(&id);
         self.board.keep(id, Vec::new(), &Span::none());
     }
 
     /// The span of the deployment under way, in the trace of the request that began it.
-    pub fn deploy_span(&self, rows: &EnvironmentWorld) -> Span {
-        let Some(deployment) = &rows.deployment else { return Span::none() };
+    pub(crate) fn deploy_span(&self, rows: &EnvironmentWorld) -> Span {
+        let Some(deployment) = &rows.deployment else {
+            return Span::none();
+        };
         let mut memories = self.memories.lock();
         let memory = memories.entry(rows.environment.id).or_default();
         if let Some((id, span)) = &memory.span

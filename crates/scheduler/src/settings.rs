@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
-use slipway_domain::{Clock, Entropy};
 use slipway_domain::name::HostName;
 use slipway_domain::ports::Sealer;
+use slipway_domain::{Clock, Entropy};
 use slipway_engine::Engine;
 use slipway_store::Store;
 use tracing::Span;
@@ -27,10 +27,13 @@ pub struct Deps {
     /// Counts what happens.
     pub observer: Arc<dyn Observer>,
     /// Ties a span to the trace of the request that caused it, given as a `traceparent` (W3C Trace Context).
-    pub link: Arc<dyn Fn(&Span, &str) + Send + Sync>,
+    pub link: Link,
     /// The rest.
     pub settings: Arc<Settings>,
 }
+
+/// Ties a span to a trace.
+pub type Link = Arc<dyn Fn(&Span, &str) + Send + Sync>;
 
 /// Values from the configuration.
 #[derive(Debug, Clone)]

@@ -135,7 +135,10 @@ impl Tx {
         Ok(apps
             .into_iter()
             .map(|app| {
-                let own = environments.extract_if(.., |(id, _)| *id == app.id).map(|(_, e)| e).collect();
+                let own = environments
+                    .extract_if(.., |(id, _)| *id == app.id)
+                    .map(|(_, e)| e)
+                    .collect();
                 AppSummary { app, environments: own }
             })
             .collect())
@@ -160,7 +163,9 @@ impl Tx {
         rows.into_iter()
             .map(|r| {
                 let id = EnvironmentId::from_uuid(r.id);
-                let last = r.last.map(|l| DeploymentState::parse(&l).ok_or_else(|| bad("deployments", "state", &id)));
+                let last = r
+                    .last
+                    .map(|l| DeploymentState::parse(&l).ok_or_else(|| bad("deployments", "state", &id)));
                 let summary = EnvironmentSummary {
                     id,
                     name: parse(&r.name, "environments", "name", &id)?,

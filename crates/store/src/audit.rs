@@ -112,7 +112,11 @@ struct Row {
 
 impl From<Row> for AuditRow {
     fn from(r: Row) -> Self {
-        let outcome = if r.outcome == "allowed" { AuditOutcome::Allowed } else { AuditOutcome::Denied };
+        let outcome = if r.outcome == "allowed" {
+            AuditOutcome::Allowed
+        } else {
+            AuditOutcome::Denied
+        };
         let entry = AuditEntry {
             team: r.team_id.map(TeamId::from_uuid),
             actor: r.actor,
@@ -124,18 +128,31 @@ impl From<Row> for AuditRow {
             trace_id: r.trace_id,
             change: r.change,
         };
-        Self { seq: r.seq, time: r.time, entry, prev_hash: r.prev_hash, hash: r.hash }
+        Self {
+            seq: r.seq,
+            time: r.time,
+            entry,
+            prev_hash: r.prev_hash,
+            hash: r.hash,
+        }
     }
 }
 
 impl Tx {
     /// Appends a row. Appending is one after the other: call it last in a transaction.
     pub async fn append_audit(&mut self, entry: &AuditEntry, now: Timestamp) -> Result<i64, StoreError> {
-        sqlx::query!("select pg_advisory_xact_lock(hashtext('slipway.audit')) as locked").fetch_one(self.c()).await?;
-        let last = sqlx::query!("select seq, hash from audit order by seq desc limit 1").fetch_optional(self.c()).await?;
+        sqlx::query!("select pg_advisory_xact_lock(hashtext('slipway.audit')) as locked")
+            .fetch_one(self.c())
+            .await?;
+        let last = sqlx::query!("select seq, hash from audit order by seq desc limit 1")
+            .fetch_optional(self.c())
+            .await?;
         let (seq, previous) = match last {
             Some(last) => {
-                let hash = last.hash.try_into().map_err(|_| crate::row::bad("audit", "hash", &last.seq))?;
+                let hash = last
+                    .hash
+                    .try_into()
+                    .map_err(|_| crate::row::bad("audit", "hash", &last.seq))?;
                 (last.seq + 1, hash)
             }
             None => (1, GENESIS),
@@ -189,7 +206,9 @@ impl Tx {
 
     /// Checks the chain from a row on and says how many rows were checked, or the first that does not fit.
     pub async fn verify_audit(&mut self, from: i64, limit: u32) -> Result<Result<u64, i64>, StoreError> {
-        let before = sqlx::query_scalar!("select hash from audit where seq = $1", from - 1).fetch_optional(self.c()).await?;
+        let before = sqlx::query_scalar!("select hash from audit where seq = $1", from - 1)
+            .fetch_optional(self.c())
+            .await?;
         let mut previous = match before {
             Some(hash) => hash,
             None if from <= 1 => GENESIS.to_vec(),

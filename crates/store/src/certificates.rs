@@ -46,7 +46,10 @@ impl From<Row> for Certificate {
             names: r.names,
             issuer: r.issuer,
             chain_pem: r.chain_pem,
-            sealed_key: Sealed { key_version: r.key_version, bytes: r.sealed_key },
+            sealed_key: Sealed {
+                key_version: r.key_version,
+                bytes: r.sealed_key,
+            },
             not_before: r.not_before,
             not_after: r.not_after,
             created_at: r.created_at,

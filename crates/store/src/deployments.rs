@@ -275,8 +275,11 @@ impl Tx {
         )
         .fetch_optional(self.c())
         .await?;
-        let Some(id) = id.map(DeploymentId::from_uuid) else { return Ok(None) };
-        self.finish_deployment(id, DeploymentEvent::Supersede, None, now).await?;
+        let Some(id) = id.map(DeploymentId::from_uuid) else {
+            return Ok(None);
+        };
+        self.finish_deployment(id, DeploymentEvent::Supersede, None, now)
+            .await?;
         Ok(Some(id))
     }
 
@@ -299,7 +302,8 @@ impl Tx {
         .execute(self.c())
         .await?;
         one(done.rows_affected(), "the deployment")?;
-        self.append_event(id, "deployment.started", now, None, "the deployment has begun").await?;
+        self.append_event(id, "deployment.started", now, None, "the deployment has begun")
+            .await?;
         Ok(())
     }
 
@@ -358,9 +362,12 @@ impl Tx {
         reason: Option<&Reason>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let row = sqlx::query!("select state, release_id from deployments where id = $1 for update", id.uuid())
-            .fetch_optional(self.c())
-            .await?;
+        let row = sqlx::query!(
+            "select state, release_id from deployments where id = $1 for update",
+            id.uuid()
+        )
+        .fetch_optional(self.c())
+        .await?;
         let row = row.ok_or(StoreError::LostRace("the deployment"))?;
         let state = DeploymentState::parse(&row.state).ok_or_else(|| bad("deployments", "state", &id))?;
         let next = state.apply(event).map_err(|_| StoreError::LostRace("the deployment"))?;
@@ -374,7 +381,9 @@ impl Tx {
         .execute(self.c())
         .await?;
         if next == DeploymentState::Succeeded {
-            sqlx::query!("update releases set good = true where id = $1", row.release_id).execute(self.c()).await?;
+            sqlx::query!("update releases set good = true where id = $1", row.release_id)
+                .execute(self.c())
+                .await?;
         } else {
             sqlx::query!(
                 "update deployment_steps set state = 'failed', finished_at = $2 where deployment_id = $1 and state = 'running'",
@@ -390,7 +399,8 @@ impl Tx {
             (DeploymentState::Superseded, _) => "a later deployment took its place".into(),
             _ => format!("the deployment was {next}"),
         };
-        self.append_event(id, "deployment.finished", now, None, &message).await?;
+        self.append_event(id, "deployment.finished", now, None, &message)
+            .await?;
         Ok(())
     }
 }

@@ -31,7 +31,9 @@ impl Desired {
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        [Self::Running, Self::Stopped, Self::Deleted].into_iter().find(|d| d.as_str() == text)
+        [Self::Running, Self::Stopped, Self::Deleted]
+            .into_iter()
+            .find(|d| d.as_str() == text)
     }
 }
 
@@ -54,7 +56,7 @@ pub struct Environment {
     pub created_by: String,
     /// What the next release is made from.
     pub spec: Spec,
-    /// Behind the ETag of the spec.
+    /// Behind the `ETag` of the spec.
     pub spec_generation: i64,
     /// Whether something changed since the last release was made.
     pub staged: bool,
@@ -141,7 +143,12 @@ impl Tx {
         )
         .execute(self.c())
         .await?;
-        sqlx::query!("insert into environment_status (environment_id) values ($1)", e.id.uuid()).execute(self.c()).await?;
+        sqlx::query!(
+            "insert into environment_status (environment_id) values ($1)",
+            e.id.uuid()
+        )
+        .execute(self.c())
+        .await?;
         let host = HostName::of(&e.app_name, &e.name, base);
         sqlx::query!(
             "insert into domains (host, team_id, environment_id, kind, created_at) values ($1, $2, $3, 'platform', $4)",
@@ -158,9 +165,13 @@ impl Tx {
 
     /// By name; deleted ones are not there.
     pub async fn environment(&mut self, app: AppId, name: &EnvironmentName) -> Result<Option<Environment>, StoreError> {
-        let row = select!("where e.app_id = $1 and e.name = $2 and e.desired <> 'deleted'", app.uuid(), name.as_str())
-            .fetch_optional(self.c())
-            .await?;
+        let row = select!(
+            "where e.app_id = $1 and e.name = $2 and e.desired <> 'deleted'",
+            app.uuid(),
+            name.as_str()
+        )
+        .fetch_optional(self.c())
+        .await?;
         row.map(Environment::try_from).transpose()
     }
 
@@ -172,15 +183,20 @@ impl Tx {
 
     /// All of an app that are not deleted, by name.
     pub async fn environments(&mut self, app: AppId) -> Result<Vec<Environment>, StoreError> {
-        let rows = select!("where e.app_id = $1 and e.desired <> 'deleted' order by e.name", app.uuid())
-            .fetch_all(self.c())
-            .await?;
+        let rows = select!(
+            "where e.app_id = $1 and e.desired <> 'deleted' order by e.name",
+            app.uuid()
+        )
+        .fetch_all(self.c())
+        .await?;
         rows.into_iter().map(Environment::try_from).collect()
     }
 
     /// The same, locked until the transaction ends: acceptance is one after the other per environment.
     pub async fn lock_environment(&mut self, id: EnvironmentId) -> Result<Option<Environment>, StoreError> {
-        let row = select!("where e.id = $1 for update of e", id.uuid()).fetch_optional(self.c()).await?;
+        let row = select!("where e.id = $1 for update of e", id.uuid())
+            .fetch_optional(self.c())
+            .await?;
         row.map(Environment::try_from).transpose()
     }
 
@@ -246,8 +262,12 @@ impl Tx {
         pool: Ipv4Net,
         taken: &[IpNet],
     ) -> Result<Option<String>, StoreError> {
-        sqlx::query!("select pg_advisory_xact_lock(hashtext('slipway.subnets')) as locked").fetch_one(self.c()).await?;
-        let own = sqlx::query_scalar!("select subnet from environments where id = $1", id.uuid()).fetch_one(self.c()).await?;
+        sqlx::query!("select pg_advisory_xact_lock(hashtext('slipway.subnets')) as locked")
+            .fetch_one(self.c())
+            .await?;
+        let own = sqlx::query_scalar!("select subnet from environments where id = $1", id.uuid())
+            .fetch_one(self.c())
+            .await?;
         if own.is_some() {
             return Ok(own);
         }
@@ -257,9 +277,19 @@ impl Tx {
         let mut used: Vec<IpNet> = rows.iter().filter_map(|s| s.parse().ok()).collect();
         used.extend_from_slice(taken);
         let overlaps = |net: &IpNet| used.iter().any(|u| u.contains(net) || net.contains(u));
-        let free = pool.subnets(26).ok().into_iter().flatten().map(IpNet::V4).find(|net| !overlaps(net));
-        let Some(free) = free.map(|f| f.to_string()) else { return Ok(None) };
-        sqlx::query!("update environments set subnet = $2 where id = $1", id.uuid(), free).execute(self.c()).await?;
+        let free = pool
+            .subnets(26)
+            .ok()
+            .into_iter()
+            .flatten()
+            .map(IpNet::V4)
+            .find(|net| !overlaps(net));
+        let Some(free) = free.map(|f| f.to_string()) else {
+            return Ok(None);
+        };
+        sqlx::query!("update environments set subnet = $2 where id = $1", id.uuid(), free)
+            .execute(self.c())
+            .await?;
         Ok(Some(free))
     }
 
@@ -269,8 +299,12 @@ impl Tx {
             .fetch_optional(self.c())
             .await?;
         let Some(app) = app else { return Ok(()) };
-        sqlx::query!("update environments set release_id = null where id = $1", id.uuid()).execute(self.c()).await?;
-        sqlx::query!("delete from environments where id = $1", id.uuid()).execute(self.c()).await?;
+        sqlx::query!("update environments set release_id = null where id = $1", id.uuid())
+            .execute(self.c())
+            .await?;
+        sqlx::query!("delete from environments where id = $1", id.uuid())
+            .execute(self.c())
+            .await?;
         sqlx::query!(
             "delete from apps where id = $1 and not exists (select 1 from environments where app_id = $1)",
             app

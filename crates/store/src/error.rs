@@ -79,14 +79,19 @@ impl From<sqlx::Error> for StoreError {
                 Some("23505") => Self::Duplicate(constraint(db.constraint())),
                 // Shutdown, start-up, too many connections, lock and statement time-outs, read-only, out of space.
                 Some(code)
-                    if code.starts_with("57P") || code.starts_with("53") || code.starts_with("08")
+                    if code.starts_with("57P")
+                        || code.starts_with("53")
+                        || code.starts_with("08")
                         || matches!(code, "57014" | "55P03" | "25006" | "40001" | "40P01") =>
                 {
                     Self::Unavailable(db.message().to_owned())
                 }
                 _ => Self::Internal(error.to_string()),
             },
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Self::Unavailable(error.to_string()),
             _ => Self::Internal(error.to_string()),
         }

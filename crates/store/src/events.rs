@@ -66,8 +66,17 @@ impl Tx {
         .await?;
         rows.into_iter()
             .map(|r| {
-                let step = r.step.map(|s| StepName::parse(&s).ok_or_else(|| bad("events", "step", &r.id)));
-                Ok(Event { id: r.id, deployment, kind: r.kind, time: r.time, step: step.transpose()?, message: r.message })
+                let step = r
+                    .step
+                    .map(|s| StepName::parse(&s).ok_or_else(|| bad("events", "step", &r.id)));
+                Ok(Event {
+                    id: r.id,
+                    deployment,
+                    kind: r.kind,
+                    time: r.time,
+                    step: step.transpose()?,
+                    message: r.message,
+                })
             })
             .collect()
     }

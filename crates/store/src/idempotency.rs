@@ -39,7 +39,7 @@ impl Tx {
         request_hash: &[u8; 32],
         now: Timestamp,
     ) -> Result<Idempotent, StoreError> {
-        let taken = sqlx::query!(
+        let inserted = sqlx::query!(
             "insert into idempotency_keys (token_id, key, request_hash, created_at) values ($1, $2, $3, $4)
              on conflict (token_id, key) do nothing",
             token.uuid(),
@@ -49,7 +49,7 @@ impl Tx {
         )
         .execute(self.c())
         .await?;
-        if taken.rows_affected() == 1 {
+        if inserted.rows_affected() == 1 {
             return Ok(Idempotent::Fresh);
         }
         let row = sqlx::query!(
@@ -60,20 +60,29 @@ impl Tx {
         .fetch_optional(self.c())
         .await?;
         // Removed between the two statements: whoever held it gave it up, so the caller may try again at once.
-        let Some(row) = row else { return Ok(Idempotent::InFlight) };
+        let Some(row) = row else {
+            return Ok(Idempotent::InFlight);
+        };
         if row.request_hash != request_hash {
             return Ok(Idempotent::Mismatch);
         }
         Ok(match (row.status.and_then(|s| u16::try_from(s).ok()), row.body) {
-            (Some(status), Some(body)) => {
-                Idempotent::Replay(StoredAnswer { status, headers: row.headers.unwrap_or_default(), body })
-            }
+            (Some(status), Some(body)) => Idempotent::Replay(StoredAnswer {
+                status,
+                headers: row.headers.unwrap_or_default(),
+                body,
+            }),
             _ => Idempotent::InFlight,
         })
     }
 
     /// Keeps the answer.
-    pub async fn finish_idempotent(&mut self, token: TokenId, key: &str, answer: &StoredAnswer) -> Result<(), StoreError> {
+    pub async fn finish_idempotent(
+        &mut self,
+        token: TokenId,
+        key: &str,
+        answer: &StoredAnswer,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "update idempotency_keys set status = $3, headers = $4, body = $5 where token_id = $1 and key = $2",
             token.uuid(),
@@ -89,9 +98,13 @@ impl Tx {
 
     /// Gives a key up, so that the same request may be tried again.
     pub async fn forget_idempotent(&mut self, token: TokenId, key: &str) -> Result<(), StoreError> {
-        sqlx::query!("delete from idempotency_keys where token_id = $1 and key = $2", token.uuid(), key)
-            .execute(self.c())
-            .await?;
+        sqlx::query!(
+            "delete from idempotency_keys where token_id = $1 and key = $2",
+            token.uuid(),
+            key
+        )
+        .execute(self.c())
+        .await?;
         Ok(())
     }
 

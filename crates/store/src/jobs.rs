@@ -133,7 +133,13 @@ impl Tx {
     }
 
     /// Gives a job back to be tried again; false when the claim was lost.
-    pub async fn retry_job(&mut self, id: JobId, attempt: i32, run_at: Timestamp, error: &str) -> Result<bool, StoreError> {
+    pub async fn retry_job(
+        &mut self,
+        id: JobId,
+        attempt: i32,
+        run_at: Timestamp,
+        error: &str,
+    ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "update jobs set run_at = $3, error = $4, lease_until = null
              where id = $1 and attempt = $2 and finished_at is null and lease_until is not null",

@@ -27,7 +27,13 @@ impl Tx {
     }
 
     /// Prolongs a lease; false when it is not held any more.
-    pub async fn renew_lease(&mut self, name: &str, holder: Uuid, epoch: Epoch, ttl_ms: i64) -> Result<bool, StoreError> {
+    pub async fn renew_lease(
+        &mut self,
+        name: &str,
+        holder: Uuid,
+        epoch: Epoch,
+        ttl_ms: i64,
+    ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "update leases set expires_at = now() + $4::bigint * interval '1 millisecond'
              where name = $1 and holder = $2 and epoch = $3 and expires_at > now()",

@@ -27,7 +27,9 @@ impl Store {
     /// Opens a line for hints.
     pub async fn hints(&self) -> Result<Hints, StoreError> {
         let mut listener = PgListener::connect_with(self.pool()).await?;
-        listener.listen_all(["slipway_environments", "slipway_routes", "slipway_events"]).await?;
+        listener
+            .listen_all(["slipway_environments", "slipway_routes", "slipway_events"])
+            .await?;
         Ok(Hints { listener })
     }
 }

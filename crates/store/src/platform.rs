@@ -7,8 +7,13 @@ use crate::{StoreError, Tx};
 impl Tx {
     /// The sealed known text, if a key was ever checked in.
     pub async fn key_check(&mut self) -> Result<Option<Sealed>, StoreError> {
-        let row = sqlx::query!("select key_check, key_check_version from platform").fetch_one(self.c()).await?;
-        Ok(row.key_check.zip(row.key_check_version).map(|(bytes, key_version)| Sealed { key_version, bytes }))
+        let row = sqlx::query!("select key_check, key_check_version from platform")
+            .fetch_one(self.c())
+            .await?;
+        Ok(row
+            .key_check
+            .zip(row.key_check_version)
+            .map(|(bytes, key_version)| Sealed { key_version, bytes }))
     }
 
     /// Checks a key in.

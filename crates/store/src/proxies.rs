@@ -23,7 +23,9 @@ impl Tx {
     /// Notes what a proxy said. Losing the last moment of it in a crash costs only a repetition, so it does not wait
     /// for the disk.
     pub async fn upsert_ack(&mut self, ack: &Ack) -> Result<(), StoreError> {
-        sqlx::query!("set local synchronous_commit = off").execute(self.c()).await?;
+        sqlx::query!("set local synchronous_commit = off")
+            .execute(self.c())
+            .await?;
         sqlx::query!(
             "insert into proxies (id, applied_version, draining, connected) values ($1, $2, $3, true)
              on conflict (id) do update set applied_version = excluded.applied_version, draining = excluded.draining,
@@ -31,6 +33,17 @@ impl Tx {
             ack.proxy.uuid(),
             ack.applied.0,
             &ack.draining
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Makes the route version at least this: after a database was restored, proxies refuse to go back.
+    pub async fn raise_route_version(&mut self, least: RouteVersion) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update route_version set version = $1, changed_at = now() where version < $1",
+            least.0
         )
         .execute(self.c())
         .await?;
@@ -51,7 +64,9 @@ impl Tx {
 
     /// Says that no proxy follows the feed, as at the start of the process that serves it.
     pub async fn disconnect_proxies(&mut self) -> Result<(), StoreError> {
-        sqlx::query!("update proxies set connected = false where connected").execute(self.c()).await?;
+        sqlx::query!("update proxies set connected = false where connected")
+            .execute(self.c())
+            .await?;
         Ok(())
     }
 

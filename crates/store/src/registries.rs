@@ -39,7 +39,10 @@ impl TryFrom<Row> for Registry {
         Ok(Self {
             host: parse(&r.host, "registries", "host", &r.host)?,
             username: r.username,
-            sealed_password: Sealed { key_version: r.key_version, bytes: r.sealed_password },
+            sealed_password: Sealed {
+                key_version: r.key_version,
+                bytes: r.sealed_password,
+            },
             updated_at: r.updated_at,
             updated_by: r.updated_by,
         })
@@ -97,9 +100,13 @@ impl Tx {
 
     /// Removes them; false when there were none.
     pub async fn delete_registry(&mut self, team: TeamId, host: &RegistryHost) -> Result<bool, StoreError> {
-        let done = sqlx::query!("delete from registries where team_id = $1 and host = $2", team.uuid(), host.as_str())
-            .execute(self.c())
-            .await?;
+        let done = sqlx::query!(
+            "delete from registries where team_id = $1 and host = $2",
+            team.uuid(),
+            host.as_str()
+        )
+        .execute(self.c())
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 }

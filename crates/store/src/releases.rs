@@ -165,12 +165,18 @@ impl Tx {
         )
         .fetch_all(self.c())
         .await?;
-        rows.into_iter().map(|r| json(r.pin, "releases", "pin", &ReleaseId::from_uuid(r.id))).collect()
+        rows.into_iter()
+            .map(|r| json(r.pin, "releases", "pin", &ReleaseId::from_uuid(r.id)))
+            .collect()
     }
 
     /// Every image any release ever ran.
     pub async fn all_images(&mut self) -> Result<Vec<Pin>, StoreError> {
-        let rows = sqlx::query!("select (array_agg(id))[1] as \"id!\", pin from releases group by pin").fetch_all(self.c()).await?;
-        rows.into_iter().map(|r| json(r.pin, "releases", "pin", &ReleaseId::from_uuid(r.id))).collect()
+        let rows = sqlx::query!("select (array_agg(id))[1] as \"id!\", pin from releases group by pin")
+            .fetch_all(self.c())
+            .await?;
+        rows.into_iter()
+            .map(|r| json(r.pin, "releases", "pin", &ReleaseId::from_uuid(r.id)))
+            .collect()
     }
 }

@@ -1,11 +1,11 @@
 //! `routes` and `route_version`: what proxies are told. Written by the scheduler; the version grows with every change.
 
+use slipway_domain::Timestamp;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, EnvironmentId};
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
 use slipway_domain::routing::{CertificateReference, GroupRoute, RouteState};
 use slipway_domain::spec::Spec;
-use slipway_domain::Timestamp;
 
 use crate::row::{bad, json, parse, spec, to_json};
 use crate::{Environment, StoreError, Tx};
@@ -56,7 +56,9 @@ fn state(text: &str, id: EnvironmentId) -> Result<RouteState, StoreError> {
 impl Tx {
     /// The version in force.
     pub async fn route_version(&mut self) -> Result<RouteVersion, StoreError> {
-        let version = sqlx::query_scalar!("select version from route_version").fetch_one(self.c()).await?;
+        let version = sqlx::query_scalar!("select version from route_version")
+            .fetch_one(self.c())
+            .await?;
         Ok(RouteVersion(version))
     }
 
@@ -93,9 +95,12 @@ impl Tx {
     }
 
     pub(crate) async fn route(&mut self, id: EnvironmentId) -> Result<Option<RouteRow>, StoreError> {
-        let row = sqlx::query!("select state, groups, version from routes where environment_id = $1", id.uuid())
-            .fetch_optional(self.c())
-            .await?;
+        let row = sqlx::query!(
+            "select state, groups, version from routes where environment_id = $1",
+            id.uuid()
+        )
+        .fetch_optional(self.c())
+        .await?;
         row.map(|r| {
             Ok(RouteRow {
                 state: state(&r.state, id)?,
@@ -108,9 +113,13 @@ impl Tx {
 
     /// Everything a snapshot is made from, as of one moment.
     pub async fn snapshot_rows(&mut self) -> Result<SnapshotRows, StoreError> {
-        sqlx::query!("set transaction isolation level repeatable read read only").execute(self.c()).await?;
+        sqlx::query!("set transaction isolation level repeatable read read only")
+            .execute(self.c())
+            .await?;
         let version = self.route_version().await?;
-        let hosts = sqlx::query!("select host, environment_id from domains order by host").fetch_all(self.c()).await?;
+        let hosts = sqlx::query!("select host, environment_id from domains order by host")
+            .fetch_all(self.c())
+            .await?;
         let hosts = hosts
             .into_iter()
             .map(|r| {
@@ -146,7 +155,12 @@ impl Tx {
                 })
             })
             .collect::<Result<_, StoreError>>()?;
-        Ok(SnapshotRows { version, hosts, environments, certificates: self.certificate_references().await? })
+        Ok(SnapshotRows {
+            version,
+            hosts,
+            environments,
+            certificates: self.certificate_references().await?,
+        })
     }
 
     async fn certificate_references(&mut self) -> Result<Vec<CertificateReference>, StoreError> {
@@ -161,7 +175,11 @@ impl Tx {
                 if r.names.is_empty() {
                     return Err(bad("certificates", "names", &id));
                 }
-                Ok(CertificateReference { id, names: r.names, not_after: r.not_after })
+                Ok(CertificateReference {
+                    id,
+                    names: r.names,
+                    not_after: r.not_after,
+                })
             })
             .collect()
     }

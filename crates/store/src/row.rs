@@ -9,7 +9,11 @@ use slipway_domain::spec::Spec;
 use crate::error::StoreError;
 
 pub(crate) fn bad(table: &'static str, column: &'static str, id: &impl Display) -> StoreError {
-    StoreError::Inconsistent { table, column, id: id.to_string() }
+    StoreError::Inconsistent {
+        table,
+        column,
+        id: id.to_string(),
+    }
 }
 
 pub(crate) fn parse<T: std::str::FromStr>(
@@ -40,5 +44,9 @@ pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<Value, StoreErro
 
 /// An update that must have hit exactly one row.
 pub(crate) fn one(rows: u64, what: &'static str) -> Result<(), StoreError> {
-    if rows == 1 { Ok(()) } else { Err(StoreError::LostRace(what)) }
+    if rows == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::LostRace(what))
+    }
 }

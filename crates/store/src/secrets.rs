@@ -43,7 +43,14 @@ fn info(
     created_by: String,
 ) -> Result<SecretInfo, StoreError> {
     let id = SecretId::from_uuid(id);
-    Ok(SecretInfo { id, name: parse(name, "secrets", "name", &id)?, version, fingerprint, created_at, created_by })
+    Ok(SecretInfo {
+        id,
+        name: parse(name, "secrets", "name", &id)?,
+        version,
+        fingerprint,
+        created_at,
+        created_by,
+    })
 }
 
 impl Tx {
@@ -81,7 +88,9 @@ impl Tx {
         )
         .fetch_all(self.c())
         .await?;
-        rows.into_iter().map(|r| info(r.id, &r.name, r.version, r.fingerprint, r.created_at, r.created_by)).collect()
+        rows.into_iter()
+            .map(|r| info(r.id, &r.name, r.version, r.fingerprint, r.created_at, r.created_by))
+            .collect()
     }
 
     /// Marks the newest version as deleted; false when there is none.
@@ -116,7 +125,10 @@ impl Tx {
         .await?;
         rows.into_iter()
             .map(|r| {
-                let sealed = Sealed { key_version: r.key_version, bytes: r.sealed };
+                let sealed = Sealed {
+                    key_version: r.key_version,
+                    bytes: r.sealed,
+                };
                 let info = info(r.id, &r.name, r.version, r.fingerprint, r.created_at, r.created_by)?;
                 Ok(SealedSecret { info, sealed })
             })

@@ -27,7 +27,12 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { connections_max: 10, acquire_ms_max: 3_000, statement_ms_max: 10_000, lock_ms_max: 5_000 }
+        Self {
+            connections_max: 10,
+            acquire_ms_max: 3_000,
+            statement_ms_max: 10_000,
+            lock_ms_max: 5_000,
+        }
     }
 }
 
@@ -70,7 +75,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
             .acquire_timeout(Duration::from_millis(options.acquire_ms_max))
-            .idle_timeout(Duration::from_secs(60))
+            .idle_timeout(Duration::from_mins(1))
             .connect_with(connect)
             .await?;
         Ok(Self { pool })
@@ -78,7 +83,9 @@ impl Store {
 
     /// Begins a transaction.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(Tx { inner: self.pool.begin().await? })
+        Ok(Tx {
+            inner: self.pool.begin().await?,
+        })
     }
 
     /// Whether the database answers.
@@ -94,7 +101,9 @@ impl Store {
     /// How the schema stands to this program.
     pub async fn schema_state(&self) -> Result<SchemaState, StoreError> {
         let known = MIGRATOR.iter().map(|m| m.version).max().unwrap_or(0);
-        let table = sqlx::query_scalar!("select to_regclass('_sqlx_migrations')::text").fetch_one(&self.pool).await?;
+        let table = sqlx::query_scalar!("select to_regclass('_sqlx_migrations')::text")
+            .fetch_one(&self.pool)
+            .await?;
         if table.is_none() {
             return Ok(SchemaState::Pending(MIGRATOR.iter().count()));
         }
@@ -106,7 +115,11 @@ impl Store {
             return Ok(SchemaState::Newer { found, known });
         }
         let pending = MIGRATOR.iter().filter(|m| !applied.contains(&m.version)).count();
-        Ok(if pending == 0 { SchemaState::Current } else { SchemaState::Pending(pending) })
+        Ok(if pending == 0 {
+            SchemaState::Current
+        } else {
+            SchemaState::Pending(pending)
+        })
     }
 
     /// Applies what is missing, one process at a time, and says how much it was. Refuses a newer schema.
@@ -115,7 +128,10 @@ impl Store {
             SchemaState::Current => Ok(0),
             SchemaState::Newer { found, known } => Err(StoreError::SchemaNewer { found, known }),
             SchemaState::Pending(count) => {
-                MIGRATOR.run(&self.pool).await.map_err(|e| StoreError::Internal(e.to_string()))?;
+                MIGRATOR
+                    .run(&self.pool)
+                    .await
+                    .map_err(|e| StoreError::Internal(e.to_string()))?;
                 Ok(count)
             }
         }

@@ -20,7 +20,11 @@ pub struct Team {
 
 fn team(id: uuid::Uuid, name: &str, created_at: Timestamp) -> Result<Team, StoreError> {
     let id = TeamId::from_uuid(id);
-    Ok(Team { id, name: parse(name, "teams", "name", &id)?, created_at })
+    Ok(Team {
+        id,
+        name: parse(name, "teams", "name", &id)?,
+        created_at,
+    })
 }
 
 impl Tx {

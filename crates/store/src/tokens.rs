@@ -50,7 +50,10 @@ struct Row {
 }
 
 fn list<T: std::str::FromStr>(texts: &[String], column: &'static str, id: TokenId) -> Result<Vec<T>, StoreError> {
-    texts.iter().map(|t| t.parse().map_err(|_| bad("tokens", column, &id))).collect()
+    texts
+        .iter()
+        .map(|t| t.parse().map_err(|_| bad("tokens", column, &id)))
+        .collect()
 }
 
 impl TryFrom<Row> for TokenRow {
@@ -118,7 +121,13 @@ impl Tx {
         .fetch_optional(self.c())
         .await?;
         let token = row.map(TokenRow::try_from).transpose()?;
-        Ok(token.map(|t| Caller { token: t.id, kind: t.kind, name: t.name, team: t.team, reach: t.reach }))
+        Ok(token.map(|t| Caller {
+            token: t.id,
+            kind: t.kind,
+            name: t.name,
+            team: t.team,
+            reach: t.reach,
+        }))
     }
 
     /// Notes a use, at most once a minute.

@@ -35,13 +35,19 @@ impl Tx {
 
     /// All of an environment.
     pub async fn volumes(&mut self, environment: EnvironmentId) -> Result<Vec<Volume>, StoreError> {
-        let rows = sqlx::query!("select id, name from volumes where environment_id = $1 order by name", environment.uuid())
-            .fetch_all(self.c())
-            .await?;
+        let rows = sqlx::query!(
+            "select id, name from volumes where environment_id = $1 order by name",
+            environment.uuid()
+        )
+        .fetch_all(self.c())
+        .await?;
         rows.into_iter()
             .map(|r| {
                 let id = VolumeId::from_uuid(r.id);
-                Ok(Volume { id, name: parse(&r.name, "volumes", "name", &id)? })
+                Ok(Volume {
+                    id,
+                    name: parse(&r.name, "volumes", "name", &id)?,
+                })
             })
             .collect()
     }

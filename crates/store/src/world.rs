@@ -54,15 +54,24 @@ impl Tx {
 
     /// All environments.
     pub async fn all_environment_ids(&mut self) -> Result<Vec<EnvironmentId>, StoreError> {
-        let rows = sqlx::query_scalar!("select id from environments").fetch_all(self.c()).await?;
+        let rows = sqlx::query_scalar!("select id from environments")
+            .fetch_all(self.c())
+            .await?;
         Ok(rows.into_iter().map(EnvironmentId::from_uuid).collect())
     }
 
     /// Everything about one environment; `None` when it is gone.
     pub async fn load_world(&mut self, id: EnvironmentId) -> Result<Option<EnvironmentWorld>, StoreError> {
-        sqlx::query!("set transaction isolation level repeatable read read only").execute(self.c()).await?;
-        let Some(environment) = self.environment_by_id(id).await? else { return Ok(None) };
-        let status = self.status(id).await?.ok_or_else(|| bad("environment_status", "environment_id", &id))?;
+        sqlx::query!("set transaction isolation level repeatable read read only")
+            .execute(self.c())
+            .await?;
+        let Some(environment) = self.environment_by_id(id).await? else {
+            return Ok(None);
+        };
+        let status = self
+            .status(id)
+            .await?
+            .ok_or_else(|| bad("environment_status", "environment_id", &id))?;
         let deployment = self.unfinished(id).await?;
         let rows = sqlx::query_as!(
             crate::releases::Row,
@@ -72,7 +81,11 @@ impl Tx {
                 or number > (select last_release_number from environments where id = $1) - $3)
              order by number desc",
             id.uuid(),
-            &[environment.release, status.serving].into_iter().flatten().map(ReleaseId::uuid).collect::<Vec<_>>(),
+            &[environment.release, status.serving]
+                .into_iter()
+                .flatten()
+                .map(ReleaseId::uuid)
+                .collect::<Vec<_>>(),
             RELEASES_MAX
         )
         .fetch_all(self.c())
@@ -90,7 +103,10 @@ impl Tx {
         Ok(Some(EnvironmentWorld {
             route: self.route(id).await?,
             proxies: self.proxies().await?,
-            draining: last.as_ref().filter(|l| l.draining).map(|l| DeploymentId::from_uuid(l.id)),
+            draining: last
+                .as_ref()
+                .filter(|l| l.draining)
+                .map(|l| DeploymentId::from_uuid(l.id)),
             last_failed: last.is_some_and(|l| l.state == DeploymentState::Failed.as_str()),
             environment,
             status,

@@ -1,0 +1,96 @@
+//! `POST /v1/apps`: an app with its `production`. Nothing runs yet.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use slipway_domain::Timestamp;
+use slipway_domain::ids::{AppId, EnvironmentId};
+use slipway_domain::name::{AppName, EnvironmentName};
+use slipway_domain::spec::Spec;
+use slipway_domain::{Generation, ReleaseNumber};
+use slipway_store::{App, Desired, Environment, Team, Tx};
+use slipway_wire::Problem;
+use slipway_wire::apps::NewApp;
+
+use crate::audit::Target;
+use crate::call::Call;
+use crate::error::{ApiError, Result};
+use crate::extract::Json;
+use crate::view::located;
+
+/// Make an app.
+#[utoipa::path(post, path = "/v1/apps", tag = "apps", operation_id = "app_create",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated call the same call.")),
+    request_body = NewApp,
+    responses(
+        (status = 201, description = "Made.", body = slipway_wire::apps::App),
+        (status = 409, description = "The name is taken.", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn app_create(call: Call, Json(body): Json<NewApp>) -> Result<Response> {
+    if !call.caller.reach.sees_app(&body.name) {
+        return Err(ApiError::not_found("app", &body.name));
+    }
+    let mut tx = call.begin().await?;
+    let team = call.team_for_new(&mut tx, body.team.as_ref()).await?;
+
+    let app = call.insert_app(&mut tx, &body.name, &team).await?;
+    call.insert_environment(&mut tx, &app, &EnvironmentName::production()).await?;
+    tx.commit().await?;
+
+    let mut tx = call.begin().await?;
+    let shown = call.app_shown(&mut tx, &app.name).await?;
+    Ok((StatusCode::CREATED, located(&format!("/v1/apps/{}", app.name)), axum::Json(shown)).into_response())
+}
+
+/// A new environment that runs nothing.
+fn fresh(id: EnvironmentId, app: &App, name: &EnvironmentName, now: Timestamp, by: &str) -> Environment {
+    Environment {
+        id,
+        team: app.team,
+        app: app.id,
+        app_name: app.name.clone(),
+        name: name.clone(),
+        created_at: now,
+        created_by: by.into(),
+        spec: Spec::default(),
+        spec_generation: 1,
+        staged: false,
+        generation: Generation(0),
+        desired: Desired::Running,
+        release: None,
+        subnet: None,
+        last_release_number: ReleaseNumber(0),
+    }
+}
+
+impl Call {
+    /// Writes a new app.
+    pub(crate) async fn insert_app(&self, tx: &mut Tx, name: &AppName, team: &Team) -> Result<App> {
+        let now = self.now();
+        let app = App {
+            id: AppId::mint(now, self.state.entropy.as_ref()),
+            team: team.id,
+            team_name: team.name.clone(),
+            name: name.clone(),
+            created_at: now,
+            created_by: self.caller.name.to_string(),
+        };
+        tx.insert_app(&app).await?;
+        self.audit(tx, Some(app.team), "app.create", Target::new("app", app.id, &app.name), None).await?;
+        Ok(app)
+    }
+
+    /// Writes a new environment.
+    pub(crate) async fn insert_environment(
+        &self,
+        tx: &mut Tx,
+        app: &App,
+        name: &EnvironmentName,
+    ) -> Result<Environment> {
+        let now = self.now();
+        let id = EnvironmentId::mint(now, self.state.entropy.as_ref());
+        let environment = fresh(id, app, name, now, self.caller.name.as_str());
+        tx.insert_environment(&environment, &self.state.settings.base_domain).await?;
+        let target = Target::new("environment", id, format!("{}/{name}", app.name));
+        self.audit(tx, Some(app.team), "environment.create", target, None).await?;
+        Ok(environment)
+    }
+}

@@ -1,0 +1,115 @@
+//! Deployments: asking for one, watching it, calling it off.
+
+pub(crate) mod abort;
+pub(crate) mod create;
+pub(crate) mod deploy;
+pub(crate) mod events;
+pub(crate) mod gates;
+pub(crate) mod get;
+pub(crate) mod list;
+
+use axum::response::Response;
+use slipway_domain::access::{Permission, Resource, Verb};
+use slipway_domain::name::{AppName, EnvironmentName};
+use slipway_domain::release::ReleaseCause;
+use slipway_store::{App, Constraint, Deployment, Environment, StoreError, Tx};
+
+use crate::accept::Change;
+use crate::call::Call;
+use crate::error::{ApiError, Result};
+use crate::image::DeployRequest;
+use crate::release::Place;
+use crate::wait::Wait;
+
+impl Call {
+    /// Whether the token may make an app of this name on the way to a deploy.
+    fn may_create_app(&self, name: &AppName) -> bool {
+        let reach = &self.caller.reach;
+        let writes = reach.grants(Permission::new(Verb::Write, Resource::App)) && reach.sees_app(name);
+        let deploys = reach.grants(Permission::new(Verb::Deploy, Resource::App)) && reach.apps.is_none();
+        writes || deploys
+    }
+
+    /// Whether the token may make an environment of this name on the way to a deploy.
+    pub(crate) fn may_create_environment(&self, app: &AppName, name: &EnvironmentName) -> bool {
+        self.caller.reach.sees_environment(name) && self.may_create_app(app)
+    }
+
+    /// The environment, made if it is missing and the token may.
+    pub(crate) async fn environment_or_new(
+        &self,
+        tx: &mut Tx,
+        app: &App,
+        name: &EnvironmentName,
+    ) -> Result<Environment> {
+        if let Some(found) = self.find_environment(tx, app, name).await? {
+            return Ok(found);
+        }
+        if self.may_create_environment(&app.name, name) {
+            return self.insert_environment(tx, app, name).await;
+        }
+        Err(ApiError::not_found("environment", &format!("{}/{name}", app.name)))
+    }
+
+    async fn app_or_new(&self, tx: &mut Tx, name: &AppName) -> Result<App> {
+        if let Some(found) = self.find_app(tx, name).await? {
+            return Ok(found);
+        }
+        if !self.may_create_app(name) {
+            return Err(ApiError::not_found("app", name));
+        }
+        let team = self.team_for_new(tx, None).await?;
+        let app = self.insert_app(tx, name, &team).await?;
+        // `production` exists from the start, unless the token may not even know of it.
+        if self.caller.reach.sees_environment(&EnvironmentName::production()) {
+            self.insert_environment(tx, &app, &EnvironmentName::production()).await?;
+        }
+        Ok(app)
+    }
+
+    /// Looks, without writing, whether a deploy would be let in, and whose pull credentials it uses.
+    async fn deploy_team(&self, request: &DeployRequest) -> Result<slipway_domain::ids::TeamId> {
+        let mut tx = self.begin().await?;
+        let environment = &request.environment;
+        let Some(app) = self.find_app(&mut tx, &request.app).await? else {
+            let missing = || ApiError::not_found("app", &request.app);
+            let may = self.may_create_app(&request.app) && self.caller.reach.sees_environment(environment);
+            return if may { Ok(self.caller.team) } else { Err(missing()) };
+        };
+        let exists = self.find_environment(&mut tx, &app, environment).await?.is_some();
+        if exists || self.may_create_environment(&app.name, environment) {
+            Ok(app.team)
+        } else {
+            Err(ApiError::not_found("environment", &format!("{}/{environment}", app.name)))
+        }
+    }
+
+    /// Brings an image into service: resolve, then one transaction, then the scheduler.
+    pub(crate) async fn deploy(&self, request: DeployRequest, wait: Wait) -> Result<Response> {
+        let team = self.deploy_team(&request).await?;
+        let pin = self.resolve(team, &request.image, request.pull).await?;
+
+        let image = request.image.as_given().to_owned();
+        let change = Change::Image { image, pin, cause: ReleaseCause::Deploy };
+        let deployment = match self.deploy_once(&request, change.clone()).await {
+            // Two first deploys at the same moment both want to make the app: the second finds it made.
+            Err(ApiError::Store(StoreError::Duplicate(
+                Constraint::AppName | Constraint::EnvironmentName | Constraint::Domain,
+            ))) => self.deploy_once(&request, change).await?,
+            other => other?,
+        };
+        self.wake();
+        self.answer(deployment, wait).await
+    }
+
+    async fn deploy_once(&self, request: &DeployRequest, change: Change) -> Result<Deployment> {
+        let mut tx = self.begin().await?;
+        let app = self.app_or_new(&mut tx, &request.app).await?;
+        let seen = self.environment_or_new(&mut tx, &app, &request.environment).await?;
+        let environment = self.lock(&mut tx, &app, &seen).await?;
+        let place = Place { app: &app, environment: &environment };
+        let deployment = self.release(&mut tx, &place, change, request.message.clone()).await?;
+        tx.commit().await?;
+        Ok(deployment)
+    }
+}

@@ -1,0 +1,184 @@
+//! Reading requests: bodies, query parameters and names in paths, each with a clear refusal.
+//!
+//! Promises: a body is bounded before it is read, must be said to be JSON, and is refused with the place that is wrong;
+//! unknown query parameters are refused like unknown members.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use slipway_wire::{Code, FieldProblem};
+
+use crate::error::{ApiError, Result};
+use crate::state::Shared;
+
+/// A JSON body that must be there.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// A JSON body that may be left out.
+pub(crate) struct MaybeJson<T>(pub(crate) T);
+
+/// Query parameters.
+pub(crate) struct Params<T>(pub(crate) T);
+
+/// Names in the path, not parsed yet: a name that cannot exist is simply not found.
+pub(crate) struct Names<T>(pub(crate) T);
+
+/// Reads a whole body within the bound.
+pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(ApiError::Refused(
+            Code::BodyTooLarge,
+            format!("The body is longer than {bytes_max} bytes. Send less."),
+        )),
+        Err(_) => Err(ApiError::Refused(Code::InvalidBody, "The body ended before it was complete. Send it again.".into())),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|t| t.split(';').next())
+        .map(|t| t.trim().to_ascii_lowercase());
+    essence.is_some_and(|e| e == "application/json" || (e.starts_with("application/") && e.ends_with("+json")))
+}
+
+async fn read<T: DeserializeOwned>(request: Request, state: &Shared) -> Result<Option<T>> {
+    let (parts, body) = request.into_parts();
+    let bytes = read_body(body, state.settings.body_bytes_max).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    if !is_json(&parts.headers) {
+        return Err(ApiError::Refused(
+            Code::UnsupportedMediaType,
+            "Send JSON and say so: `Content-Type: application/json`.".into(),
+        ));
+    }
+    parse(&bytes).map(Some)
+}
+
+/// JSON with the place of what is wrong.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path());
+        let inner = error.into_inner();
+        if inner.is_data() { shape(pointer, &inner) } else { syntax(&inner) }
+    })?;
+    json.end().map_err(|error| syntax(&error))?;
+    Ok(value)
+}
+
+fn shape(pointer: String, error: &serde_json::Error) -> ApiError {
+    // serde appends where in the text it was; the pointer says it better.
+    let text = error.to_string();
+    let detail = text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before).to_owned();
+    let told = format!("The body is not of the right shape: {detail}.");
+    ApiError::Invalid(Code::InvalidBody, told, vec![FieldProblem { pointer, detail }])
+}
+
+fn syntax(error: &serde_json::Error) -> ApiError {
+    let detail = format!("not JSON at line {} column {}", error.line(), error.column());
+    let told = format!("The body is {detail}. Send one JSON object.");
+    ApiError::Invalid(Code::InvalidBody, told, vec![FieldProblem { pointer: String::new(), detail }])
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self> {
+        match read(request, state).await? {
+            Some(value) => Ok(Self(value)),
+            None => Err(ApiError::Refused(Code::InvalidBody, "The body is empty. Send one JSON object.".into())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<Arc<Shared>> for MaybeJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self> {
+        Ok(Self(read(request, state).await?.unwrap_or_default()))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Shared>) -> Result<Self> {
+        Query::<T>::from_request_parts(parts, state).await.map(|Query(value)| Self(value)).map_err(|rejection| {
+            let text = std::error::Error::source(&rejection).map_or_else(|| rejection.to_string(), ToString::to_string);
+            let (name, detail) = text.split_once(": ").unwrap_or(("", text.as_str()));
+            let pointer = format!("?{name}");
+            let told = format!("A query parameter is not valid: {text}.");
+            ApiError::Invalid(Code::InvalidParameter, told, vec![FieldProblem { pointer, detail: detail.into() }])
+        })
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Shared>> for Names<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Shared>) -> Result<Self> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(_) => Err(ApiError::Refused(Code::NotFound, "The path is not valid UTF-8. Check its percent-encoding.".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Shape {
+        #[serde(rename = "items")]
+        _items: Vec<u32>,
+    }
+
+    fn refusal(text: &str) -> (String, String) {
+        match parse::<Shape>(text.as_bytes()) {
+            Err(ApiError::Invalid(Code::InvalidBody, told, errors)) => (errors[0].pointer.clone(), told),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_wrong_body_is_refused_with_the_place_that_is_wrong() {
+        for (text, pointer, part) in [
+            (r#"{"items": [1, "x"]}"#, "/items/1", "invalid type: string"),
+            (r#"{"items": [], "colour": 1}"#, "/colour", "unknown field `colour`"),
+            ("{}", "", "missing field `items`"),
+            ("{", "", "not JSON at line 1"),
+            ("items=1", "", "not JSON at line 1"),
+            (r#"{"items": []} x"#, "", "not JSON"),
+        ] {
+            let (found, told) = refusal(text);
+            assert_eq!(found, pointer, "{text}: {told}");
+            assert!(told.contains(part), "{text}: {told}");
+            assert!(!told.contains(" at line 1 column 1 at"), "{told}");
+        }
+    }
+}

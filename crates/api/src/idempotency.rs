@@ -1,0 +1,187 @@
+//! `Idempotency-Key`: the first answer to a POST is kept and given again for the same key, token and request.
+//!
+//! Promises: while the first is under way a second is 409; the same key with another request is 422; what was refused
+//! without changing anything is not kept, so that a caller may mend the cause and try again with the same key. A keyed
+//! request runs to its end even if its caller hangs up, so that the key always gets its answer.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use slipway_domain::Clock as _;
+use slipway_domain::ids::TokenId;
+use slipway_store::{Idempotent, StoredAnswer};
+use slipway_wire::{Code, FieldProblem};
+use tracing::Instrument as _;
+
+use crate::edge::{RequestInfo, finish};
+use crate::error::{ApiError, Result};
+use crate::extract::read_body;
+use crate::state::Shared;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const KEY_CHARS_MAX: usize = 255;
+/// Answers are small documents; one that is longer is not kept.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// The headers of an answer that belong to it.
+const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
+
+/// Runs the request, once per key.
+pub(crate) async fn once(
+    state: Arc<Shared>,
+    token: TokenId,
+    info: RequestInfo,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.method() != Method::POST || !request.headers().contains_key(IDEMPOTENCY_KEY) {
+        return next.run(request).await;
+    }
+    match keyed(state, token, info, request, next).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn keyed(
+    state: Arc<Shared>,
+    token: TokenId,
+    info: RequestInfo,
+    request: Request,
+    next: Next,
+) -> Result<Response> {
+    let key = key_of(&request)?;
+    let (parts, body) = request.into_parts();
+    let body = read_body(body, state.settings.body_bytes_max).await?;
+    let hash = request_hash(&parts, &body);
+    let mut tx = state.store.begin().await?;
+    let first = tx.begin_idempotent(token, &key, &hash, state.clock.now()).await?;
+    tx.commit().await?;
+    match first {
+        Idempotent::Fresh => {}
+        Idempotent::InFlight => {
+            return Err(ApiError::Refused(
+                Code::RequestInProgress,
+                "The first request with this Idempotency-Key is still under way. Wait a moment and repeat the call.".into(),
+            ));
+        }
+        Idempotent::Mismatch => {
+            return Err(ApiError::Refused(
+                Code::IdempotencyKeyReuse,
+                "This Idempotency-Key was used with another request. Use a new key for every new request.".into(),
+            ));
+        }
+        Idempotent::Replay(record) => return Ok(replay(record.status, &record.headers, record.body)),
+    }
+    let request = Request::from_parts(parts, Body::from(body));
+    let (keeper, kept) = (Arc::clone(&state), key.clone());
+    let work = async move {
+        let response = finish(next.run(request).await, &info.id);
+        keep(&keeper, token, &kept, response).await
+    };
+    // Its own task, because hyper drops the handler when the caller hangs up. The handler's own limits bound it.
+    let task = tokio::spawn(work.instrument(tracing::Span::current()));
+    match task.await {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            forget(&state, token, &key).await;
+            Err(ApiError::Internal(format!("the keyed request ended early: {error}")))
+        }
+    }
+}
+
+fn key_of(request: &Request) -> Result<String> {
+    let refuse = || {
+        let detail = format!("Idempotency-Key must be 1 to {KEY_CHARS_MAX} visible ASCII characters, given once");
+        let errors = vec![FieldProblem { pointer: "Idempotency-Key".into(), detail: detail.clone() }];
+        ApiError::Invalid(Code::InvalidParameter, format!("{detail}."), errors)
+    };
+    let mut all = request.headers().get_all(IDEMPOTENCY_KEY).iter();
+    let (Some(one), None) = (all.next(), all.next()) else { return Err(refuse()) };
+    let text = one.to_str().map_err(|_| refuse())?.trim();
+    if (1..=KEY_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
+        Ok(text.to_owned())
+    } else {
+        Err(refuse())
+    }
+}
+
+/// What makes two requests the same: all but how long the caller wants to wait.
+fn request_hash(parts: &http::request::Parts, body: &[u8]) -> [u8; 32] {
+    let query = parts.uri.query().unwrap_or_default();
+    let query: Vec<&str> = query.split('&').filter(|p| !p.starts_with("wait=")).collect();
+    let mut hasher = Sha256::new();
+    for part in [parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), query.join("&").as_bytes(), body] {
+        hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// Whether the answer says that something was changed.
+fn is_final(status: StatusCode, has_deployment: bool) -> bool {
+    status.is_success() || has_deployment
+}
+
+async fn keep(state: &Shared, token: TokenId, key: &str, response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let body = match axum::body::to_bytes(body, ANSWER_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(error) => {
+            forget(state, token, key).await;
+            return ApiError::Internal(format!("an answer could not be kept: {error}")).into_response();
+        }
+    };
+    let deployment = parts.status == StatusCode::UNPROCESSABLE_ENTITY
+        && serde_json::from_slice::<Value>(&body).is_ok_and(|v| v.get("deployment").is_some());
+    if is_final(parts.status, deployment) {
+        let headers: Map<String, Value> = KEPT
+            .iter()
+            .filter_map(|n| Some((n.to_string(), parts.headers.get(n)?.to_str().ok()?.into())))
+            .collect();
+        let answer =
+            StoredAnswer { status: parts.status.as_u16(), headers: Value::Object(headers), body: body.to_vec() };
+        let kept = async {
+            let mut tx = state.store.begin().await?;
+            tx.finish_idempotent(token, key, &answer).await?;
+            tx.commit().await
+        };
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "idempotency.not_kept");
+        }
+    } else {
+        forget(state, token, key).await;
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+async fn forget(state: &Shared, token: TokenId, key: &str) {
+    let forgotten = async {
+        let mut tx = state.store.begin().await?;
+        tx.forget_idempotent(token, key).await?;
+        tx.commit().await
+    };
+    if let Err(error) = forgotten.await {
+        tracing::warn!(%error, "idempotency.not_forgotten");
+    }
+}
+
+fn replay(status: u16, headers: &Value, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(Bytes::from(body)));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    for (name, value) in headers.as_object().into_iter().flatten() {
+        let pair = (HeaderName::from_bytes(name.as_bytes()), value.as_str().map(HeaderValue::from_str));
+        if let (Ok(name), Some(Ok(value))) = pair {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}

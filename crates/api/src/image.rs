@@ -1,0 +1,102 @@
+//! What an image reference is right now: asked before the transaction, so that a refusal has written nothing.
+
+use slipway_domain::ids::TeamId;
+use slipway_domain::image::{ImageReference, Pin};
+use slipway_domain::name::{AppName, EnvironmentName};
+use slipway_domain::ports::{PullPolicy, RegistryCredentials, ResolveError, SealContext};
+use slipway_domain::quantity::Span;
+use slipway_wire::Code;
+
+use crate::call::Call;
+use crate::error::{ApiError, Result};
+
+/// The longest line for the record.
+const MESSAGE_CHARS_MAX: usize = 500;
+
+/// A deploy as asked for, parsed.
+pub(crate) struct DeployRequest {
+    pub(crate) app: AppName,
+    pub(crate) environment: EnvironmentName,
+    pub(crate) image: ImageReference,
+    pub(crate) pull: PullPolicy,
+    pub(crate) message: Option<String>,
+}
+
+/// The image of a body or a query.
+pub(crate) fn parse_image(pointer: &str, text: &str) -> Result<ImageReference> {
+    text.parse().map_err(|error: slipway_domain::image::ImageError| {
+        ApiError::member(Code::InvalidImage, pointer, error.to_string())
+    })
+}
+
+/// The line for the record.
+pub(crate) fn parse_message(message: Option<String>) -> Result<Option<String>> {
+    match message {
+        Some(text) if text.chars().count() > MESSAGE_CHARS_MAX => Err(ApiError::member(
+            Code::InvalidBody,
+            "/message",
+            format!("the message is longer than {MESSAGE_CHARS_MAX} characters"),
+        )),
+        other => Ok(other.filter(|t| !t.trim().is_empty())),
+    }
+}
+
+/// Refuses what a deploy may name one day.
+pub(crate) fn refuse_later(strategy: Option<&str>, sbom: bool) -> Result<()> {
+    match strategy {
+        None | Some("rolling") => {}
+        Some("bluegreen" | "canary" | "recreate") => {
+            return Err(ApiError::member(
+                Code::NotAvailable,
+                "/strategy",
+                "This strategy is not available in this version; use `rolling` or leave it out.",
+            ));
+        }
+        Some(_) => return Err(ApiError::member(Code::InvalidBody, "/strategy", "The strategy must be `rolling`.")),
+    }
+    if sbom {
+        return Err(ApiError::member(
+            Code::NotAvailable,
+            "/sbom",
+            "A bill of materials cannot be taken in this version; leave `sbom` out.",
+        ));
+    }
+    Ok(())
+}
+
+impl Call {
+    /// Asks the registry or the local engine, with the team's pull credentials.
+    pub(crate) async fn resolve(&self, team: TeamId, image: &ImageReference, pull: PullPolicy) -> Result<Pin> {
+        let credentials = match pull {
+            PullPolicy::Registry => self.credentials(team, image).await?,
+            PullPolicy::Local => None,
+        };
+        let limit = self.state.settings.resolve_timeout;
+        let asked = self.state.resolver.resolve(image, pull, credentials.as_ref());
+        match tokio::time::timeout(limit, asked).await {
+            Ok(resolved) => Ok(resolved?),
+            Err(_) => {
+                let limit = Span::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+                let told = match pull {
+                    PullPolicy::Registry => ResolveError::Unavailable(format!(
+                        "The registry {} did not say within {limit} what `{image}` is. Try again shortly.",
+                        image.registry()
+                    )),
+                    PullPolicy::Local => ResolveError::EngineUnavailable(format!(
+                        "The container engine did not say within {limit} what `{image}` is. Try again shortly."
+                    )),
+                };
+                Err(told.into())
+            }
+        }
+    }
+
+    async fn credentials(&self, team: TeamId, image: &ImageReference) -> Result<Option<RegistryCredentials>> {
+        let mut tx = self.begin().await?;
+        let Some(row) = tx.registry(team, image.registry()).await? else { return Ok(None) };
+        drop(tx);
+        let context = SealContext { team: Some(team), kind: "registry", id: image.registry().as_str() };
+        let password = self.state.sealer.open(context, &row.sealed_password)?;
+        Ok(Some(RegistryCredentials { username: row.username, password }))
+    }
+}

@@ -1,0 +1,42 @@
+//! `POST /v1/apps/{app}/restart`: new containers with the contents of the current release; what is staged stays staged.
+
+use axum::response::Response;
+use slipway_wire::Problem;
+use slipway_wire::deployments::Deployment;
+use slipway_wire::instances::Target;
+
+use super::{ActParams, named};
+use crate::accept::Change;
+use crate::call::Call;
+use crate::error::Result;
+use crate::extract::{MaybeJson, Names, Params};
+use crate::release::Place;
+use crate::wait::Wait;
+
+/// Replace every instance by a new one of the same contents.
+#[utoipa::path(post, path = "/v1/apps/{app}/restart", tag = "instances", operation_id = "restart",
+    params(("app" = String, Path, description = "The app's name."), ActParams,
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated call the same call.")),
+    request_body(content = Option<Target>, description = "May be left out."),
+    responses(
+        (status = 200, description = "It succeeded (with `wait`).", body = Deployment),
+        (status = 202, description = "Accepted, or still running when the wait was over.", body = Deployment),
+        (status = 409, description = "Nothing runs that could be restarted.", body = Problem,
+            content_type = "application/problem+json")))]
+pub(crate) async fn restart(
+    call: Call,
+    Names(app): Names<String>,
+    Params(params): Params<ActParams>,
+    MaybeJson(body): MaybeJson<Target>,
+) -> Result<Response> {
+    let wait = Wait::parse(params.wait.as_deref())?;
+    let environment = named(body.environment, params.environment)?;
+    let mut tx = call.begin().await?;
+    let (app, environment) = call.locked(&mut tx, &app, environment.as_ref()).await?;
+
+    let place = Place { app: &app, environment: &environment };
+    let deployment = call.release(&mut tx, &place, Change::Restart, None).await?;
+    tx.commit().await?;
+    call.wake();
+    call.answer(deployment, wait).await
+}

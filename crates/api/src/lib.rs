@@ -1,0 +1,44 @@
+//! The REST API: routes, who may call them, and what a call changes.
+//!
+//! Promises: deny by default (a route cannot be mounted without a declared permission); a handler writes what should be
+//! and never touches a container; every answer that is not a success is `application/problem+json` and leaks nothing of
+//! the inside; GET changes nothing.
+
+mod accept;
+mod apps;
+mod audit;
+mod audit_log;
+mod call;
+mod deployments;
+mod docs;
+mod edge;
+mod env;
+mod environments;
+mod error;
+mod etag;
+mod extract;
+mod guard;
+mod health;
+mod idempotency;
+mod image;
+mod instances;
+mod logs;
+mod paging;
+mod promote;
+mod registries;
+mod release;
+mod releases;
+mod rollback;
+mod routes;
+mod secrets;
+mod see;
+mod spec;
+mod staging;
+mod state;
+mod teams;
+mod tokens;
+mod view;
+mod wait;
+
+pub use routes::{PUBLIC, openapi, router};
+pub use state::{ApiSettings, ApiState};

@@ -1,0 +1,3 @@
+//! `/v1/apps/{app}/releases`.
+
+pub(crate) mod list;

@@ -1,0 +1,74 @@
+//! `POST /v1/apps/{app}/rollback`: a new release with the contents of an earlier good one.
+
+use axum::response::Response;
+use slipway_domain::ReleaseNumber;
+use slipway_domain::release::Release;
+use slipway_store::{Environment, Tx};
+use slipway_wire::deployments::Deployment;
+use slipway_wire::releases::Rollback;
+use slipway_wire::{Code, Problem};
+
+use crate::accept::Change;
+use crate::call::Call;
+use crate::deployments::create::WaitParams;
+use crate::error::{ApiError, Result};
+use crate::extract::{MaybeJson, Names, Params};
+use crate::release::{Place, current_release};
+use crate::wait::Wait;
+
+/// Go back to an earlier release.
+#[utoipa::path(post, path = "/v1/apps/{app}/rollback", tag = "releases", operation_id = "rollback",
+    params(("app" = String, Path, description = "The app's name."), WaitParams,
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated call the same call.")),
+    request_body(content = Option<Rollback>, description = "May be left out."),
+    responses(
+        (status = 200, description = "It succeeded (with `wait`).", body = Deployment),
+        (status = 202, description = "Accepted, or still running when the wait was over.", body = Deployment),
+        (status = 409, description = "There is nothing to go back to.", body = Problem,
+            content_type = "application/problem+json")))]
+pub(crate) async fn rollback(
+    call: Call,
+    Names(app): Names<String>,
+    Params(params): Params<WaitParams>,
+    MaybeJson(body): MaybeJson<Rollback>,
+) -> Result<Response> {
+    let wait = Wait::parse(params.wait.as_deref())?;
+    let mut tx = call.begin().await?;
+    let (app, environment) = call.locked(&mut tx, &app, body.environment.as_ref()).await?;
+
+    let target = target(&mut tx, &environment, body.release).await?;
+
+    let place = Place { app: &app, environment: &environment };
+    let message = Some(format!("rollback to {}", target.number));
+    let deployment = call.release(&mut tx, &place, Change::Rollback(Box::new(target)), message).await?;
+    tx.commit().await?;
+    call.wake();
+    call.answer(deployment, wait).await
+}
+
+/// The release that is meant: the named one, or the last good one before the current.
+async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNumber>) -> Result<Release> {
+    if let Some(number) = named {
+        let found = tx.release_by_number(environment.id, number).await?;
+        let release = found.ok_or_else(|| ApiError::not_found("release", &number))?;
+        if release.good {
+            return Ok(release);
+        }
+        return Err(ApiError::member(
+            Code::ReleaseNotGood,
+            "/release",
+            format!("{number} never served successfully, so it is nothing to go back to. Choose a good one, or deploy its image again."),
+        ));
+    }
+    let current = current_release(tx, environment).await?.map(|r| r.number);
+    let last = match current {
+        Some(number) => tx.last_good_release(environment.id, Some(number)).await?,
+        None => None,
+    };
+    last.ok_or_else(|| {
+        ApiError::Refused(
+            Code::NothingDeployed,
+            format!("{} of {} has no earlier release that was good.", environment.name, environment.app_name),
+        )
+    })
+}

@@ -1,0 +1,469 @@
+//! What can be typed: the client's commands and the options they all share.
+//!
+//! Promises: every value with a meaning is parsed here, once, by the type of the domain that it is; the environment is
+//! never read behind the caller's back (it is an argument, see [`crate::env`]), only named in the help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+use clap_complete::Shell;
+use slipway_domain::ReleaseNumber;
+use slipway_domain::access::Scope;
+use slipway_domain::image::{ImageReference, RegistryHost};
+use slipway_domain::name::{AppName, EnvironmentName, TeamName, TokenName, VariableName};
+use slipway_domain::quantity::Span;
+
+use crate::values::{Assignment, MaybeAssignment, Moment};
+
+/// Options of every client command.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Client options")]
+pub struct Globals {
+    /// Address of the Slipway API, such as `https://console.example.com` [env: `SLIPWAY_URL`]
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
+    pub url: Option<String>,
+    /// Token to act with; prefer `slipway login` or the variable, which other users of the machine do not see
+    /// [env: `SLIPWAY_TOKEN`]
+    #[arg(long, global = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// App to act on; without it the app of `slipway.toml` in this folder [env: `SLIPWAY_APP`]
+    #[arg(long, short, global = true, value_name = "NAME")]
+    pub app: Option<AppName>,
+    /// Environment to act on; `production` if not given [env: `SLIPWAY_ENVIRONMENT`]
+    #[arg(long, short, global = true, value_name = "NAME")]
+    pub environment: Option<EnvironmentName>,
+    /// Print JSON as the API answers it
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print results and errors only, no progress
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// PEM file of a certificate authority to trust besides the system's [env: `SLIPWAY_CACERT`]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub cacert: Option<PathBuf>,
+}
+
+/// Whether to stay until a deployment has ended.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WaitArgs {
+    /// Wait until the deployment has ended (the default)
+    #[arg(long, overrides_with = "no_wait")]
+    pub wait: bool,
+    /// Return as soon as the deployment is accepted
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait; the deployment goes on after that
+    #[arg(long, value_name = "DURATION", default_value = "15m")]
+    pub timeout: Span,
+}
+
+impl WaitArgs {
+    /// The longest wait, or none.
+    pub(crate) fn limit(&self) -> Option<Span> {
+        (self.wait || !self.no_wait).then_some(self.timeout)
+    }
+}
+
+/// How much of a list.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ListArgs {
+    /// The most entries to show
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+}
+
+/// Whether a change waits for the next release.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct StageArgs {
+    /// Keep the change for the next release instead of starting one now
+    #[arg(long)]
+    pub stage: bool,
+}
+
+/// The client commands, over the REST API only.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Store an address and a token for later commands
+    Login {
+        /// Address of the Slipway API
+        #[arg(value_name = "URL", value_hint = ValueHint::Url)]
+        address: Option<String>,
+        /// Read the token from standard input
+        #[arg(long)]
+        token_stdin: bool,
+    },
+    /// Forget the stored token of the current (or given) server
+    Logout {
+        /// Address to forget
+        #[arg(value_name = "URL", value_hint = ValueHint::Url)]
+        address: Option<String>,
+    },
+    /// Apps: list, create, show, delete
+    #[command(subcommand)]
+    Apps(AppsCommand),
+    /// Bring an image into service and watch it
+    Deploy(DeployArgs),
+    /// Deployments: list, show, abort, follow
+    #[command(subcommand)]
+    Deployments(DeploymentsCommand),
+    /// List the releases of an app
+    Releases(ListArgs),
+    /// Go back to an earlier release
+    Rollback {
+        /// The release, such as `v7`; without it the last one that was good before the current
+        release: Option<ReleaseNumber>,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Deploy the image of one environment to another: the same digest, never a rebuild
+    Promote {
+        /// Environment to take the image from
+        #[arg(long, value_name = "NAME")]
+        from: EnvironmentName,
+        /// Environment to bring it to
+        #[arg(long, value_name = "NAME")]
+        to: EnvironmentName,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// One screen about an app: where it answers, what runs, how the last deployment went
+    Status,
+    /// Show or follow what an app writes
+    Logs(LogsArgs),
+    /// List the instances of an app
+    Ps,
+    /// Set the number of instances
+    Scale {
+        /// How many, at least 1
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=32))]
+        count: u32,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Replace every instance by a new one of the same release
+    Restart(WaitArgs),
+    /// Stop an app; its data and settings stay
+    Stop(WaitArgs),
+    /// Start a stopped app
+    Start(WaitArgs),
+    /// Secrets: set, list, unset
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
+    /// Plain variables: list, set, unset
+    #[command(subcommand)]
+    Env(EnvCommand),
+    /// The spec of an environment: show, set
+    #[command(subcommand)]
+    Spec(SpecCommand),
+    /// Show what `slipway apply` would change
+    Plan(ManifestArgs),
+    /// Make the app what `slipway.toml` says, and deploy its image
+    Apply {
+        #[command(flatten)]
+        manifest: ManifestArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Pull credentials: list, set, delete
+    #[command(subcommand)]
+    Registries(RegistriesCommand),
+    /// API tokens: list, create, revoke
+    #[command(subcommand)]
+    Tokens(TokensCommand),
+    /// Teams: list, create
+    #[command(subcommand)]
+    Teams(TeamsCommand),
+    /// Show who did what, newest first
+    Audit {
+        /// Check the hash chain of the whole log instead
+        #[arg(long)]
+        verify: bool,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Environments of an app: list, create, delete
+    #[command(subcommand)]
+    Environments(EnvironmentsCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// `slipway apps`
+#[derive(Debug, Clone, Subcommand)]
+pub enum AppsCommand {
+    /// List the apps this token may see
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Create an app
+    Create {
+        /// Its name
+        name: AppName,
+        /// The team it belongs to
+        #[arg(long, value_name = "NAME")]
+        team: Option<TeamName>,
+    },
+    /// Show one app
+    Show {
+        /// Its name
+        name: Option<AppName>,
+    },
+    /// Delete an app with all its environments
+    Delete {
+        /// Its name
+        name: AppName,
+        /// Delete even what the platform would rather keep
+        #[arg(long)]
+        force: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// `slipway deploy`
+#[derive(Debug, Clone, Args)]
+pub struct DeployArgs {
+    /// The image, such as `registry.example.com/app:4f2c1ab`; without it the one of `slipway.toml`
+    pub image: Option<ImageReference>,
+    /// Take an image that only the engine of the server has, without a registry
+    #[arg(long)]
+    pub local: bool,
+    /// A line for the record
+    #[arg(long, short, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// Key that makes a repeated call the same call; one is made for each invocation if not given
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// `slipway deployments`
+#[derive(Debug, Clone, Subcommand)]
+pub enum DeploymentsCommand {
+    /// List deployments, newest first
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Show one deployment and why it ended as it did
+    Show {
+        /// Its identifier
+        id: String,
+    },
+    /// Call off a deployment; what serves goes on serving
+    Abort {
+        /// Its identifier
+        id: String,
+    },
+    /// Watch a deployment until it has ended
+    Follow {
+        /// Its identifier; without it the newest one of the app
+        id: Option<String>,
+        /// How long to watch
+        #[arg(long, value_name = "DURATION", default_value = "15m")]
+        timeout: Span,
+    },
+}
+
+/// `slipway logs`
+#[derive(Debug, Clone, Args)]
+pub struct LogsArgs {
+    /// Go on as new lines come
+    #[arg(long, short)]
+    pub follow: bool,
+    /// From then on: a time (`2026-01-31T12:00:00Z`) or so long ago (`10m`)
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Moment>,
+    /// Up to then
+    #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
+    pub until: Option<Moment>,
+    /// Only lines that contain this
+    #[arg(long, value_name = "TEXT")]
+    pub query: Option<String>,
+    /// Only this stream
+    #[arg(long, value_name = "STREAM", value_parser = ["stdout", "stderr"])]
+    pub stream: Option<String>,
+    /// Only this release
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<ReleaseNumber>,
+    /// Begin with the last so many lines
+    #[arg(short = 'n', long = "lines", value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub lines: Option<u32>,
+}
+
+/// `slipway secrets`
+#[derive(Debug, Clone, Subcommand)]
+pub enum SecretsCommand {
+    /// Set secrets; a value that is not given is read from standard input or asked for without echo
+    Set {
+        /// `NAME` or `NAME=VALUE`
+        #[arg(required = true, value_name = "NAME[=VALUE]")]
+        secrets: Vec<MaybeAssignment>,
+        #[command(flatten)]
+        stage: StageArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// List names, versions and fingerprints; values are never shown
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove secrets
+    Unset {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<VariableName>,
+        #[command(flatten)]
+        stage: StageArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+}
+
+/// `slipway env`
+#[derive(Debug, Clone, Subcommand)]
+pub enum EnvCommand {
+    /// List variables
+    #[command(visible_alias = "ls")]
+    List,
+    /// Set variables
+    Set {
+        /// `NAME=VALUE`
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        variables: Vec<Assignment>,
+        #[command(flatten)]
+        stage: StageArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Remove variables
+    Unset {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<VariableName>,
+        #[command(flatten)]
+        stage: StageArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+}
+
+/// `slipway spec`
+#[derive(Debug, Clone, Subcommand)]
+pub enum SpecCommand {
+    /// Print the spec as TOML
+    Show,
+    /// Replace the spec by that of a TOML or JSON file (`-`: standard input)
+    Set {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        stage: StageArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+}
+
+/// Where the manifest is and which image it is for.
+#[derive(Debug, Clone, Args)]
+pub struct ManifestArgs {
+    /// The manifest
+    #[arg(long, short, value_name = "FILE", default_value = "slipway.toml", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The image, if not the one of the manifest
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<ImageReference>,
+}
+
+/// `slipway registries`
+#[derive(Debug, Clone, Subcommand)]
+pub enum RegistriesCommand {
+    /// List registries with stored credentials
+    #[command(visible_alias = "ls")]
+    List,
+    /// Store pull credentials; the password is read from standard input or asked for without echo
+    Set {
+        /// Host and port, such as `registry.example.com`
+        host: RegistryHost,
+        /// The user name
+        #[arg(long, short, value_name = "NAME")]
+        username: String,
+    },
+    /// Forget pull credentials
+    Delete {
+        /// Host and port
+        host: RegistryHost,
+    },
+}
+
+/// `slipway tokens`
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokensCommand {
+    /// List tokens; their text is never shown again
+    #[command(visible_alias = "ls")]
+    List,
+    /// Create a token and print it once
+    Create {
+        /// What to call it
+        name: TokenName,
+        /// What it may do, such as `deploy:app`; may be repeated
+        #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',')]
+        scopes: Vec<Scope>,
+        /// Only these apps
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        apps: Vec<AppName>,
+        /// Only these environments
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        environments: Vec<EnvironmentName>,
+        /// How long it lives; `90d` if not given
+        #[arg(long, value_name = "DURATION")]
+        expires_in: Option<Span>,
+        /// The team it belongs to; only an administrator may name another than the own one
+        #[arg(long, value_name = "NAME")]
+        team: Option<TeamName>,
+    },
+    /// End a token at once
+    Revoke {
+        /// Its identifier, as `slipway tokens list` shows it
+        id: String,
+    },
+}
+
+/// `slipway teams`
+#[derive(Debug, Clone, Subcommand)]
+pub enum TeamsCommand {
+    /// List teams
+    #[command(visible_alias = "ls")]
+    List,
+    /// Create a team
+    Create {
+        /// Its name
+        name: TeamName,
+    },
+}
+
+/// `slipway environments`
+#[derive(Debug, Clone, Subcommand)]
+pub enum EnvironmentsCommand {
+    /// List the environments of an app
+    #[command(visible_alias = "ls")]
+    List,
+    /// Create an environment
+    Create {
+        /// Its name
+        name: EnvironmentName,
+    },
+    /// Delete an environment and all that runs in it
+    Delete {
+        /// Its name
+        name: EnvironmentName,
+        /// Delete even what the platform would rather keep
+        #[arg(long)]
+        force: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}

@@ -1,0 +1,58 @@
+//! The commands, one concern per file. Each calls the REST API and prints; none decides what the platform does.
+
+mod apps;
+mod audit;
+mod deploy;
+mod deployments;
+mod environments;
+mod instances;
+mod logs;
+mod manifest;
+mod registries;
+mod secrets;
+mod session;
+mod spec;
+mod status;
+mod teams;
+mod tokens;
+mod variables;
+mod watch;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::error::CliError;
+
+/// Runs one command.
+pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Login { address, token_stdin } => session::login(ctx, address, token_stdin).await,
+        Command::Logout { address } => session::logout(ctx, address.as_deref()),
+        Command::Apps(command) => apps::run(ctx, command).await,
+        Command::Deploy(args) => deploy::deploy(ctx, args).await,
+        Command::Deployments(command) => deployments::run(ctx, command).await,
+        Command::Releases(list) => deployments::releases(ctx, list).await,
+        Command::Rollback { release, wait } => deploy::rollback(ctx, release, wait).await,
+        Command::Promote { from, to, wait } => deploy::promote(ctx, &from, &to, wait).await,
+        Command::Status => status::run(ctx).await,
+        Command::Logs(args) => logs::run(ctx, args).await,
+        Command::Ps => instances::list(ctx).await,
+        Command::Scale { count, wait } => instances::scale(ctx, count, wait).await,
+        Command::Restart(wait) => instances::act(ctx, instances::Act::Restart, wait).await,
+        Command::Stop(wait) => instances::act(ctx, instances::Act::Stop, wait).await,
+        Command::Start(wait) => instances::act(ctx, instances::Act::Start, wait).await,
+        Command::Secrets(command) => secrets::run(ctx, command).await,
+        Command::Env(command) => variables::run(ctx, command).await,
+        Command::Spec(command) => spec::run(ctx, command).await,
+        Command::Plan(args) => manifest::plan(ctx, args).await,
+        Command::Apply { manifest, wait } => manifest::apply(ctx, manifest, wait).await,
+        Command::Registries(command) => registries::run(ctx, command).await,
+        Command::Tokens(command) => tokens::run(ctx, command).await,
+        Command::Teams(command) => teams::run(ctx, command).await,
+        Command::Audit { verify, list } => audit::run(ctx, verify, list).await,
+        Command::Environments(command) => environments::run(ctx, command).await,
+        Command::Completions { shell } => {
+            let script = crate::completion_script(shell, &mut crate::client_command());
+            ctx.print(script.trim_end())
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `slipway registries`: pull credentials, which only ever go in.
+
+use slipway_wire::registries::NewRegistry;
+
+use crate::args::RegistriesCommand;
+use crate::client::{Call, SLOW_CALL_TIMEOUT, body};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::show::{age_cell, cell};
+
+/// Runs one of them.
+pub(crate) async fn run(ctx: &mut Context, command: RegistriesCommand) -> Result<(), CliError> {
+    match command {
+        RegistriesCommand::List => {
+            let listing = ctx.list_all(Call::get(&["registries"])).await?;
+            let row = |item: &_, now| {
+                let mut row = ["host", "username", "updated_by"].map(|path| cell(item, path)).to_vec();
+                row.push(age_cell(item, "updated_at", now));
+                row
+            };
+            ctx.print_list(
+                &listing,
+                &["HOST", "USERNAME", "SET BY", "SET"],
+                row,
+                "no registry credentials",
+            )
+        }
+        RegistriesCommand::Set { host, username } => {
+            let password = ctx.secret_value("password")?;
+            let body = body(&NewRegistry {
+                username,
+                password: password.expose().to_owned(),
+            });
+            let call = Call::put(&["registries", host.as_str()], body).timeout(SLOW_CALL_TIMEOUT);
+            let answer = ctx.send(call).await?;
+            if ctx.globals.json {
+                return ctx.print_json(&answer.body);
+            }
+            ctx.note(format!("stored the credentials for {host}"));
+            Ok(())
+        }
+        RegistriesCommand::Delete { host } => {
+            ctx.send(Call::delete(&["registries", host.as_str()])).await?;
+            ctx.note(format!("forgot the credentials for {host}"));
+            Ok(())
+        }
+    }
+}

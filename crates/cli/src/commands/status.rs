@@ -1,0 +1,67 @@
+//! `slipway status`: one screen about an app in one environment.
+
+use serde_json::{Value, json};
+
+use super::{instances, watch};
+use crate::client::Call;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::model::Deployment;
+use crate::show::{ago, table};
+use crate::style::clean;
+
+/// Shows it.
+pub(crate) async fn run(ctx: &mut Context) -> Result<(), CliError> {
+    let (name, environment) = ctx.app_scope()?;
+    let app = ctx.send(Call::get(&["apps", name.as_str()])).await?.body;
+    let running = ctx.list_all(instances::call(ctx)?).await?;
+    let newest = Call::get(&["apps", name.as_str(), "deployments"]).query("environment", &environment);
+    let newest = ctx.list(newest, 1).await?.items.into_iter().next();
+    if ctx.globals.json {
+        return ctx.print_json(&json!({ "app": app, "instances": running.items, "deployment": newest }));
+    }
+    ctx.print(format!("{:<12} {name}", "app"))?;
+    ctx.print(format!("{:<12} {environment}", "environment"))?;
+    if let Some(url) = watch::environment_url(&app, environment.as_str()) {
+        ctx.print(format!("{:<12} {}", "address", clean(&url)))?;
+    }
+    last_deployment(ctx, newest)?;
+    ctx.print("")?;
+    let now = ctx.now();
+    if running.items.is_empty() {
+        return ctx.print("nothing runs");
+    }
+    let rows: Vec<_> = running.items.iter().map(|item| instances::row(item, now)).collect();
+    ctx.print(table(&instances::HEADINGS, &rows))
+}
+
+fn last_deployment(ctx: &mut Context, newest: Option<Value>) -> Result<(), CliError> {
+    let Some(document) = newest else {
+        return ctx.print(format!(
+            "{:<12} nothing was deployed yet: `slipway deploy IMAGE`",
+            "deployment"
+        ));
+    };
+    let last = Deployment::read(document)?;
+    let state = match (last.succeeded(), last.is_final()) {
+        (true, _) => ctx.out.good(&last.state),
+        (false, true) => ctx.out.bad(clean(&last.state)),
+        (false, false) => ctx.out.warn(clean(&last.state)),
+    };
+    let age = last.created_at.map(|at| ago(at, ctx.now())).unwrap_or_default();
+    ctx.print(format!(
+        "{:<12} {}",
+        "image",
+        last.image.as_deref().map(clean).unwrap_or_default()
+    ))?;
+    ctx.print(format!(
+        "{:<12} {} {state}, {age} ({})",
+        "deployment",
+        last.release_text(),
+        clean(&last.id)
+    ))?;
+    if let Some(reason) = &last.reason {
+        ctx.print(format!("{:<12} {}", "", clean(&reason.detail)))?;
+    }
+    Ok(())
+}

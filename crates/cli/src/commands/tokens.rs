@@ -1,0 +1,76 @@
+//! `slipway tokens`: list, create, revoke.
+
+use serde_json::Value;
+use slipway_domain::Timestamp;
+use slipway_wire::tokens::NewToken;
+
+use crate::args::TokensCommand;
+use crate::client::{Call, body};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::show::{age_cell, cell};
+
+/// Runs one of them.
+pub(crate) async fn run(ctx: &mut Context, command: TokensCommand) -> Result<(), CliError> {
+    match command {
+        TokensCommand::List => {
+            let listing = ctx.list_all(Call::get(&["tokens"])).await?;
+            let headings = ["ID", "NAME", "SCOPES", "APPS", "ENVIRONMENTS", "EXPIRES", "LAST USED"];
+            ctx.print_list(&listing, &headings, row, "no tokens")
+        }
+        TokensCommand::Create {
+            name,
+            scopes,
+            apps,
+            environments,
+            expires_in,
+            team,
+        } => {
+            let (apps, environments) = (some_of(apps), some_of(environments));
+            let request = NewToken {
+                name,
+                scopes,
+                apps,
+                environments,
+                expires_in,
+                kind: None,
+                team,
+            };
+            let answer = ctx
+                .send(Call::post(&["tokens"], Some(body(&request)), ctx.key()))
+                .await?
+                .body;
+            if ctx.globals.json {
+                return ctx.print_json(&answer);
+            }
+            let token = answer.get("token").and_then(Value::as_str);
+            let token = token
+                .ok_or_else(|| CliError::failed("the server's answer holds no token"))?
+                .to_owned();
+            // The token alone goes to standard output, so that `$(slipway tokens create …)` is the token.
+            ctx.print(token)?;
+            let now = ctx.now();
+            let (id, end) = (cell(&answer, "id"), age_cell(&answer, "expires_at", now));
+            ctx.note(format!("{id}, expires {end}; this is the only time the token is shown"));
+            Ok(())
+        }
+        TokensCommand::Revoke { id } => {
+            ctx.send(Call::delete(&["tokens", &id])).await?;
+            ctx.note(format!("{id} is revoked"));
+            Ok(())
+        }
+    }
+}
+
+/// A narrowing that was given; none means all.
+fn some_of<T>(names: Vec<T>) -> Option<Vec<T>> {
+    if names.is_empty() { None } else { Some(names) }
+}
+
+fn row(item: &Value, now: Timestamp) -> Vec<String> {
+    let mut row = ["id", "name", "scopes", "apps", "environments"]
+        .map(|path| cell(item, path))
+        .to_vec();
+    row.extend([age_cell(item, "expires_at", now), age_cell(item, "last_used_at", now)]);
+    row
+}

@@ -1,0 +1,63 @@
+//! `slipway env`: plain variables.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use slipway_domain::name::VariableName;
+use slipway_wire::env::EnvChange;
+
+use super::secrets::STAGED;
+use super::watch;
+use crate::args::{EnvCommand, WaitArgs};
+use crate::client::{Call, body};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::style::clean;
+
+/// Runs one of them.
+pub(crate) async fn run(ctx: &mut Context, command: EnvCommand) -> Result<(), CliError> {
+    match command {
+        EnvCommand::List => list(ctx).await,
+        EnvCommand::Set { variables, stage, wait } => {
+            let changes = variables.into_iter().map(|v| (v.name, Some(v.value))).collect();
+            change(ctx, changes, stage.stage, wait).await
+        }
+        EnvCommand::Unset { names, stage, wait } => {
+            let changes = names.into_iter().map(|name| (name, None)).collect();
+            change(ctx, changes, stage.stage, wait).await
+        }
+    }
+}
+
+async fn list(ctx: &mut Context) -> Result<(), CliError> {
+    let (app, environment) = ctx.app_scope()?;
+    let call = Call::get(&["apps", app.as_str(), "env"]).query("environment", environment);
+    let body = ctx.send(call).await?.body;
+    if ctx.globals.json {
+        return ctx.print_json(&body);
+    }
+    let variables = body.get("env").and_then(Value::as_object);
+    let Some(variables) = variables.filter(|v| !v.is_empty()) else {
+        ctx.note("no variables");
+        return Ok(());
+    };
+    let terminal = ctx.io.stdout_terminal;
+    for (name, value) in variables {
+        let value = value.as_str().unwrap_or_default();
+        ctx.print(format!("{name}={}", if terminal { clean(value) } else { value.into() }))?;
+    }
+    Ok(())
+}
+
+async fn change(
+    ctx: &mut Context,
+    changes: BTreeMap<VariableName, Option<String>>,
+    stage: bool,
+    wait: WaitArgs,
+) -> Result<(), CliError> {
+    let (app, environment) = ctx.app_scope()?;
+    let body = body(&EnvChange { env: changes });
+    let call = Call::patch(&["apps", app.as_str(), "env"], body).query("environment", environment);
+    let answer = ctx.send(call.query("apply", !stage)).await?;
+    watch::settle(ctx, answer, wait, STAGED).await
+}

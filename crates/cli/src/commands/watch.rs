@@ -1,0 +1,110 @@
+//! What every command does that starts a deployment: wait for it, show it, end with its verdict.
+
+use serde_json::Value;
+use slipway_domain::quantity::Span;
+
+use crate::args::WaitArgs;
+use crate::client::{Answer, Call};
+use crate::context::Context;
+use crate::error::{CliError, INTERRUPTED};
+use crate::follow::{Followed, follow};
+use crate::model::Deployment;
+use crate::progress::Progress;
+use crate::style::clean;
+use crate::verdict;
+
+/// Ends a command whose answer may be a deployment; `done` is said when there is none.
+pub(crate) async fn settle(ctx: &mut Context, answer: Answer, wait: WaitArgs, done: &str) -> Result<(), CliError> {
+    if Deployment::is_one(&answer.body) {
+        return watch(ctx, Deployment::read(answer.body)?, wait.limit()).await;
+    }
+    if ctx.globals.json {
+        return ctx.print_json(&answer.body);
+    }
+    ctx.note(done);
+    Ok(())
+}
+
+/// Watches a deployment up to the limit, or only names it if there is none.
+pub(crate) async fn watch(ctx: &mut Context, deployment: Deployment, limit: Option<Span>) -> Result<(), CliError> {
+    let Some(limit) = limit else {
+        if ctx.globals.json {
+            return ctx.print_json(&deployment.document);
+        }
+        ctx.print(clean(&deployment.id))?;
+        ctx.note(format!(
+            "accepted; watch it with `slipway deployments follow {}`",
+            clean(&deployment.id)
+        ));
+        return Ok(());
+    };
+    let client = ctx.client()?;
+    let mut progress = Progress::new(&ctx.io, ctx.err, ctx.globals.quiet);
+    for line in heading(&deployment, ctx) {
+        progress.line(&line);
+    }
+    let id = clean(&deployment.id).into_owned();
+    let interrupt = ctx.env.interrupt.clone();
+    let followed = follow(&client, deployment, &mut progress, limit.to_std(), &interrupt).await;
+    progress.end();
+    let again = format!("slipway deployments follow {id}");
+    match followed? {
+        Followed::Ended(deployment) => conclude(ctx, &deployment).await,
+        Followed::TimedOut => Err(CliError::timed_out(
+            format!("{id} has not ended after {limit}; it goes on without us"),
+            format!("watch on with `{again}`, or call it off with `slipway deployments abort {id}`"),
+        )),
+        Followed::Interrupted => {
+            ctx.say(format!("the deployment goes on; watch it with `{again}`"));
+            Err(CliError::Told(INTERRUPTED))
+        }
+    }
+}
+
+/// What is being done, and in a second line with what.
+fn heading(deployment: &Deployment, ctx: &Context) -> [String; 2] {
+    let image = deployment.image.as_deref().map(clean).unwrap_or_default();
+    let (app, environment) = (clean(&deployment.app), clean(&deployment.environment));
+    let text = format!("Deploying {app} {} to {environment}", deployment.release_text());
+    let more = format!("{image} {}", clean(&deployment.id));
+    [ctx.err.strong(text), format!("  {}", ctx.err.dim(more.trim_start()))]
+}
+
+/// Prints how a deployment ended; anything but success is exit code 1.
+pub(crate) async fn conclude(ctx: &mut Context, deployment: &Deployment) -> Result<(), CliError> {
+    let now = ctx.now();
+    if ctx.globals.json {
+        ctx.print_json(&deployment.document)?;
+    }
+    if !deployment.succeeded() {
+        for line in verdict::failure(deployment, ctx.err, now) {
+            ctx.say(line);
+        }
+        return Err(CliError::Told(1));
+    }
+    if !ctx.globals.json {
+        let url = address(ctx, deployment).await;
+        for line in verdict::success(deployment, url.as_deref(), ctx.out, now) {
+            ctx.print(line)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the environment answers, as the deployment or the app says. Not knowing it is no failure.
+async fn address(ctx: &mut Context, deployment: &Deployment) -> Option<String> {
+    if let Some(url) = &deployment.url {
+        return Some(url.clone());
+    }
+    let app = ctx.send(Call::get(&["apps", &deployment.app])).await.ok()?.body;
+    environment_url(&app, &deployment.environment)
+}
+
+/// The address of an environment in an app's document.
+pub(crate) fn environment_url(app: &Value, environment: &str) -> Option<String> {
+    let environments = app.get("environments")?.as_array()?;
+    let found = environments
+        .iter()
+        .find(|e| e.get("name").and_then(Value::as_str) == Some(environment))?;
+    found.get("url").and_then(Value::as_str).map(str::to_owned)
+}

@@ -1,0 +1,137 @@
+//! Values that only the command line knows: assignments and moments.
+
+use std::str::FromStr;
+
+use chrono::SecondsFormat;
+use slipway_domain::Timestamp;
+use slipway_domain::name::VariableName;
+use slipway_domain::quantity::Span;
+
+/// `NAME=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The name.
+    pub name: VariableName,
+    /// The value, which may be empty.
+    pub value: String,
+}
+
+impl FromStr for Assignment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("`{}` has no `=`: write NAME=VALUE", shorten(text)))?;
+        Ok(Self {
+            name: name.parse::<VariableName>().map_err(|e| e.to_string())?,
+            value: value.to_owned(),
+        })
+    }
+}
+
+/// `NAME` or `NAME=VALUE`, for values that may come from elsewhere. Its value never prints.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MaybeAssignment {
+    /// The name.
+    pub name: VariableName,
+    /// The value, if it was given.
+    pub value: Option<String>,
+}
+
+impl std::fmt::Debug for MaybeAssignment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}=****", self.name)
+    }
+}
+
+impl FromStr for MaybeAssignment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        Ok(Self {
+            name: name.parse::<VariableName>().map_err(|e| e.to_string())?,
+            value,
+        })
+    }
+}
+
+/// A time, or so long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// This very time.
+    At(Timestamp),
+    /// So long before now.
+    Ago(Span),
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(span) = text.parse::<Span>() {
+            return Ok(Self::Ago(span));
+        }
+        chrono::DateTime::parse_from_rfc3339(text)
+            .map(|t| Self::At(t.to_utc()))
+            .map_err(|_| {
+                format!(
+                    "`{}` is neither a time such as `2026-01-31T12:00:00Z` nor a duration such as `10m`",
+                    shorten(text)
+                )
+            })
+    }
+}
+
+impl Moment {
+    /// As the API takes it.
+    pub(crate) fn to_rfc3339(self, now: Timestamp) -> String {
+        let at = match self {
+            Self::At(at) => at,
+            Self::Ago(span) => now - span.to_chrono(),
+        };
+        at.to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_times_or_durations() {
+        let now = slipway_domain::clock::testing::at(1_000_000_000_000);
+        for (text, expected) in [
+            ("10m", "2001-09-09T01:36:40.000Z"),
+            ("2026-01-31T13:00:00+01:00", "2026-01-31T12:00:00.000Z"),
+        ] {
+            assert_eq!(
+                text.parse::<Moment>().map(|m| m.to_rfc3339(now)),
+                Ok(expected.into()),
+                "{text}"
+            );
+        }
+        for bad in ["", "yesterday", "10", "2026-01-31"] {
+            assert!(bad.parse::<Moment>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_assignment_keeps_every_further_equals_sign_and_a_secret_never_prints() {
+        let one: Assignment = "A=b=c".parse().expect("valid");
+        assert_eq!((one.name.as_str(), one.value.as_str()), ("A", "b=c"));
+        assert!("A".parse::<Assignment>().is_err());
+        assert!("1A=x".parse::<Assignment>().is_err());
+        let secret: MaybeAssignment = "KEY=hunter2".parse().expect("valid");
+        assert!(!format!("{secret:?}").contains("hunter2"));
+        assert_eq!("KEY".parse::<MaybeAssignment>().map(|s| s.value), Ok(None));
+    }
+}

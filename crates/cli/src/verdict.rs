@@ -1,0 +1,219 @@
+//! What is said when a deployment has ended: where the app answers, or why not and what to try next.
+//!
+//! Promises: pure text out of a deployment; nothing the app wrote can disturb the terminal.
+
+use slipway_domain::Timestamp;
+use slipway_domain::image::ImageReference;
+
+use crate::model::{Deployment, Probe, Reason};
+use crate::show;
+use crate::style::{Style, clean};
+
+/// The most of a probe's body that is shown.
+const BODY_CHARS_MAX: usize = 200;
+/// The most log lines that are shown.
+const LOG_LINES_MAX: usize = 50;
+
+/// The lines about a deployment that succeeded.
+pub(crate) fn success(deployment: &Deployment, url: Option<&str>, style: Style, now: Timestamp) -> Vec<String> {
+    let what = format!("{} {}", clean(&deployment.app), deployment.release_text());
+    let took = show::elapsed(deployment.took_ms(now));
+    let mut lines = vec![format!(
+        "{} {} is live in {} after {took}",
+        style.check(),
+        style.strong(what.trim_end()),
+        clean(&deployment.environment)
+    )];
+    lines.extend(url.map(|url| format!("  {}", clean(url))));
+    lines.extend(
+        deployment
+            .warnings
+            .iter()
+            .map(|w| format!("  {} {}", style.warn("warning:"), clean(w))),
+    );
+    lines
+}
+
+/// The lines about a deployment that ended in any other way.
+pub(crate) fn failure(deployment: &Deployment, style: Style, now: Timestamp) -> Vec<String> {
+    let took = show::elapsed(deployment.took_ms(now));
+    let (app, id) = (clean(&deployment.app), clean(&deployment.id));
+    let what = match deployment.state.as_str() {
+        "failed" => format!("the deployment of {app} failed after {took}; what served before goes on serving"),
+        "aborted" => format!("the deployment of {app} was called off after {took}"),
+        "superseded" => format!("a later deployment of {app} took the place of this one"),
+        other => format!("the deployment of {app} ended as `{}` after {took}", clean(other)),
+    };
+    let mut lines = vec![format!("{} {what} ({id})", style.cross())];
+    if let Some(reason) = &deployment.reason {
+        explain(reason, style, &mut lines);
+    }
+    if let Some(next) = next_command(deployment) {
+        lines.push(String::new());
+        lines.push(format!("  Try next: {}", style.strong(next)));
+    }
+    lines
+}
+
+fn explain(reason: &Reason, style: Style, lines: &mut Vec<String>) {
+    lines.push(String::new());
+    lines.push(format!(
+        "  {} {}",
+        style.strong(clean(&reason.detail)),
+        style.dim(format!("[{}]", clean(&reason.code)))
+    ));
+    if let Some(hint) = reason.hint.as_deref().filter(|h| !h.is_empty()) {
+        lines.push(format!("  {}", clean(hint)));
+    }
+    if let Some(code) = reason.exit_code {
+        let oom = if reason.oom_killed == Some(true) {
+            " (killed: out of memory)"
+        } else {
+            ""
+        };
+        lines.push(format!("  Exit code: {code}{oom}"));
+    } else if reason.oom_killed == Some(true) {
+        lines.push("  Killed: out of memory".into());
+    }
+    if let Some(probe) = &reason.last_probe {
+        lines.extend(probe_lines(probe, style));
+    }
+    if !reason.log_tail.is_empty() {
+        let skipped = reason.log_tail.len().saturating_sub(LOG_LINES_MAX);
+        lines.push("  The last the app wrote:".into());
+        let tail = reason.log_tail.iter().skip(skipped);
+        lines.extend(tail.map(|line| format!("  {} {}", style.edge(), style.dim(clean(line)))));
+    }
+}
+
+fn probe_lines(probe: &Probe, style: Style) -> Vec<String> {
+    let target = probe.target.as_deref().map(clean).unwrap_or_default();
+    let outcome = match (probe.status, probe.location.as_deref(), probe.error.as_deref()) {
+        (Some(status), Some(location), _) => format!("HTTP {status} to {}", clean(location)),
+        (Some(status), None, _) => format!("HTTP {status}"),
+        (None, _, Some(error)) => clean(error).into_owned(),
+        (None, _, None) => "no answer".to_owned(),
+    };
+    let mut lines = vec![format!("  Last probe: {target} {outcome}")];
+    if let Some(body) = probe.body.as_deref().map(str::trim).filter(|b| !b.is_empty()) {
+        let shown: String = body.chars().take(BODY_CHARS_MAX).collect();
+        let more = if shown.len() < body.len() { style.ellipsis() } else { "" };
+        lines.extend(
+            shown
+                .lines()
+                .map(|line| format!("  {} {}", style.edge(), style.dim(clean(line)))),
+        );
+        if let (false, Some(last)) = (more.is_empty(), lines.last_mut()) {
+            last.push_str(more);
+        }
+    }
+    lines
+}
+
+/// The one command that most likely helps.
+fn next_command(deployment: &Deployment) -> Option<String> {
+    let scope = scope(deployment);
+    let reason = deployment.reason.as_ref()?;
+    let again = || {
+        deployment
+            .image
+            .as_deref()
+            .map(|image| format!("slipway deploy {}{scope}", clean(image)))
+    };
+    match reason.code.as_str() {
+        "registry_unauthorized" => {
+            let host = deployment
+                .image
+                .as_deref()
+                .and_then(|i| i.parse::<ImageReference>().ok())?;
+            Some(format!("slipway registries set {} --username NAME", host.registry()))
+        }
+        "image_not_found"
+        | "registry_unavailable"
+        | "engine_unavailable"
+        | "disk_full"
+        | "proxy_unavailable"
+        | "cancelled" => again(),
+        "secret_unavailable" => Some(format!("slipway secrets list{scope}")),
+        "wrong_port" | "port_closed" | "loopback_only" | "health_redirect" | "health_status" | "health_timeout"
+        | "oom_killed" => Some(format!("slipway spec show{scope}")),
+        "exited" | "release_command_failed" | "start_failed" => {
+            Some(format!("slipway logs{scope} --release {}", deployment.release_text()))
+        }
+        _ => Some(format!("slipway deployments show {}", clean(&deployment.id))),
+    }
+}
+
+/// The options that name the deployment's app and environment again.
+fn scope(deployment: &Deployment) -> String {
+    let environment = match deployment.environment.as_str() {
+        "" | "production" => String::new(),
+        other => format!(" -e {}", clean(other)),
+    };
+    format!(" -a {}{environment}", clean(&deployment.app))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::env;
+    use serde_json::json;
+
+    fn plain() -> Style {
+        Style::of(false, &env(&[]))
+    }
+
+    fn deployment(reason: &serde_json::Value) -> Deployment {
+        Deployment::read(json!({
+            "id": "dep_1", "app": "web", "environment": "staging", "release": 7, "image": "registry.example.com/web:1",
+            "state": "failed", "reason": reason, "created_at": "2026-01-01T00:00:00Z",
+            "finished_at": "2026-01-01T00:01:03.250Z",
+        }))
+        .expect("a deployment")
+    }
+
+    #[test]
+    fn a_failure_says_why_shows_the_evidence_and_names_the_next_command() {
+        let reason = json!({
+            "code": "health_status", "detail": "The health path answers 503.", "hint": "Look at the log.",
+            "exit_code": null, "last_probe": {"at": "2026-01-01T00:01:00Z", "target": "http://10.0.0.2:8080/healthz",
+            "status": 503, "body": "no database\u{1b}[2J"}, "log_tail": ["\u{1b}[31mboom\u{1b}[0m", "second"],
+        });
+        let now = slipway_domain::clock::testing::at(0);
+        assert_eq!(
+            failure(&deployment(&reason), plain(), now),
+            [
+                "failed the deployment of web failed after 1m 03s; what served before goes on serving (dep_1)",
+                "",
+                "  The health path answers 503. [health_status]",
+                "  Look at the log.",
+                "  Last probe: http://10.0.0.2:8080/healthz HTTP 503",
+                "  | no database",
+                "  The last the app wrote:",
+                "  | boom",
+                "  | second",
+                "",
+                "  Try next: slipway spec show -a web -e staging",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_reason_has_a_next_command() {
+        for (code, expected) in [
+            (
+                "registry_unauthorized",
+                "slipway registries set registry.example.com --username NAME",
+            ),
+            (
+                "registry_unavailable",
+                "slipway deploy registry.example.com/web:1 -a web -e staging",
+            ),
+            ("exited", "slipway logs -a web -e staging --release v7"),
+            ("a_code_of_the_future", "slipway deployments show dep_1"),
+        ] {
+            let reason = json!({"code": code, "detail": "d", "hint": "h", "log_tail": []});
+            assert_eq!(next_command(&deployment(&reason)).as_deref(), Some(expected), "{code}");
+        }
+    }
+}

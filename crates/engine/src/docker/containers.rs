@@ -1,0 +1,101 @@
+//! Instances: making the wanted slots run, and ending one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{
+    CreateContainerOptions, InspectContainerOptions, RemoveContainerOptions, StartContainerOptions,
+    StopContainerOptions,
+};
+use futures_util::StreamExt;
+use slipway_domain::quantity::Span;
+
+use crate::docker::{QUESTION, WORK, create, labels, or_gone, volumes, within};
+use crate::engine::{EngineError, GroupSpec};
+
+/// So many containers of one group are started at once.
+const STARTS_MAX: usize = 4;
+/// What an engine needs beyond an app's own time to stop.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+pub(crate) async fn apply(docker: &Docker, group: &GroupSpec, slots: &[u32]) -> Result<(), EngineError> {
+    volumes::ensure(docker, group).await?;
+    let group = Arc::new(group.clone());
+    let starts: Vec<_> = slots
+        .iter()
+        .map(|slot| run(docker.clone(), Arc::clone(&group), *slot))
+        .collect();
+    let results: Vec<_> = futures_util::stream::iter(starts)
+        .buffer_unordered(STARTS_MAX)
+        .collect()
+        .await;
+    results.into_iter().collect()
+}
+
+async fn run(docker: Docker, group: Arc<GroupSpec>, slot: u32) -> Result<(), EngineError> {
+    let name = create::instance_name(&group, slot);
+    let id = ensure(&docker, &name, create::instance(&group, slot)).await?;
+    if !group.mounts.is_empty() {
+        volumes::hand_over(&docker, &group, &id).await?;
+    }
+    within(WORK, docker.start_container(&id, None::<StartContainerOptions>)).await
+}
+
+/// Creates the container, or finds the one of the same identity that an earlier attempt left.
+pub(crate) async fn ensure(docker: &Docker, name: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
+    let identity = body.labels.clone().unwrap_or_default();
+    let options = CreateContainerOptions {
+        name: Some(name.to_owned()),
+        ..CreateContainerOptions::default()
+    };
+    match within(WORK, docker.create_container(Some(options), body)).await {
+        Ok(created) => Ok(created.id),
+        Err(EngineError::Busy(text) | EngineError::Refused(text)) if text.contains("already in use") => {
+            let found = within(
+                QUESTION,
+                docker.inspect_container(name, None::<InspectContainerOptions>),
+            )
+            .await?;
+            let theirs = found.config.and_then(|c| c.labels).unwrap_or_default();
+            let same = [
+                labels::ENVIRONMENT_ID,
+                labels::ROLE,
+                "slipway.release-id",
+                "slipway.slot",
+            ]
+            .iter()
+            .all(|l| theirs.get(*l) == identity.get(*l));
+            match found.id {
+                Some(id) if same => Ok(id),
+                _ => Err(EngineError::Refused(format!(
+                    "a container named {name} exists that is not this release's: remove or rename it (`docker rm {name}`)"
+                ))),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) async fn remove(docker: &Docker, id: &str, timeout: Span) -> Result<(), EngineError> {
+    let seconds = i32::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
+    // The signal was given when the container was created: older engines take it only there.
+    let options = StopContainerOptions {
+        t: Some(seconds),
+        signal: None,
+    };
+    let stopped = within(timeout.to_std() + STOP_MARGIN, docker.stop_container(id, Some(options))).await;
+    or_gone(stopped)?;
+    discard(docker, id).await
+}
+
+/// Removes a container, running or not, with its anonymous volumes.
+pub(crate) async fn discard(docker: &Docker, id: &str) -> Result<(), EngineError> {
+    let options = RemoveContainerOptions {
+        force: true,
+        v: true,
+        ..RemoveContainerOptions::default()
+    };
+    or_gone(within(WORK, docker.remove_container(id, Some(options))).await)
+}

@@ -1,0 +1,169 @@
+//! The one map from what the engine says to what callers do about it.
+
+use bollard::errors::Error;
+use slipway_domain::image::ImageReference;
+use slipway_domain::ports::ResolveError;
+
+use crate::engine::EngineError;
+
+/// An engine's error in our terms.
+pub(crate) fn map(error: Error) -> EngineError {
+    match error {
+        Error::DockerResponseServerError { status_code, message } => by_status(status_code, message),
+        Error::DockerStreamError { error } => by_status(500, error),
+        Error::RequestTimeoutError => EngineError::Unavailable("no answer in time".into()),
+        other => EngineError::Unavailable(other.to_string()),
+    }
+}
+
+fn by_status(status: u16, message: String) -> EngineError {
+    let lower = message.to_ascii_lowercase();
+    let says = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
+    if says(&["no space left on device", "disk quota exceeded"]) {
+        return EngineError::DiskFull(message);
+    }
+    if says(&[
+        "already in progress",
+        "has active endpoints",
+        "is in use",
+        "try again",
+        "device or resource busy",
+    ]) {
+        return EngineError::Busy(message);
+    }
+    match status {
+        404 => EngineError::NotFound(message),
+        400 | 403 | 409 => EngineError::Refused(message),
+        // The engine calls it its own error when the container cannot run as it is made.
+        500 if says(&[
+            "oci runtime",
+            "executable file not found",
+            "permission denied",
+            "no such file",
+            "unable to find user",
+        ]) =>
+        {
+            EngineError::Refused(message)
+        }
+        503 => EngineError::Unavailable(message),
+        _ => EngineError::Busy(message),
+    }
+}
+
+/// Why a registry does not give an image.
+pub(crate) fn registry(error: Error, reference: &ImageReference) -> ResolveError {
+    let host = reference.registry();
+    let (status, message) = match error {
+        Error::DockerResponseServerError { status_code, message } => (status_code, message),
+        Error::DockerStreamError { error } => (500, error),
+        Error::RequestTimeoutError => {
+            return ResolveError::Unavailable(format!("the registry {host} does not answer in time: try again later"));
+        }
+        other => return ResolveError::EngineUnavailable(format!("the container engine does not answer: {other}")),
+    };
+    let lower = message.to_ascii_lowercase();
+    let says = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
+    if matches!(status, 401 | 403) || says(&["unauthorized", "denied", "authentication required", "no basic auth"]) {
+        return ResolveError::Unauthorized(format!(
+            "the registry {host} refuses access to {reference}: set its credentials with `slipway registries set {host}` (PUT /v1/registries/{host})"
+        ));
+    }
+    if status == 404 || says(&["manifest unknown", "not found", "name unknown", "no such image"]) {
+        return ResolveError::NotFound(format!(
+            "there is no image {reference} in the registry {host}: check the name and the tag, and that it was pushed"
+        ));
+    }
+    ResolveError::Unavailable(format!(
+        "the registry {host} cannot be asked about {reference}: {message}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(status: u16, message: &str) -> &'static str {
+        match by_status(status, message.into()) {
+            EngineError::Unavailable(_) => "unavailable",
+            EngineError::Busy(_) => "busy",
+            EngineError::NotFound(_) => "not found",
+            EngineError::Image(_) => "image",
+            EngineError::DiskFull(_) => "disk full",
+            EngineError::Refused(_) => "refused",
+        }
+    }
+
+    #[test]
+    fn the_engines_own_words_become_what_callers_do() {
+        for (status, message, expected) in [
+            (404, "No such container: abc", "not found"),
+            (404, "No such image: a@sha256:0", "not found"),
+            (404, "network abc not found", "not found"),
+            (409, "removal of container abc is already in progress", "busy"),
+            (
+                409,
+                "Conflict. The container name \"/x\" is already in use by container \"abc\"",
+                "busy",
+            ),
+            (409, "remove vol: volume is in use - [abc]", "busy"),
+            (
+                403,
+                "error while removing network: network x id y has active endpoints",
+                "busy",
+            ),
+            (403, "Pool overlaps with other one on this address space", "refused"),
+            (400, "invalid mount config", "refused"),
+            (400, "Minimum memory limit allowed is 6MB", "refused"),
+            (500, "write /var/lib/docker/x: no space left on device", "disk full"),
+            (
+                500,
+                "OCI runtime create failed: exec: \"/nope\": stat /nope: no such file or directory",
+                "refused",
+            ),
+            (
+                500,
+                "unable to find user web: no matching entries in passwd file",
+                "refused",
+            ),
+            (
+                500,
+                "failed to create endpoint x on network y: device or resource busy",
+                "busy",
+            ),
+            (503, "This node is not a swarm manager", "unavailable"),
+            (500, "something else", "busy"),
+        ] {
+            assert_eq!(kind(status, message), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_registrys_no_says_which_no_it_is() {
+        let reference: ImageReference = "registry.example.com/team/web:1".parse().expect("a reference");
+        let ask = |status_code, message: &str| {
+            registry(
+                Error::DockerResponseServerError {
+                    status_code,
+                    message: message.into(),
+                },
+                &reference,
+            )
+        };
+        assert!(
+            matches!(ask(401, "unauthorized: authentication required"), ResolveError::Unauthorized(t) if t.contains("registries set"))
+        );
+        assert!(matches!(
+            ask(500, "pull access denied for web"),
+            ResolveError::Unauthorized(_)
+        ));
+        assert!(matches!(ask(404, "manifest unknown"), ResolveError::NotFound(_)));
+        assert!(matches!(
+            ask(500, "dial tcp 127.0.0.1:1: connect: connection refused"),
+            ResolveError::Unavailable(_)
+        ));
+        assert!(matches!(
+            registry(Error::RequestTimeoutError, &reference),
+            ResolveError::Unavailable(_)
+        ));
+    }
+}

@@ -1,0 +1,58 @@
+//! One-off commands: one container for each release and purpose, so that a command runs once however often it is
+//! asked for.
+
+use bollard::Docker;
+use bollard::models::ContainerStateStatusEnum;
+use bollard::query_parameters::{InspectContainerOptions, StartContainerOptions};
+use slipway_domain::deployment::StepName;
+use slipway_domain::ids::ReleaseId;
+
+use crate::docker::{QUESTION, WORK, containers, create, logs, volumes, within};
+use crate::engine::{EngineError, GroupSpec, JobExit, JobState};
+
+/// So many last lines are kept of a command that ended.
+const TAIL_LINES_MAX: u32 = 50;
+
+pub(crate) async fn start(
+    docker: &Docker,
+    group: &GroupSpec,
+    purpose: StepName,
+    command: &[String],
+) -> Result<(), EngineError> {
+    let name = create::job_name(group.release, purpose);
+    if state(docker, group.release, purpose).await? != JobState::Absent {
+        return Ok(());
+    }
+    volumes::ensure(docker, group).await?;
+    let id = containers::ensure(docker, &name, create::job(group, command)).await?;
+    within(WORK, docker.start_container(&id, None::<StartContainerOptions>)).await
+}
+
+pub(crate) async fn state(docker: &Docker, release: ReleaseId, purpose: StepName) -> Result<JobState, EngineError> {
+    let name = create::job_name(release, purpose);
+    let found = match within(
+        QUESTION,
+        docker.inspect_container(&name, None::<InspectContainerOptions>),
+    )
+    .await
+    {
+        Ok(found) => found,
+        Err(EngineError::NotFound(_)) => return Ok(JobState::Absent),
+        Err(error) => return Err(error),
+    };
+    let state = found.state.unwrap_or_default();
+    Ok(match state.status {
+        // Made and never begun: an earlier attempt was cut off, and beginning it now is the first time.
+        Some(ContainerStateStatusEnum::CREATED) => JobState::Absent,
+        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => JobState::Ended(JobExit {
+            exit_code: state.exit_code.unwrap_or(-1),
+            oom_killed: state.oom_killed.unwrap_or_default(),
+            log_tail: logs::tail(docker, &name, TAIL_LINES_MAX).await.unwrap_or_default(),
+        }),
+        _ => JobState::Running,
+    })
+}
+
+pub(crate) async fn remove(docker: &Docker, release: ReleaseId, purpose: StepName) -> Result<(), EngineError> {
+    containers::discard(docker, &create::job_name(release, purpose)).await
+}

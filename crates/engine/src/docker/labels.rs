@@ -1,0 +1,116 @@
+//! Labels: how everything of ours is found again after any crash.
+//!
+//! Promises: what does not carry all labels of ours, in the form we write, is not ours and is never touched.
+
+use std::collections::HashMap;
+
+use slipway_domain::ids::{EnvironmentId, ReleaseId};
+use slipway_domain::{Epoch, ReleaseNumber};
+
+use crate::engine::{GroupSpec, Owner};
+
+/// Found on everything of an environment.
+pub(crate) const ENVIRONMENT_ID: &str = "slipway.environment-id";
+/// `app` or `job`.
+pub(crate) const ROLE: &str = "slipway.role";
+const TEAM: &str = "slipway.team";
+const APP: &str = "slipway.app";
+const ENVIRONMENT: &str = "slipway.environment";
+const RELEASE: &str = "slipway.release";
+const RELEASE_ID: &str = "slipway.release-id";
+const GENERATION: &str = "slipway.generation";
+const EPOCH: &str = "slipway.epoch";
+const SLOT: &str = "slipway.slot";
+
+/// What a container is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// An instance that serves.
+    App,
+    /// A one-off command.
+    Job,
+}
+
+impl Role {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Job => "job",
+        }
+    }
+}
+
+/// The labels of a network or volume.
+pub(crate) fn of_owner(owner: &Owner) -> HashMap<String, String> {
+    [
+        (TEAM, owner.team.to_string()),
+        (APP, owner.app.to_string()),
+        (ENVIRONMENT, owner.environment.to_string()),
+        (ENVIRONMENT_ID, owner.environment_id.to_string()),
+        (GENERATION, owner.generation.to_string()),
+        (EPOCH, owner.epoch.to_string()),
+    ]
+    .map(|(k, v)| (k.to_owned(), v))
+    .into()
+}
+
+/// The labels of a container.
+pub(crate) fn of_container(group: &GroupSpec, role: Role, slot: u32) -> HashMap<String, String> {
+    let mut labels = of_owner(&group.owner);
+    labels.extend([
+        (ROLE.to_owned(), role.as_str().to_owned()),
+        (RELEASE.to_owned(), group.release_number.0.to_string()),
+        (RELEASE_ID.to_owned(), group.release.to_string()),
+        (SLOT.to_owned(), slot.to_string()),
+    ]);
+    labels
+}
+
+/// What the labels of an instance say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) environment: EnvironmentId,
+    pub(crate) release: ReleaseId,
+    pub(crate) release_number: ReleaseNumber,
+    pub(crate) slot: u32,
+    pub(crate) epoch: Epoch,
+}
+
+/// Reads the labels of a container; `None` when it is not an instance of ours.
+pub(crate) fn identity(labels: &HashMap<String, String>) -> Option<Identity> {
+    if labels.get(ROLE).map(String::as_str) != Some(Role::App.as_str()) {
+        return None;
+    }
+    Some(Identity {
+        environment: labels.get(ENVIRONMENT_ID)?.parse().ok()?,
+        release: labels.get(RELEASE_ID)?.parse().ok()?,
+        release_number: ReleaseNumber(labels.get(RELEASE)?.parse().ok()?),
+        slot: labels.get(SLOT)?.parse().ok()?,
+        epoch: Epoch(labels.get(EPOCH)?.parse().ok()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::group;
+
+    #[test]
+    fn what_is_written_is_read_back_and_anything_less_is_not_ours() {
+        let group = group();
+        let labels = of_container(&group, Role::App, 3);
+        let read = identity(&labels).expect("ours");
+        assert_eq!(
+            (read.environment, read.release, read.slot),
+            (group.owner.environment_id, group.release, 3)
+        );
+        assert_eq!(identity(&of_container(&group, Role::Job, 0)), None);
+        for name in [ROLE, ENVIRONMENT_ID, RELEASE_ID, RELEASE, SLOT, EPOCH] {
+            let mut damaged = labels.clone();
+            damaged.insert(name.to_owned(), "?".to_owned());
+            assert_eq!(identity(&damaged), None, "{name}");
+            damaged.remove(name);
+            assert_eq!(identity(&damaged), None, "{name}");
+        }
+    }
+}

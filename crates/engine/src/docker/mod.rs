@@ -1,0 +1,214 @@
+//! The Docker Engine API, from 20.10 (API 1.41) on.
+//!
+//! The client does not name an API version on the wire, so an engine answers in its newest form; only fields that
+//! every version since 1.41 has are read, and what is missing is told as such, never guessed.
+
+mod containers;
+mod create;
+mod errors;
+mod events;
+mod images;
+mod jobs;
+mod labels;
+mod listening;
+mod logs;
+mod networks;
+mod observe;
+mod stats;
+mod system;
+mod volumes;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::{API_DEFAULT_VERSION, Docker};
+use parking_lot::Mutex;
+use slipway_domain::deployment::StepName;
+use slipway_domain::ids::{EnvironmentId, ReleaseId};
+use slipway_domain::image::{ImageReference, Pin};
+use slipway_domain::name::VolumeName;
+use slipway_domain::observed::Instance;
+use slipway_domain::ports::{LogQuery, LogReceiver, PullPolicy, RegistryCredentials, ResolveError, Usage};
+use slipway_domain::quantity::Span;
+use slipway_domain::spec::KillSignal;
+
+use crate::engine::{
+    Engine, EngineError, EngineEvents, EngineInfo, GroupSpec, JobState, LocalImage, NetworkSpec, PullProgress,
+    SubnetsInUse,
+};
+
+/// For questions.
+const QUESTION: Duration = Duration::from_secs(10);
+/// For making and starting.
+const WORK: Duration = Duration::from_secs(60);
+
+/// A Docker engine at an address.
+#[derive(Clone)]
+pub struct DockerEngine {
+    host: Arc<str>,
+    docker: Arc<OnceLock<Docker>>,
+    /// The last CPU reading of each container, to tell use from total.
+    readings: Arc<Mutex<stats::Readings>>,
+}
+
+impl DockerEngine {
+    /// An engine at `unix:///path`, `tcp://host:port` or `http://host:port`. It need not answer yet.
+    pub fn new(host: &str) -> Self {
+        Self {
+            host: host.into(),
+            docker: Arc::default(),
+            readings: Arc::default(),
+        }
+    }
+
+    /// The client. Made anew until it can be: a socket that is not there yet may come.
+    fn docker(&self) -> Result<&Docker, EngineError> {
+        if let Some(docker) = self.docker.get() {
+            return Ok(docker);
+        }
+        // Longer than any call may take: each call has its own deadline here.
+        const CLIENT_SECONDS_MAX: u64 = 3600 * 24;
+        let made = if self.host.starts_with("unix://") {
+            Docker::connect_with_unix(&self.host, CLIENT_SECONDS_MAX, API_DEFAULT_VERSION)
+        } else {
+            Docker::connect_with_http(&self.host, CLIENT_SECONDS_MAX, API_DEFAULT_VERSION)
+        };
+        let docker = made.map_err(|e| EngineError::Unavailable(format!("{}: {e}", self.host)))?;
+        Ok(self.docker.get_or_init(|| docker))
+    }
+}
+
+/// A call with a deadline.
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, bollard::errors::Error>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => result.map_err(errors::map),
+        Err(_) => Err(EngineError::Unavailable(format!(
+            "no answer within {} s",
+            limit.as_secs()
+        ))),
+    }
+}
+
+/// Not being there is fine.
+fn or_gone(result: Result<(), EngineError>) -> Result<(), EngineError> {
+    match result {
+        Err(EngineError::NotFound(_)) => Ok(()),
+        other => other,
+    }
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        system::info(self.docker()?).await
+    }
+
+    async fn resolve(
+        &self,
+        reference: &ImageReference,
+        policy: PullPolicy,
+        credentials: Option<&RegistryCredentials>,
+    ) -> Result<Pin, ResolveError> {
+        let docker = self
+            .docker()
+            .map_err(|e| ResolveError::EngineUnavailable(e.to_string()))?;
+        match policy {
+            PullPolicy::Registry => images::resolve(docker, reference, credentials).await,
+            PullPolicy::Local => images::resolve_local(docker, reference).await,
+        }
+    }
+
+    async fn has_image(&self, image: &Pin) -> Result<bool, EngineError> {
+        images::has(self.docker()?, image).await
+    }
+
+    async fn pull(
+        &self,
+        image: &Pin,
+        credentials: Option<&RegistryCredentials>,
+        progress: PullProgress,
+    ) -> Result<(), EngineError> {
+        images::pull(self.docker()?, image, credentials, progress).await
+    }
+
+    async fn subnets_in_use(&self) -> Result<SubnetsInUse, EngineError> {
+        networks::subnets(self.docker()?).await
+    }
+
+    async fn ensure_network(&self, network: &NetworkSpec) -> Result<(), EngineError> {
+        networks::ensure(self.docker()?, network).await
+    }
+
+    async fn remove_network(&self, environment: EnvironmentId) -> Result<(), EngineError> {
+        networks::remove(self.docker()?, environment).await
+    }
+
+    async fn apply_group(&self, group: &GroupSpec, slots: &[u32]) -> Result<(), EngineError> {
+        containers::apply(self.docker()?, group, slots).await
+    }
+
+    async fn observe(&self, environment: Option<EnvironmentId>) -> Result<Vec<Instance>, EngineError> {
+        observe::instances(self.docker()?, environment).await
+    }
+
+    async fn remove_instance(&self, id: &str, _signal: KillSignal, timeout: Span) -> Result<(), EngineError> {
+        containers::remove(self.docker()?, id, timeout).await
+    }
+
+    async fn start_job(&self, group: &GroupSpec, purpose: StepName, command: &[String]) -> Result<(), EngineError> {
+        jobs::start(self.docker()?, group, purpose, command).await
+    }
+
+    async fn job(&self, release: ReleaseId, purpose: StepName) -> Result<JobState, EngineError> {
+        jobs::state(self.docker()?, release, purpose).await
+    }
+
+    async fn remove_job(&self, release: ReleaseId, purpose: StepName) -> Result<(), EngineError> {
+        jobs::remove(self.docker()?, release, purpose).await
+    }
+
+    async fn listening(&self, id: &str) -> Vec<std::net::SocketAddr> {
+        let Ok(docker) = self.docker() else { return Vec::new() };
+        match observe::pid(docker, id).await {
+            Some(pid) => listening::of_process(pid).await,
+            None => Vec::new(),
+        }
+    }
+
+    async fn log_tail(&self, id: &str, lines_max: u32) -> Result<Vec<String>, EngineError> {
+        logs::tail(self.docker()?, id, lines_max).await
+    }
+
+    async fn logs(&self, environment: EnvironmentId, query: LogQuery) -> Result<Box<dyn LogReceiver>, EngineError> {
+        logs::of_environment(self.docker()?, environment, query).await
+    }
+
+    async fn usage(&self, instances: &[String]) -> Vec<(String, Usage)> {
+        let Ok(docker) = self.docker() else { return Vec::new() };
+        stats::usage(docker, &self.readings, instances).await
+    }
+
+    async fn images(&self) -> Result<Vec<LocalImage>, EngineError> {
+        images::list(self.docker()?).await
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
+        images::remove(self.docker()?, reference).await
+    }
+
+    async fn remove_volume(&self, environment: EnvironmentId, volume: &VolumeName) -> Result<(), EngineError> {
+        volumes::remove(self.docker()?, environment, volume).await
+    }
+
+    async fn disk(&self) -> Result<(u64, u64), EngineError> {
+        system::disk(self.docker()?).await
+    }
+
+    async fn events(&self) -> Result<Box<dyn EngineEvents>, EngineError> {
+        events::follow(self.docker()?).await
+    }
+}

@@ -1,0 +1,129 @@
+//! Looking at our containers, found by their labels.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use bollard::Docker;
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
+use futures_util::StreamExt;
+use slipway_domain::Timestamp;
+use slipway_domain::ids::EnvironmentId;
+use slipway_domain::observed::{Instance, InstanceState};
+
+use crate::docker::create::network_name;
+use crate::docker::labels::{self, Role};
+use crate::docker::{QUESTION, within};
+use crate::engine::EngineError;
+
+/// So many containers are inspected at once.
+const INSPECTS_MAX: usize = 8;
+
+/// Ids of containers of ours in a role.
+pub(crate) async fn ids(
+    docker: &Docker,
+    environment: Option<EnvironmentId>,
+    role: Role,
+) -> Result<Vec<String>, EngineError> {
+    let owner = environment.map_or_else(
+        || labels::ENVIRONMENT_ID.to_owned(),
+        |e| format!("{}={e}", labels::ENVIRONMENT_ID),
+    );
+    let wanted = vec![owner, format!("{}={}", labels::ROLE, role.as_str())];
+    let options = ListContainersOptions {
+        all: true,
+        filters: Some(HashMap::from([("label".to_owned(), wanted)])),
+        ..ListContainersOptions::default()
+    };
+    let found = within(QUESTION, docker.list_containers(Some(options))).await?;
+    Ok(found.into_iter().filter_map(|c| c.id).collect())
+}
+
+pub(crate) async fn instances(
+    docker: &Docker,
+    environment: Option<EnvironmentId>,
+) -> Result<Vec<Instance>, EngineError> {
+    let ids = ids(docker, environment, Role::App).await?;
+    let inspects: Vec<_> = ids.into_iter().map(|id| inspect(docker.clone(), id)).collect();
+    let found: Vec<_> = futures_util::stream::iter(inspects)
+        .buffer_unordered(INSPECTS_MAX)
+        .collect()
+        .await;
+    let mut instances = Vec::with_capacity(found.len());
+    for result in found {
+        match result {
+            Ok(response) => instances.extend(instance(response)),
+            // Removed between the list and the look.
+            Err(EngineError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    instances.sort_by(|a, b| (a.release_number, a.slot, &a.id).cmp(&(b.release_number, b.slot, &b.id)));
+    Ok(instances)
+}
+
+async fn inspect(docker: Docker, id: String) -> Result<ContainerInspectResponse, EngineError> {
+    within(QUESTION, docker.inspect_container(&id, None::<InspectContainerOptions>)).await
+}
+
+fn instance(found: ContainerInspectResponse) -> Option<Instance> {
+    let config = found.config?;
+    let identity = labels::identity(&config.labels?)?;
+    let port = port(&config.env.unwrap_or_default());
+    let state = state(&found.state?);
+    let networks = found.network_settings.and_then(|n| n.networks).unwrap_or_default();
+    let ip = networks
+        .get(&network_name(identity.environment))
+        .and_then(|n| n.ip_address.as_deref()?.parse::<IpAddr>().ok());
+    let running = matches!(state, InstanceState::Running { .. });
+    Some(Instance {
+        id: found.id?,
+        environment: identity.environment,
+        release: identity.release,
+        release_number: identity.release_number,
+        slot: identity.slot,
+        epoch: identity.epoch,
+        state,
+        address: ip
+            .zip(port)
+            .filter(|_| running)
+            .map(|(ip, port)| SocketAddr::new(ip, port)),
+        restarts: found.restart_count.and_then(|c| u32::try_from(c).ok()).unwrap_or(0),
+    })
+}
+
+/// The port the instance was told to listen on.
+fn port(env: &[String]) -> Option<u16> {
+    env.iter().find_map(|v| v.strip_prefix("PORT=")?.parse().ok())
+}
+
+fn time(text: Option<&String>) -> Option<Timestamp> {
+    // The engine writes the year 1 where there is no time.
+    let parsed: Timestamp = text?.parse().ok()?;
+    (parsed.timestamp() > 0).then_some(parsed)
+}
+
+fn state(state: &ContainerState) -> InstanceState {
+    match state.status {
+        Some(ContainerStateStatusEnum::CREATED) => InstanceState::Created,
+        Some(ContainerStateStatusEnum::RUNNING) => InstanceState::Running {
+            started_at: time(state.started_at.as_ref()).unwrap_or_default(),
+        },
+        Some(ContainerStateStatusEnum::PAUSED) => InstanceState::Paused,
+        Some(ContainerStateStatusEnum::RESTARTING) => InstanceState::Restarting,
+        Some(ContainerStateStatusEnum::EXITED) => InstanceState::Exited {
+            exit_code: state.exit_code.unwrap_or(-1),
+            oom_killed: state.oom_killed.unwrap_or_default(),
+            finished_at: time(state.finished_at.as_ref()),
+        },
+        _ => InstanceState::Dead,
+    }
+}
+
+/// The first process of a running container, as this machine numbers it.
+pub(crate) async fn pid(docker: &Docker, id: &str) -> Option<i64> {
+    let found = within(QUESTION, docker.inspect_container(id, None::<InspectContainerOptions>))
+        .await
+        .ok()?;
+    found.state?.pid.filter(|pid| *pid > 0)
+}
