@@ -95,7 +95,9 @@ pub enum Scope {
 
 /// The text is not a scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a scope: use `admin` or verb:resource with read, write, deploy or exec and app, secret, log, domain, database, token, team or audit")]
+#[error(
+    "`{0}` is not a scope: use `admin` or verb:resource with read, write, deploy or exec and app, secret, log, domain, database, token, team or audit"
+)]
 pub struct ScopeError(String);
 
 impl FromStr for Scope {
@@ -107,8 +109,16 @@ impl FromStr for Scope {
             return Ok(Self::Admin);
         }
         let (verb, resource) = text.split_once(':').ok_or_else(refuse)?;
-        let verb = Verb::ALL.iter().copied().find(|v| v.as_str() == verb).ok_or_else(refuse)?;
-        let resource = Resource::ALL.iter().copied().find(|r| r.as_str() == resource).ok_or_else(refuse)?;
+        let verb = Verb::ALL
+            .iter()
+            .copied()
+            .find(|v| v.as_str() == verb)
+            .ok_or_else(refuse)?;
+        let resource = Resource::ALL
+            .iter()
+            .copied()
+            .find(|r| r.as_str() == resource)
+            .ok_or_else(refuse)?;
         Ok(Self::One(Permission { verb, resource }))
     }
 }
@@ -170,12 +180,22 @@ impl Reach {
             Scope::Admin => self.scopes.contains(&Scope::Admin),
             Scope::One(p) => self.grants(*p),
         });
-        let narrower = |own: Option<usize>, all_in: bool, theirs: Option<usize>| own.is_none() || (theirs.is_some() && all_in);
-        let apps_in = other.apps.as_ref().is_some_and(|apps| apps.iter().all(|a| self.sees_app(a)));
-        let environments_in =
-            other.environments.as_ref().is_some_and(|e| e.iter().all(|name| self.sees_environment(name)));
+        let narrower =
+            |own: Option<usize>, all_in: bool, theirs: Option<usize>| own.is_none() || (theirs.is_some() && all_in);
+        let apps_in = other
+            .apps
+            .as_ref()
+            .is_some_and(|apps| apps.iter().all(|a| self.sees_app(a)));
+        let environments_in = other
+            .environments
+            .as_ref()
+            .is_some_and(|e| e.iter().all(|name| self.sees_environment(name)));
         scopes
-            && narrower(self.apps.as_ref().map(Vec::len), apps_in, other.apps.as_ref().map(Vec::len))
+            && narrower(
+                self.apps.as_ref().map(Vec::len),
+                apps_in,
+                other.apps.as_ref().map(Vec::len),
+            )
             && narrower(
                 self.environments.as_ref().map(Vec::len),
                 environments_in,

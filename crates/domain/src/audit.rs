@@ -25,8 +25,10 @@ pub fn canonical(value: &Value) -> String {
         Value::Object(members) => {
             let mut sorted: Vec<_> = members.iter().collect();
             sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-            let inner: Vec<String> =
-                sorted.into_iter().map(|(k, v)| format!("{}:{}", Value::from(k.as_str()), canonical(v))).collect();
+            let inner: Vec<String> = sorted
+                .into_iter()
+                .map(|(k, v)| format!("{}:{}", Value::from(k.as_str()), canonical(v)))
+                .collect();
             format!("{{{}}}", inner.join(","))
         }
         Value::Array(items) => {
@@ -45,15 +47,24 @@ mod tests {
     #[test]
     fn members_are_sorted_and_escaped_as_the_rfc_says() {
         let value = json!({"b": [1, true, null], "a": "é\n\"\u{1}", "A": {}});
-        assert_eq!(canonical(&value), "{\"A\":{},\"a\":\"é\\n\\\"\\u0001\",\"b\":[1,true,null]}");
+        assert_eq!(
+            canonical(&value),
+            "{\"A\":{},\"a\":\"é\\n\\\"\\u0001\",\"b\":[1,true,null]}"
+        );
     }
 
     #[test]
     fn any_change_changes_the_hash() {
         let row = json!({"action": "app.create", "target": "web"});
         let hash = chain_hash(&GENESIS, &row);
-        assert_eq!(hash, chain_hash(&GENESIS, &json!({"target": "web", "action": "app.create"})));
-        assert_ne!(hash, chain_hash(&GENESIS, &json!({"action": "app.create", "target": "wep"})));
+        assert_eq!(
+            hash,
+            chain_hash(&GENESIS, &json!({"target": "web", "action": "app.create"}))
+        );
+        assert_ne!(
+            hash,
+            chain_hash(&GENESIS, &json!({"action": "app.create", "target": "wep"}))
+        );
         assert_ne!(hash, chain_hash(&[1; 32], &row));
     }
 }

@@ -128,8 +128,15 @@ pub enum StepName {
 
 impl StepName {
     /// All of them, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Pull, Self::ReleaseCommand, Self::Start, Self::Health, Self::Switch, Self::Drain, Self::Stop];
+    pub const ALL: [Self; 7] = [
+        Self::Pull,
+        Self::ReleaseCommand,
+        Self::Start,
+        Self::Health,
+        Self::Switch,
+        Self::Drain,
+        Self::Stop,
+    ];
 
     /// The word in the database and in answers.
     pub const fn as_str(self) -> &'static str {
@@ -177,7 +184,9 @@ impl StepState {
 
     /// Back from the database.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Running, Self::Succeeded, Self::Failed, Self::Skipped].into_iter().find(|s| s.as_str() == text)
+        [Self::Running, Self::Succeeded, Self::Failed, Self::Skipped]
+            .into_iter()
+            .find(|s| s.as_str() == text)
     }
 }
 
@@ -318,7 +327,10 @@ mod tests {
         let grid: Vec<String> = DeploymentState::ALL
             .into_iter()
             .map(|s| {
-                let row: Vec<_> = events.iter().map(|e| s.apply(*e).map_or("-", DeploymentState::as_str)).collect();
+                let row: Vec<_> = events
+                    .iter()
+                    .map(|e| s.apply(*e).map_or("-", DeploymentState::as_str))
+                    .collect();
                 format!("{s}: {}", row.join(" "))
             })
             .collect();

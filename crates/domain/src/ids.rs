@@ -159,7 +159,12 @@ mod tests {
     #[test]
     fn refuses_another_kind_a_wrong_length_and_an_overflow() {
         let id = AppId::mint(at(1_000), &FixedEntropy(9)).to_string();
-        for bad in [id.replace("app_", "dep_"), format!("{id}0"), "app_zzzzzzzzzzzzzzzzzzzzzzzzzz".into(), String::new()] {
+        for bad in [
+            id.replace("app_", "dep_"),
+            format!("{id}0"),
+            "app_zzzzzzzzzzzzzzzzzzzzzzzzzz".into(),
+            String::new(),
+        ] {
             assert!(bad.parse::<AppId>().is_err(), "{bad}");
         }
     }

@@ -37,7 +37,10 @@ impl FromStr for Digest {
         if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(refuse(text, "a digest is `sha256:` and 64 lower-case hexadecimal digits"))
+            Err(refuse(
+                text,
+                "a digest is `sha256:` and 64 lower-case hexadecimal digits",
+            ))
         }
     }
 }
@@ -78,12 +81,17 @@ impl FromStr for RegistryHost {
         let (host, port) = text.rsplit_once(':').map_or((text, None), |(h, p)| (h, Some(p)));
         let host_ok = !host.is_empty()
             && host.len() <= 253
-            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+            && host
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
         let port_ok = port.is_none_or(|p| p.parse::<u16>().is_ok_and(|n| n > 0));
         if host_ok && port_ok {
             Ok(Self(text.to_ascii_lowercase()))
         } else {
-            Err(refuse(text, "a registry is a host name or address with an optional port"))
+            Err(refuse(
+                text,
+                "a registry is a host name or address with an optional port",
+            ))
         }
     }
 }
@@ -158,14 +166,25 @@ impl FromStr for ImageReference {
             return Err(refuse(text, "a tag has up to 128 letters, digits, `_`, `.` or `-`"));
         }
         let (registry, repository) = match path.split_once('/') {
-            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first.parse()?, rest.to_owned()),
+            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
+                (first.parse()?, rest.to_owned())
+            }
             Some(_) => (RegistryHost(DEFAULT_REGISTRY.into()), path.to_owned()),
             None => (RegistryHost(DEFAULT_REGISTRY.into()), format!("library/{path}")),
         };
         if !repository.split('/').all(is_repository_part) {
-            return Err(refuse(text, "a repository has lower-case letters, digits and `.`, `_`, `-` between slashes"));
+            return Err(refuse(
+                text,
+                "a repository has lower-case letters, digits and `.`, `_`, `-` between slashes",
+            ));
         }
-        Ok(Self { registry, repository, tag: tag.map(str::to_owned), digest, given: text.to_owned() })
+        Ok(Self {
+            registry,
+            repository,
+            tag: tag.map(str::to_owned),
+            digest,
+            given: text.to_owned(),
+        })
     }
 }
 
@@ -176,7 +195,10 @@ impl fmt::Display for ImageReference {
 }
 
 fn refuse(given: &str, rule: &'static str) -> ImageError {
-    ImageError { given: given.chars().take(200).collect(), rule }
+    ImageError {
+        given: given.chars().take(200).collect(),
+        rule,
+    }
 }
 
 fn is_tag(text: &str) -> bool {
@@ -187,7 +209,9 @@ fn is_tag(text: &str) -> bool {
 
 fn is_repository_part(part: &str) -> bool {
     !part.is_empty()
-        && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+        && part
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
         && part.as_bytes()[0].is_ascii_alphanumeric()
         && part.as_bytes()[part.len() - 1].is_ascii_alphanumeric()
 }
@@ -257,8 +281,16 @@ mod tests {
             ("team/web:1", "docker.io/team/web", Some("1")),
             ("127.0.0.1:5000/web", "127.0.0.1:5000/web", None),
             ("localhost/web:2", "localhost/web", Some("2")),
-            ("registry.example.com/a/b:4f2c1ab", "registry.example.com/a/b", Some("4f2c1ab")),
-            (&format!("registry.example.com/a/b@{digest}"), "registry.example.com/a/b", None),
+            (
+                "registry.example.com/a/b:4f2c1ab",
+                "registry.example.com/a/b",
+                Some("4f2c1ab"),
+            ),
+            (
+                &format!("registry.example.com/a/b@{digest}"),
+                "registry.example.com/a/b",
+                None,
+            ),
         ] {
             let parsed: ImageReference = text.parse().expect(text);
             assert_eq!((parsed.name().as_str(), parsed.tag()), (name, tag), "{text}");
@@ -267,7 +299,18 @@ mod tests {
 
     #[test]
     fn refuses_what_an_engine_would_refuse() {
-        for bad in ["", "Team/Web", "a//b", "web:", "web:-x", "web@sha256:12", "web@md5:aa", "-a", "a b", "host:99999/web"] {
+        for bad in [
+            "",
+            "Team/Web",
+            "a//b",
+            "web:",
+            "web:-x",
+            "web@sha256:12",
+            "web@md5:aa",
+            "-a",
+            "a b",
+            "host:99999/web",
+        ] {
             assert!(bad.parse::<ImageReference>().is_err(), "{bad}");
         }
     }

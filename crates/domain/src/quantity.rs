@@ -15,7 +15,10 @@ pub struct QuantityError {
 }
 
 fn refuse(given: &str, expected: &'static str) -> QuantityError {
-    QuantityError { given: given.chars().take(40).collect(), expected }
+    QuantityError {
+        given: given.chars().take(40).collect(),
+        expected,
+    }
 }
 
 /// A duration with millisecond resolution, at most 366 days.
@@ -150,9 +153,16 @@ impl FromStr for MilliCpu {
             }
             let whole: u32 = whole.parse().map_err(|_| bad())?;
             let fraction: u32 = format!("{fraction:0<3}").parse().map_err(|_| bad())?;
-            whole.checked_mul(1000).and_then(|w| w.checked_add(fraction)).ok_or_else(bad)?
+            whole
+                .checked_mul(1000)
+                .and_then(|w| w.checked_add(fraction))
+                .ok_or_else(bad)?
         };
-        if (10..=1_024_000).contains(&milli) { Ok(Self(milli)) } else { Err(bad()) }
+        if (10..=1_024_000).contains(&milli) {
+            Ok(Self(milli))
+        } else {
+            Err(bad())
+        }
     }
 }
 

@@ -82,13 +82,19 @@ impl Token {
         while random.len() < RANDOM_LEN {
             entropy.fill(&mut pool);
             // 248 is the largest multiple of 62 below 256: what lies above would favour the first digits.
-            let fair = pool.iter().filter(|b| **b < 248).map(|b| char::from(BASE62[usize::from(*b % 62)]));
+            let fair = pool
+                .iter()
+                .filter(|b| **b < 248)
+                .map(|b| char::from(BASE62[usize::from(*b % 62)]));
             random.extend(fair.take(RANDOM_LEN - random.len()));
             rounds += 1;
             assert!(rounds < 64, "the source of randomness yields no usable bytes");
         }
         let text = format!("slw_{}_{random}{}", kind.as_str(), checksum(&random));
-        Self { kind, text: Secret::new(text) }
+        Self {
+            kind,
+            text: Secret::new(text),
+        }
     }
 
     /// What it is for.
@@ -111,13 +117,23 @@ impl FromStr for Token {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        let (kind, body) = text.strip_prefix("slw_").and_then(|r| r.split_once('_')).ok_or(TokenError)?;
+        let (kind, body) = text
+            .strip_prefix("slw_")
+            .and_then(|r| r.split_once('_'))
+            .ok_or(TokenError)?;
         let kind = kind.parse()?;
         if body.len() != RANDOM_LEN + CHECKSUM_LEN || !body.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err(TokenError);
         }
         let (random, given) = body.split_at(RANDOM_LEN);
-        if checksum(random) == given { Ok(Self { kind, text: Secret::new(text.to_owned()) }) } else { Err(TokenError) }
+        if checksum(random) == given {
+            Ok(Self {
+                kind,
+                text: Secret::new(text.to_owned()),
+            })
+        } else {
+            Err(TokenError)
+        }
     }
 }
 
@@ -148,7 +164,14 @@ mod tests {
             let wrong = String::from_utf8(wrong).expect("ascii");
             assert!(wrong.parse::<Token>().is_err(), "{at}");
         }
-        for bad in ["", "slw_", "slw_pat_", "ghp_abc", &text[..text.len() - 1], &format!("{text}0")] {
+        for bad in [
+            "",
+            "slw_",
+            "slw_pat_",
+            "ghp_abc",
+            &text[..text.len() - 1],
+            &format!("{text}0"),
+        ] {
             assert!(bad.parse::<Token>().is_err(), "{bad}");
         }
     }

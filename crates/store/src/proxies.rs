@@ -64,7 +64,7 @@ impl Tx {
 
     /// Says that no proxy follows the feed, as at the start of the process that serves it.
     pub async fn disconnect_proxies(&mut self) -> Result<(), StoreError> {
-        sqlx::query!("update proxies set connected = false where connected")
+        sqlx::query!("update proxies set connected = false, seen_at = now() where connected")
             .execute(self.c())
             .await?;
         Ok(())

@@ -213,9 +213,19 @@ impl Default for Spec {
                 kill_signal: KillSignal::Term,
             },
             scale: Scale { min: 1 },
-            resources: Resources { cpu: MilliCpu(500), memory: Bytes(256 << 20), pids: 256 },
-            security: Security { read_only: true, user: RunAs::Uid(65_532) },
-            http: Http { max_body: Bytes(100 << 20), request_timeout: Span::from_secs(60) },
+            resources: Resources {
+                cpu: MilliCpu(500),
+                memory: Bytes(256 << 20),
+                pids: 256,
+            },
+            security: Security {
+                read_only: true,
+                user: RunAs::Uid(65_532),
+            },
+            http: Http {
+                max_body: Bytes(100 << 20),
+                request_timeout: Span::from_secs(60),
+            },
             mounts: Vec::new(),
         }
     }
@@ -237,17 +247,21 @@ impl Spec {
             );
         }
         if !self.security.read_only {
-            warnings.push("`security.read_only = false`: the app may change its own files until it is restarted".into());
+            warnings
+                .push("`security.read_only = false`: the app may change its own files until it is restarted".into());
         }
         match self.security.user {
             RunAs::Uid(0) => warnings.push("`security.user = \"0\"`: the app runs as root inside its container".into()),
             RunAs::Image => {
-                warnings.push("`security.user = \"image\"`: the image decides as whom the app runs, which may be root".into());
+                warnings.push(
+                    "`security.user = \"image\"`: the image decides as whom the app runs, which may be root".into(),
+                );
             }
             RunAs::Uid(_) => {}
         }
         if !self.mounts.is_empty() {
-            warnings.push("the app has a volume: during a rolling deploy the old and the new instance both use it".into());
+            warnings
+                .push("the app has a volume: during a rolling deploy the old and the new instance both use it".into());
         }
         warnings
     }

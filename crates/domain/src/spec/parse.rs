@@ -93,7 +93,11 @@ impl Spec {
         let mut section = Section::new(String::new(), value);
         let spec = read(&mut section);
         let errors = section.finish();
-        if errors.is_empty() { Ok(spec) } else { Err(SpecErrors(errors)) }
+        if errors.is_empty() {
+            Ok(spec)
+        } else {
+            Err(SpecErrors(errors))
+        }
     }
 }
 
@@ -172,7 +176,10 @@ fn health(section: &mut Section<'_>, health: &mut Health) {
     if let Some(value) = section.get("path") {
         match value.as_str() {
             Some(path) if is_path_and_query(path) => health.path = Some(path.to_owned()),
-            _ => section.invalid("path", "must be a text that begins with `/`, without spaces, up to 1024 bytes".into()),
+            _ => section.invalid(
+                "path",
+                "must be a text that begins with `/`, without spaces, up to 1024 bytes".into(),
+            ),
         }
     }
     section.text("interval", &mut health.interval);
@@ -210,7 +217,10 @@ fn deploy(section: &mut Section<'_>, deploy: &mut Deploy) {
     }
     if let Some(words) = section.texts("release_command") {
         if words.is_empty() || words.len() > COMMAND_WORDS_MAX || words[0].1.is_empty() {
-            section.invalid("release_command", format!("must be a program and its arguments, 1 to {COMMAND_WORDS_MAX} texts"));
+            section.invalid(
+                "release_command",
+                format!("must be a program and its arguments, 1 to {COMMAND_WORDS_MAX} texts"),
+            );
         } else if words.iter().any(|(_, w)| w.contains('\0') || w.len() > 4096) {
             section.invalid("release_command", "words have up to 4096 bytes and no NUL".into());
         } else {
@@ -219,7 +229,10 @@ fn deploy(section: &mut Section<'_>, deploy: &mut Deploy) {
     }
     section.text("drain_timeout", &mut deploy.drain_timeout);
     section.text("kill_timeout", &mut deploy.kill_timeout);
-    for (key, value) in [("drain_timeout", deploy.drain_timeout), ("kill_timeout", deploy.kill_timeout)] {
+    for (key, value) in [
+        ("drain_timeout", deploy.drain_timeout),
+        ("kill_timeout", deploy.kill_timeout),
+    ] {
         if value.as_millis() > 3_600_000 {
             section.invalid(key, "must be at most 1h".into());
         }
@@ -277,7 +290,9 @@ impl FromStr for RunAs {
         if text == "image" {
             return Ok(Self::Image);
         }
-        text.parse::<u32>().map(Self::Uid).map_err(|_| "must be a numeric user id in quotes such as `\"65532\"`, or `\"image\"`")
+        text.parse::<u32>()
+            .map(Self::Uid)
+            .map_err(|_| "must be a numeric user id in quotes such as `\"65532\"`, or `\"image\"`")
     }
 }
 
@@ -293,9 +308,14 @@ fn http(section: &mut Section<'_>, http: &mut Http) {
 }
 
 fn mounts(top: &mut Section<'_>) -> Vec<Mount> {
-    let Some(value) = top.get("mounts") else { return Vec::new() };
+    let Some(value) = top.get("mounts") else {
+        return Vec::new();
+    };
     let Some(items) = value.as_array() else {
-        top.invalid("mounts", format!("must be a list of tables (`[[mounts]]`), not {}", kind_of(value)));
+        top.invalid(
+            "mounts",
+            format!("must be a list of tables (`[[mounts]]`), not {}", kind_of(value)),
+        );
         return Vec::new();
     };
     if items.len() > MOUNT_COUNT_MAX {
@@ -311,7 +331,10 @@ fn mounts(top: &mut Section<'_>) -> Vec<Mount> {
                 if mounts.iter().any(|m| m.volume == volume || m.path == path) {
                     section.invalid("path", "the volume or the path is used twice".into());
                 }
-                mounts.push(Mount { volume, path: path.to_owned() });
+                mounts.push(Mount {
+                    volume,
+                    path: path.to_owned(),
+                });
             }
             (Some(Err(error)), _) => section.invalid("volume", error.to_string()),
             (None, _) => section.invalid("volume", "give the volume's name".into()),
@@ -334,6 +357,11 @@ fn is_mount_path(path: &str) -> bool {
         && path.starts_with('/')
         && !path.ends_with('/')
         && path.bytes().all(|b| b.is_ascii_graphic() && b != b':' && b != b',')
-        && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..")
-        && !forbidden.iter().any(|f| path == *f || path.starts_with(&format!("{f}/")))
+        && path
+            .split('/')
+            .skip(1)
+            .all(|part| !part.is_empty() && part != "." && part != "..")
+        && !forbidden
+            .iter()
+            .any(|f| path == *f || path.starts_with(&format!("{f}/")))
 }

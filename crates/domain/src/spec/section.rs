@@ -42,7 +42,12 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// Begins with a value that must be a table.
     pub(super) fn new(pointer: String, value: &'a Value) -> Self {
-        let mut section = Self { pointer, members: value.as_object(), asked: Vec::new(), errors: Vec::new() };
+        let mut section = Self {
+            pointer,
+            members: value.as_object(),
+            asked: Vec::new(),
+            errors: Vec::new(),
+        };
         if section.members.is_none() {
             let at = section.pointer.clone();
             section.invalid_at(at, format!("must be a table, not {}", kind_of(value)));
@@ -90,9 +95,16 @@ impl<'a> Section<'a> {
     /// A member that is a whole number within bounds.
     pub(super) fn number(&mut self, key: &'static str, bounds: std::ops::RangeInclusive<u32>, into: &mut u32) {
         if let Some(value) = self.get(key) {
-            match value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| bounds.contains(n)) {
+            match value
+                .as_u64()
+                .and_then(|n| u32::try_from(n).ok())
+                .filter(|n| bounds.contains(n))
+            {
                 Some(number) => *into = number,
-                None => self.invalid(key, format!("must be a whole number from {} to {}", bounds.start(), bounds.end())),
+                None => self.invalid(
+                    key,
+                    format!("must be a whole number from {} to {}", bounds.start(), bounds.end()),
+                ),
             }
         }
     }
@@ -145,7 +157,11 @@ impl<'a> Section<'a> {
 
     /// Something is wrong somewhere inside.
     pub(super) fn invalid_at(&mut self, pointer: String, detail: String) {
-        self.errors.push(FieldError { pointer, detail, kind: FieldErrorKind::Invalid });
+        self.errors.push(FieldError {
+            pointer,
+            detail,
+            kind: FieldErrorKind::Invalid,
+        });
     }
 
     /// Takes over what was found wrong elsewhere.
@@ -155,8 +171,12 @@ impl<'a> Section<'a> {
 
     /// All that is wrong, unknown keys included.
     pub(super) fn finish(mut self) -> Vec<FieldError> {
-        let unknown: Vec<&String> =
-            self.members.into_iter().flat_map(Map::keys).filter(|k| !self.asked.contains(&k.as_str())).collect();
+        let unknown: Vec<&String> = self
+            .members
+            .into_iter()
+            .flat_map(Map::keys)
+            .filter(|k| !self.asked.contains(&k.as_str()))
+            .collect();
         for key in unknown {
             let nearest = self
                 .asked

@@ -45,9 +45,18 @@ fn what_is_shown_is_taken_back_unchanged() {
 
 #[test]
 fn an_unknown_key_names_the_nearest_known_one() {
-    check(&json!({"internal_prot": 80}), &[("/internal_prot", "did you mean `internal_port`")]);
-    check(&json!({"health": {"pth": "/x"}}), &[("/health/pth", "did you mean `path`")]);
-    check(&json!({"zzzzzzzzzzzz": 1}), &[("/zzzzzzzzzzzz", "known here: internal_port")]);
+    check(
+        &json!({"internal_prot": 80}),
+        &[("/internal_prot", "did you mean `internal_port`")],
+    );
+    check(
+        &json!({"health": {"pth": "/x"}}),
+        &[("/health/pth", "did you mean `path`")],
+    );
+    check(
+        &json!({"zzzzzzzzzzzz": 1}),
+        &[("/zzzzzzzzzzzz", "known here: internal_port")],
+    );
 }
 
 #[test]
@@ -61,7 +70,16 @@ fn a_feature_that_is_not_built_yet_is_refused_and_not_ignored() {
     let errors = Spec::from_json(&spec).expect_err("refused");
     assert!(errors.only_not_available());
     let at: Vec<_> = errors.0.iter().map(|e| e.pointer.as_str()).collect();
-    assert_eq!(at, ["/deploy/strategy", "/scale/min", "/scale/max", "/http/rate_limit", "/cron"]);
+    assert_eq!(
+        at,
+        [
+            "/deploy/strategy",
+            "/scale/min",
+            "/scale/max",
+            "/http/rate_limit",
+            "/cron"
+        ]
+    );
     assert!(errors.0.iter().all(|e| e.kind == FieldErrorKind::NotAvailable));
 }
 

@@ -8,6 +8,7 @@ mod create;
 mod errors;
 mod events;
 mod images;
+mod installation;
 mod jobs;
 mod labels;
 mod listening;

@@ -1,0 +1,81 @@
+//! The control plane's own address: metrics and readiness, never public.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use slipway_engine::Engine;
+use slipway_engine::docker::DockerEngine;
+use slipway_store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// What it tells of.
+#[derive(Clone)]
+pub struct Admin {
+    /// The database.
+    pub store: Store,
+    /// The engine.
+    pub engine: DockerEngine,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// The version that runs.
+    pub version: &'static str,
+}
+
+/// Serves until told to stop.
+pub async fn serve(listener: TcpListener, admin: Admin, shutdown: CancellationToken) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/readyz", get(readyz))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .with_state(admin);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let known = async {
+        let mut tx = admin.store.begin().await?;
+        tx.current_certificates().await
+    };
+    // Metrics are told even when the database is away; then those of certificates are left out.
+    let certificates = known.await.unwrap_or_default();
+    let ends: Vec<(String, i64)> =
+        certificates.iter().flat_map(|c| c.names.iter().map(|n| (n.clone(), c.not_after.timestamp()))).collect();
+    let text = admin.metrics.render(admin.version, &ends);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// Each part with what is wrong with it; ready when the database and the engine answer.
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let database = admin.store.ping().await.map_err(|e| e.to_string());
+    let engine = admin.engine.info().await.map(|i| i.version).map_err(|e| e.to_string());
+    let proxies = async {
+        let mut tx = admin.store.begin().await?;
+        let version = tx.route_version().await?;
+        let proxies = tx.proxies().await?;
+        Ok::<_, slipway_store::StoreError>((version, proxies))
+    };
+    let proxies = proxies.await.map_err(|e| e.to_string()).map(|(version, proxies)| {
+        let of = |p: &slipway_store::ProxyRow| {
+            serde_json::json!({"id": p.id, "connected": p.connected, "behind": (version.0 - p.applied.0).max(0)})
+        };
+        proxies.iter().map(of).collect::<Vec<_>>()
+    });
+    let ready = database.is_ok() && engine.is_ok();
+    let body = serde_json::json!({
+        "ready": ready,
+        "database": database.err().unwrap_or_else(|| "ok".into()),
+        "engine": engine.unwrap_or_else(|e| e),
+        "scheduler": if admin.metrics.leads() { "leads" } else { "stands by" },
+        "proxies": proxies.unwrap_or_default(),
+    });
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}

@@ -1,0 +1,148 @@
+//! What must be there before the first request: the team, the admin token, the master key's proof, certificates.
+//!
+//! Promises: every step finds what an earlier start left and does nothing twice; a wrong master key is noticed before
+//! anything is sealed with it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use slipway_domain::access::{Reach, Scope};
+use slipway_domain::ids::{CertificateId, TeamId, TokenId};
+use slipway_domain::name::{HostName, TeamName};
+use slipway_domain::ports::{SealContext, Sealer};
+use slipway_domain::secret::Secret;
+use slipway_domain::token::{Token, TokenKind};
+use slipway_domain::{Clock, Entropy};
+use slipway_store::{Certificate, Store, Team, TokenRow};
+use slipway_vault::Vault;
+
+use crate::ca::InternalCa;
+use crate::error::ServerError;
+use crate::files;
+
+/// Checks the master key against the database, or checks it in on the first start.
+pub async fn check_key(store: &Store, vault: &Vault, path: &Path) -> Result<(), ServerError> {
+    let mut tx = store.begin().await?;
+    match tx.key_check().await? {
+        Some(sealed) => vault.verify_key_check(&sealed).map_err(|error| {
+            ServerError::Setup(format!(
+                "the master key in {} is not the one this database was sealed with ({error}): put the right key file back, or set SLIPWAY_MASTER_KEY_FILE",
+                path.display()
+            ))
+        }),
+        None => {
+            let check = vault.key_check().map_err(|e| ServerError::Setup(e.to_string()))?;
+            tx.set_key_check(&check).await?;
+            Ok(tx.commit().await?)
+        }
+    }
+}
+
+/// Makes the first team if there is none.
+pub async fn first_team(store: &Store, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<TeamId, ServerError> {
+    let mut tx = store.begin().await?;
+    if let Some(team) = tx.team_by_name(&TeamName::first()).await? {
+        return Ok(team.id);
+    }
+    let now = clock.now();
+    let team = Team { id: TeamId::mint(now, entropy), name: TeamName::first(), created_at: now };
+    tx.insert_team(&team).await?;
+    tx.commit().await?;
+    Ok(team.id)
+}
+
+/// The first admin token: the one that was given, or the one in the file, or a new one in the file.
+pub async fn admin_token(
+    store: &Store,
+    team: TeamId,
+    given: Option<&Token>,
+    path: &Path,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<(), ServerError> {
+    let token = match (given, files::read_secret(path)?) {
+        (Some(given), _) => given.clone(),
+        (None, Some(text)) => text.trim().parse().map_err(|error| {
+            ServerError::Setup(format!("{} does not hold a token ({error}): remove the file to get a new one", path.display()))
+        })?,
+        (None, None) => Token::mint(TokenKind::Pat, entropy),
+    };
+    let now = clock.now();
+    let mut tx = store.begin().await?;
+    if tx.caller_by_hash(&token.hash(), now).await?.is_none() {
+        let row = TokenRow {
+            id: TokenId::mint(now, entropy),
+            team,
+            name: "admin".parse().map_err(|e| ServerError::Setup(format!("{e}")))?,
+            kind: token.kind(),
+            reach: Reach { scopes: vec![Scope::Admin], apps: None, environments: None },
+            created_at: now,
+            created_by: "bootstrap".into(),
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        match tx.insert_token(&row, &token.hash()).await {
+            Ok(()) => tx.commit().await?,
+            Err(slipway_store::StoreError::Duplicate(_)) => {
+                return Err(ServerError::Setup(format!(
+                    "the admin token in {} was revoked: remove the file to get a new one",
+                    path.display()
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    files::write_secret(path, token.expose().as_bytes())
+}
+
+/// Issues what the internal CA must have issued by now.
+pub async fn certificates(
+    store: &Store,
+    ca: &InternalCa,
+    sealer: &Arc<Vault>,
+    names: &[Vec<String>],
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<usize, ServerError> {
+    let now = clock.now();
+    let mut tx = store.begin().await?;
+    let current: Vec<_> = tx.current_certificates().await?.into_iter().map(|c| (c.names, c.not_before, c.not_after)).collect();
+    drop(tx);
+    let due = crate::ca::plan(names, &current, now);
+    for names in &due {
+        let issued = ca.issue(names, now).map_err(|e| ServerError::Setup(e.to_string()))?;
+        let id = CertificateId::mint(now, entropy);
+        let text = id.to_string();
+        let context = SealContext { team: None, kind: "certificate", id: &text };
+        let sealed_key =
+            sealer.seal(context, &Secret::new(issued.key_pem)).map_err(|e| ServerError::Setup(e.to_string()))?;
+        let certificate = Certificate {
+            id,
+            names: names.clone(),
+            issuer: issued.issuer,
+            chain_pem: issued.chain_pem,
+            sealed_key,
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+            created_at: now,
+        };
+        let mut tx = store.begin().await?;
+        tx.insert_certificate(&certificate).await?;
+        tx.commit().await?;
+        tracing::info!(certificate = %id, ?names, "certificate.issued by the internal CA");
+    }
+    Ok(due.len())
+}
+
+/// What the internal CA answers for: the base domain with everything below it, and the API's name if it is local.
+pub fn wanted_names(base: &HostName, api: Option<&HostName>) -> Vec<Vec<String>> {
+    let mut wanted = Vec::new();
+    if base.is_local() {
+        wanted.push(vec![format!("*.{base}"), base.to_string()]);
+    }
+    if let Some(api) = api.filter(|a| a.is_local()) {
+        wanted.push(vec![api.to_string()]);
+    }
+    wanted
+}

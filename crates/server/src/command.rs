@@ -1,0 +1,380 @@
+//! The operator's commands and how they are run.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Args, FromArgMatches, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, SETTINGS, Sources};
+use crate::error::ServerError;
+use crate::serve::{ServeOptions, VERSION};
+use crate::{doctor, proxy_role, serve, telemetry, uninstall, up};
+
+/// A flag for each setting, and the file.
+#[derive(Debug, Clone, Default)]
+pub struct SettingFlags {
+    file: Option<PathBuf>,
+    values: BTreeMap<String, String>,
+}
+
+impl SettingFlags {
+    /// The same flags, to be passed on to a child.
+    fn arguments(&self) -> Vec<String> {
+        let file = self.file.iter().flat_map(|f| ["--config".to_owned(), f.display().to_string()]);
+        // A secret on a command line could be read by everybody on the machine: children get it as a variable.
+        let values = self.values.iter().filter(|(k, _)| *k != "bootstrap_token");
+        file.chain(values.flat_map(|(k, v)| [format!("--{}", k.replace('_', "-")), v.clone()])).collect()
+    }
+}
+
+impl Args for SettingFlags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let file = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .help("The configuration file (slipway-server.toml)")
+            .help_heading("Settings")
+            .value_parser(clap::value_parser!(PathBuf));
+        SETTINGS.iter().filter(|s| s.key != "bootstrap_token").fold(command.arg(file), |command, s| {
+            let default = if s.default.is_empty() { String::new() } else { format!(" Default: {}.", s.default) };
+            command.arg(
+                Arg::new(s.key)
+                    .long(s.key.replace('_', "-"))
+                    .value_name("VALUE")
+                    .help(format!("{}{default} Variable: {}", s.help, s.variable()))
+                    .hide_short_help(true)
+                    .help_heading("Settings"),
+            )
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.file = matches.get_one::<PathBuf>("config").cloned();
+        for setting in SETTINGS.iter().filter(|s| s.key != "bootstrap_token") {
+            if let Some(value) = matches.get_one::<String>(setting.key) {
+                self.values.insert(setting.key.to_owned(), value.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The operator's commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine: a private Postgres, the control plane and the proxy
+    Up {
+        /// Run in the background; returns when the platform is ready
+        #[arg(long)]
+        detach: bool,
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Stop what `slipway up` started; the apps run on
+    Down {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Run the control plane alone, against SLIPWAY_DATABASE_URL
+    Serve {
+        /// Refuse to start with pending migrations rather than apply them
+        #[arg(long)]
+        no_migrate: bool,
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Run the proxy alone
+    Proxy {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Bring the database's schema up to this version
+    Migrate {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Say what is missing and how to mend it
+    Doctor {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Check the configuration, or print an example of it
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print the OpenAPI document of the REST API
+    Openapi,
+    /// Stop the platform and remove what it made on the engine
+    Uninstall {
+        /// Keep the data directory and the apps' volumes
+        #[arg(long, conflicts_with = "delete_data")]
+        keep_data: bool,
+        /// Remove the data directory and the apps' volumes too: nothing can be brought back
+        #[arg(long)]
+        delete_data: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read it and say whether it can be used
+    Check {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Print a file with every setting and its default
+    Example,
+    /// Print the JSON Schema of the file
+    Schema,
+}
+
+/// Runs a command on a runtime that fits it.
+pub fn run(command: Command) -> ExitCode {
+    // Whoever is first wins; it is the same provider.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let result = match command {
+        Command::Up { detach, settings } => run_up(detach, &settings),
+        Command::Down { settings } => load(&settings).and_then(|c| block(down(c))),
+        Command::Serve { no_migrate, settings } => load(&settings).and_then(|c| run_serve(c, ServeOptions { no_migrate })),
+        Command::Proxy { settings } => load(&settings).and_then(run_proxy),
+        Command::Migrate { settings } => load(&settings).and_then(|c| block(migrate(c))),
+        Command::Doctor { settings } => load(&settings).and_then(|c| block(run_doctor(c))),
+        Command::Config { command } => run_config(command),
+        Command::Openapi => run_openapi(),
+        Command::Uninstall { keep_data, delete_data, yes, settings } => {
+            load(&settings).and_then(|c| block(run_uninstall(c, keep_data, delete_data, yes)))
+        }
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            say_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say_error(error: &ServerError) {
+    // The last resort: there is nowhere to say that this did not work.
+    let _ = writeln!(std::io::stderr(), "slipway: {error}");
+}
+
+fn say(text: &str) -> Result<(), ServerError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // The reader has enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(ServerError::io("the standard output")),
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The one place that reads the environment.
+fn variables() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
+}
+
+fn load(flags: &SettingFlags) -> Result<Config, ServerError> {
+    let sources = Sources {
+        file: flags.file.clone(),
+        flags: flags.values.clone(),
+        variables: variables(),
+        is_root: is_root(),
+        is_terminal: std::io::stderr().is_terminal(),
+    };
+    Ok(Config::load(sources)?)
+}
+
+fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime, ServerError> {
+    let mut builder = match workers {
+        None => tokio::runtime::Builder::new_current_thread(),
+        Some(n) => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(n);
+            builder
+        }
+    };
+    builder.enable_all().max_blocking_threads(16).build().map_err(ServerError::io("the runtime cannot be started"))
+}
+
+fn block(work: impl Future<Output = Result<ExitCode, ServerError>>) -> Result<ExitCode, ServerError> {
+    runtime(None)?.block_on(work)
+}
+
+/// Cancelled by SIGTERM or SIGINT.
+fn stop_signal() -> Result<CancellationToken, ServerError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let fail = || ServerError::io("signals cannot be received");
+    let mut term = signal(SignalKind::terminate()).map_err(fail())?;
+    let mut int = signal(SignalKind::interrupt()).map_err(fail())?;
+    let token = CancellationToken::new();
+    let stop = token.clone();
+    let tasks = tokio_util::task::TaskTracker::new();
+    tasks.spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("shutdown: asked to stop");
+        stop.cancel();
+    });
+    Ok(token)
+}
+
+fn run_up(detach: bool, flags: &SettingFlags) -> Result<ExitCode, ServerError> {
+    let config = load(flags)?;
+    let program = std::env::current_exe().map_err(ServerError::io("this program's own path is unknown"))?;
+    let arguments = flags.arguments();
+    runtime(None)?.block_on(async {
+        if detach {
+            up::detach(&config, &program, &arguments).await?;
+            say(&up::screen(&config))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let _telemetry = telemetry::init("slipway-up", &config.log, config.log_format, false)?;
+        let shutdown = stop_signal()?;
+        let path = variables().remove("PATH").unwrap_or_default();
+        say(&up::screen(&config))?;
+        up::run(up::UpConfig { config, program, arguments, path, is_root: is_root() }, shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn down(config: Config) -> Result<ExitCode, ServerError> {
+    let ran = up::down(&config.data_dir).await?;
+    say(if ran { "The platform has stopped; the apps run on.\n" } else { "The platform does not run.\n" })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sockets that were handed down, in order (sd_listen_fds(3)).
+fn inherited<const N: usize>() -> [Option<TcpListener>; N] {
+    let mut given = listenfd::ListenFd::from_env();
+    std::array::from_fn(|i| given.take_tcp_listener(i).ok().flatten())
+}
+
+fn run_serve(config: Config, options: ServeOptions) -> Result<ExitCode, ServerError> {
+    up::die_with_parent_if(config.pg_bin.is_some() || std::env::var_os("LISTEN_FDS").is_some());
+    let [api] = inherited();
+    runtime(Some(2))?.block_on(async {
+        let otlp = config.otlp_endpoint.is_some();
+        let _telemetry = telemetry::init("slipway-control", &config.log, config.log_format, otlp)?;
+        serve::run(config, options, api, stop_signal()?).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn run_proxy(config: Config) -> Result<ExitCode, ServerError> {
+    up::die_with_parent_if(std::env::var_os("LISTEN_FDS").is_some());
+    let [http, https] = inherited();
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    runtime(Some(workers))?.block_on(async {
+        let otlp = config.otlp_endpoint.is_some();
+        let _telemetry = telemetry::init("slipway-proxy", &config.log, config.log_format, otlp)?;
+        proxy_role::run(config, http, https, stop_signal()?).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn migrate(config: Config) -> Result<ExitCode, ServerError> {
+    let url = config.database_url.ok_or_else(|| ServerError::Setup("set SLIPWAY_DATABASE_URL; `slipway up` migrates its own".into()))?;
+    let store = slipway_store::Store::connect(&url, slipway_store::StoreOptions::default()).await?;
+    let applied = store.migrate().await?;
+    say(&format!("{applied} migrations applied; the schema is current.\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_doctor(config: Config) -> Result<ExitCode, ServerError> {
+    let path = variables().remove("PATH").unwrap_or_default();
+    let findings = doctor::examine(&config, &path).await;
+    let mut text = String::new();
+    for f in &findings {
+        let mark = match f.ok {
+            Some(true) => "ok     ",
+            Some(false) => "MISSING",
+            None => "note   ",
+        };
+        text.push_str(&format!("{mark}  {:<17} {}\n", f.what, f.detail));
+    }
+    say(&text)?;
+    let well = findings.iter().all(|f| f.ok != Some(false));
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_config(command: ConfigCommand) -> Result<ExitCode, ServerError> {
+    match command {
+        ConfigCommand::Check { settings } => {
+            let config = load(&settings)?;
+            say(&format!("The configuration can be used; the data directory is {}.\n", config.data_dir.display()))?;
+        }
+        ConfigCommand::Example => say(&config::example())?,
+        ConfigCommand::Schema => say(&pretty(&config::schema())?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_openapi() -> Result<ExitCode, ServerError> {
+    let document = serde_json::to_value(slipway_api::openapi()).map_err(|e| ServerError::Setup(e.to_string()))?;
+    say(&pretty(&document)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pretty(value: &serde_json::Value) -> Result<String, ServerError> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| ServerError::Setup(e.to_string()))?;
+    Ok(text + "\n")
+}
+
+async fn run_uninstall(config: Config, keep: bool, delete: bool, yes: bool) -> Result<ExitCode, ServerError> {
+    if !keep && !delete {
+        return Err(ServerError::Setup("say what becomes of the data: --keep-data or --delete-data".into()));
+    }
+    if !yes && !confirmed(&config, delete)? {
+        say("Nothing was changed.\n")?;
+        return Ok(ExitCode::FAILURE);
+    }
+    let removed = uninstall::run(&config, delete).await?;
+    let data = if removed.data { "is gone" } else { "is still there" };
+    say(&format!(
+        "Removed {} containers, networks and volumes. The data directory {} {data}.\nSlipway {VERSION} itself is one file: remove {} to be rid of it.\n",
+        removed.things,
+        config.data_dir.display(),
+        std::env::current_exe().map_or_else(|_| "it".into(), |p| p.display().to_string()),
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn confirmed(config: &Config, delete: bool) -> Result<bool, ServerError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(ServerError::Setup("not asked on a terminal: add --yes if you mean it".into()));
+    }
+    let what = if delete { "all apps with their volumes and all data" } else { "all running apps (volumes and data stay)" };
+    say(&format!("This stops the platform and removes {what} of {}. Type yes: ", config.data_dir.display()))?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(ServerError::io("the answer cannot be read"))?;
+    Ok(answer.trim() == "yes")
+}

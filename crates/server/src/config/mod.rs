@@ -1,0 +1,387 @@
+//! The server's configuration: flags before `SLIPWAY_*` variables before `slipway-server.toml`, parsed once.
+//!
+//! Promises: an unknown key in the file is an error that names the nearest known one; a value that does not parse is
+//! an error that names where it came from; nothing else in the server reads the environment.
+
+mod settings;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net};
+use slipway_domain::name::HostName;
+use slipway_domain::quantity::Bytes;
+use slipway_domain::token::Token;
+use slipway_scheduler::DiskFloor;
+
+pub use settings::{SETTINGS, Setting, example, schema};
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {path} cannot be read: {error}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        error: String,
+    },
+    /// A key that there is not.
+    #[error("{path}: unknown setting `{key}`{hint}; `slipway config example` prints all of them")]
+    Unknown {
+        /// The file.
+        path: String,
+        /// The key.
+        key: String,
+        /// The nearest one there is.
+        hint: String,
+    },
+    /// A value that cannot be used.
+    #[error("{origin}: `{value}` cannot be used: {expected}")]
+    Value {
+        /// Where it came from.
+        origin: String,
+        /// What it was.
+        value: String,
+        /// What would do.
+        expected: String,
+    },
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The server's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Everything outside Postgres.
+    pub data_dir: PathBuf,
+    /// An external Postgres.
+    pub database_url: Option<String>,
+    /// Where apps answer.
+    pub base_domain: HostName,
+    /// Where the API listens.
+    pub api_listen: SocketAddr,
+    /// Where the proxy serves the API.
+    pub api_domain: Option<HostName>,
+    /// The control plane's own metrics and readiness.
+    pub admin_listen: SocketAddr,
+    /// The proxy's own metrics and readiness.
+    pub proxy_admin_listen: SocketAddr,
+    /// Plain HTTP.
+    pub http_listen: SocketAddr,
+    /// HTTPS.
+    pub https_listen: SocketAddr,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The control socket.
+    pub control_socket: PathBuf,
+    /// The container engine.
+    pub docker_host: String,
+    /// Subnets come out of it.
+    pub network_pool: Ipv4Net,
+    /// What must stay free.
+    pub disk_free_min: DiskFloor,
+    /// The master key.
+    pub master_key_file: PathBuf,
+    /// The first admin token.
+    pub bootstrap_token: Option<Token>,
+    /// Where apps and the platform itself send traces, by the standard variable.
+    pub otlp_endpoint: Option<String>,
+    /// Where the private Postgres' programs are, told by the parent.
+    pub pg_bin: Option<PathBuf>,
+    /// What is logged.
+    pub log: String,
+    /// How.
+    pub log_format: LogFormat,
+}
+
+/// Where values may come from. The environment is an argument, so that tests need not change it.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// Flags by key.
+    pub flags: BTreeMap<String, String>,
+    /// Environment variables.
+    pub variables: BTreeMap<String, String>,
+    /// Whether this is root, which may open low ports.
+    pub is_root: bool,
+    /// Whether the log goes to a terminal.
+    pub is_terminal: bool,
+}
+
+struct Values {
+    sources: Sources,
+    file: BTreeMap<String, String>,
+    path: String,
+}
+
+impl Values {
+    /// A value and where it came from; empty is the same as not there.
+    fn get(&self, key: &str) -> Option<(String, String)> {
+        let variable = format!("SLIPWAY_{}", key.to_uppercase());
+        let flag = || self.sources.flags.get(key).map(|v| (v.clone(), format!("--{}", key.replace('_', "-"))));
+        let from_environment = || self.sources.variables.get(&variable).map(|v| (v.clone(), variable.clone()));
+        let from_file = || self.file.get(key).map(|v| (v.clone(), format!("{} in {}", key, self.path)));
+        flag().or_else(from_environment).or_else(from_file).filter(|(v, _)| !v.is_empty())
+    }
+
+    fn parse<T: FromStr>(&self, key: &str, expected: &str) -> Result<Option<T>, ConfigError>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let Some((value, origin)) = self.get(key) else { return Ok(None) };
+        value.parse().map(Some).map_err(|error: T::Err| ConfigError::Value {
+            origin,
+            value: value.clone(),
+            expected: if expected.is_empty() { error.to_string() } else { expected.to_owned() },
+        })
+    }
+
+    fn parse_or<T: FromStr>(&self, key: &str, expected: &str) -> Result<T, ConfigError>
+    where
+        T::Err: std::fmt::Display,
+    {
+        if let Some(value) = self.parse(key, expected)? {
+            return Ok(value);
+        }
+        let default = SETTINGS.iter().find(|s| s.key == key).map_or("", |s| s.default);
+        default.parse().map_err(|error: T::Err| ConfigError::Value {
+            origin: format!("the default of {key}"),
+            value: default.to_owned(),
+            expected: error.to_string(),
+        })
+    }
+}
+
+const ADDRESS: &str = "give an address and a port such as 127.0.0.1:7070";
+
+impl Config {
+    /// Puts the sources together.
+    pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        let (file, path) = read_file(sources.file.as_deref())?;
+        let is_root = sources.is_root;
+        let is_terminal = sources.is_terminal;
+        let home = sources.variables.get("HOME").cloned();
+        let v = Values { sources, file, path };
+        let data_dir = v.get("data_dir").map_or_else(|| default_data_dir(is_root, home.as_deref()), |(d, _)| d.into());
+        let port = |low: u16, high: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), if is_root { low } else { high });
+        let base_domain: HostName = v.parse_or("base_domain", "")?;
+        let api_domain: Option<HostName> = v.parse("api_domain", "")?;
+        if let Some(api) = &api_domain
+            && (api == &base_domain || api.as_str().ends_with(&format!(".{base_domain}")))
+        {
+            return Err(ConfigError::Value {
+                origin: "SLIPWAY_API_DOMAIN".into(),
+                value: api.to_string(),
+                expected: format!("it must lie outside the base domain {base_domain}, so that no app shares the console's domain"),
+            });
+        }
+        Ok(Self {
+            database_url: v.get("database_url").map(|(u, _)| u),
+            api_listen: v.parse_or("api_listen", ADDRESS)?,
+            admin_listen: v.parse_or("admin_listen", ADDRESS)?,
+            proxy_admin_listen: v.parse_or("proxy_admin_listen", ADDRESS)?,
+            http_listen: v.parse("http_listen", ADDRESS)?.unwrap_or_else(|| port(80, 8080)),
+            https_listen: v.parse("https_listen", ADDRESS)?.unwrap_or_else(|| port(443, 8443)),
+            trusted_proxies: networks(&v)?,
+            control_socket: control_socket(&v, &data_dir)?,
+            docker_host: docker_host(&v)?,
+            network_pool: network_pool(&v)?,
+            disk_free_min: disk_floor(&v)?,
+            master_key_file: v.get("master_key_file").map_or_else(|| data_dir.join("master.key"), |(f, _)| f.into()),
+            bootstrap_token: bootstrap_token(&v)?,
+            otlp_endpoint: v.sources.variables.get("OTEL_EXPORTER_OTLP_ENDPOINT").filter(|e| !e.is_empty()).cloned(),
+            pg_bin: v.sources.variables.get("SLIPWAY_PG_BIN").map(PathBuf::from),
+            log: v.get("log").map_or_else(|| "info".into(), |(l, _)| l),
+            log_format: log_format(&v, is_terminal)?,
+            base_domain,
+            api_domain,
+            data_dir,
+        })
+    }
+
+    /// The program that dumps the platform's own database.
+    pub fn pg_dump(&self) -> PathBuf {
+        self.pg_bin.as_ref().map_or_else(|| "pg_dump".into(), |dir| dir.join("pg_dump"))
+    }
+
+    /// The port people reach HTTPS under.
+    pub fn https_port(&self) -> u16 {
+        self.https_listen.port()
+    }
+}
+
+fn default_data_dir(is_root: bool, home: Option<&str>) -> PathBuf {
+    match home {
+        Some(home) if !is_root => Path::new(home).join(".local/share/slipway"),
+        _ => "/var/lib/slipway".into(),
+    }
+}
+
+fn read_file(path: Option<&Path>) -> Result<(BTreeMap<String, String>, String), ConfigError> {
+    let Some(path) = path else { return Ok(Default::default()) };
+    let shown = path.display().to_string();
+    let fail = |error: String| ConfigError::File { path: shown.clone(), error };
+    let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        if let Err(nearest) = settings::find(&key) {
+            let hint = nearest.map(|n| format!("; did you mean `{}`?", n.key)).unwrap_or_default();
+            return Err(ConfigError::Unknown { path: shown, key, hint });
+        }
+        let value = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Array(items) => {
+                items.iter().map(|i| i.as_str().unwrap_or_default()).collect::<Vec<_>>().join(",")
+            }
+            other => {
+                return Err(ConfigError::Value {
+                    origin: format!("{key} in {shown}"),
+                    value: other.to_string(),
+                    expected: "give a text in quotes".into(),
+                });
+            }
+        };
+        values.insert(key, value);
+    }
+    Ok((values, shown))
+}
+
+fn refuse(origin: String, value: String, expected: &str) -> ConfigError {
+    ConfigError::Value { origin, value, expected: expected.to_owned() }
+}
+
+fn networks(v: &Values) -> Result<Vec<IpNet>, ConfigError> {
+    let Some((value, origin)) = v.get("trusted_proxies") else { return Ok(Vec::new()) };
+    let parsed: Result<_, _> = value.split(',').map(|n| n.trim().parse()).collect();
+    parsed.map_err(|_| refuse(origin, value, "give networks such as 10.0.0.0/8, separated by commas"))
+}
+
+fn control_socket(v: &Values, data_dir: &Path) -> Result<PathBuf, ConfigError> {
+    match v.get("control_url") {
+        None => Ok(data_dir.join("control.sock")),
+        Some((value, origin)) => match value.strip_prefix("unix://") {
+            Some(path) if path.starts_with('/') => Ok(path.into()),
+            _ => Err(refuse(origin, value, "give unix:// and an absolute path; other machines are not available in this version")),
+        },
+    }
+}
+
+fn docker_host(v: &Values) -> Result<String, ConfigError> {
+    let host: String = v.parse_or("docker_host", "")?;
+    let known = ["unix:///", "tcp://", "http://"].iter().any(|p| host.starts_with(p));
+    if known { Ok(host) } else { Err(refuse("SLIPWAY_DOCKER_HOST".into(), host, "give unix:///path or tcp://host:port")) }
+}
+
+fn network_pool(v: &Values) -> Result<Ipv4Net, ConfigError> {
+    let pool: Ipv4Net = v.parse_or("network_pool", "give a network such as 10.210.0.0/16")?;
+    if pool.prefix_len() <= 26 {
+        Ok(pool.trunc())
+    } else {
+        Err(refuse("SLIPWAY_NETWORK_POOL".into(), pool.to_string(), "it must hold at least one /26"))
+    }
+}
+
+fn disk_floor(v: &Values) -> Result<DiskFloor, ConfigError> {
+    let (value, origin) = v.get("disk_free_min").unwrap_or_else(|| ("10%".into(), "the default".into()));
+    let percent = value.strip_suffix('%').and_then(|p| p.parse::<f64>().ok()).filter(|p| (0.0..=100.0).contains(p));
+    percent
+        .map(DiskFloor::Percent)
+        .or_else(|| value.parse::<Bytes>().ok().map(|b| DiskFloor::Bytes(b.0)))
+        .ok_or_else(|| refuse(origin, value, "give a share such as 10% or a size such as 20GiB"))
+}
+
+fn bootstrap_token(v: &Values) -> Result<Option<Token>, ConfigError> {
+    let Some((value, origin)) = v.get("bootstrap_token") else { return Ok(None) };
+    // The value is a secret: it does not go into the message.
+    value.parse().map(Some).map_err(|e: slipway_domain::token::TokenError| refuse(origin, "****".into(), &e.to_string()))
+}
+
+fn log_format(v: &Values, is_terminal: bool) -> Result<LogFormat, ConfigError> {
+    match v.get("log_format") {
+        None => Ok(if is_terminal { LogFormat::Text } else { LogFormat::Json }),
+        Some((value, origin)) => match value.as_str() {
+            "json" => Ok(LogFormat::Json),
+            "text" => Ok(LogFormat::Text),
+            _ => Err(refuse(origin, value, "give json or text")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(flags: &[(&str, &str)], variables: &[(&str, &str)], file: &str) -> (tempfile::TempDir, Sources) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("slipway-server.toml");
+        std::fs::write(&path, file).expect("a file");
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let sources = Sources { file: Some(path), flags: map(flags), variables: map(variables), is_root: true, is_terminal: false };
+        (dir, sources)
+    }
+
+    #[test]
+    fn flags_come_before_variables_before_the_file_before_defaults() {
+        let file = "api_listen = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:2\"\nlog = \"debug\"";
+        let variables = [("SLIPWAY_API_LISTEN", "127.0.0.1:3"), ("SLIPWAY_ADMIN_LISTEN", "127.0.0.1:4")];
+        let (_dir, sources) = sources(&[("api_listen", "127.0.0.1:5")], &variables, file);
+        let config = Config::load(sources).expect("usable");
+        assert_eq!(config.api_listen.port(), 5);
+        assert_eq!(config.admin_listen.port(), 4);
+        assert_eq!(config.log, "debug");
+        assert_eq!(config.proxy_admin_listen.port(), 7072);
+        assert_eq!(config.data_dir, Path::new("/var/lib/slipway"));
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_where_it_came_from_and_what_would_do() {
+        for (flags, variables, file, says) in [
+            (&[][..], &[][..], "api_listn = \"x\"", "did you mean `api_listen`"),
+            (&[("api_listen", "nowhere")][..], &[], "", "--api-listen: `nowhere`"),
+            (&[], &[("SLIPWAY_NETWORK_POOL", "10.0.0.0/30")][..], "", "at least one /26"),
+            (&[], &[("SLIPWAY_DISK_FREE_MIN", "lots")], "", "10%"),
+            (&[], &[("SLIPWAY_LOG_FORMAT", "xml")], "", "json or text"),
+            (&[], &[("SLIPWAY_API_DOMAIN", "api.apps.localhost")], "", "outside the base domain"),
+            (&[], &[("SLIPWAY_DOCKER_HOST", "docker")], "", "unix:///path"),
+            (&[], &[("SLIPWAY_CONTROL_URL", "https://x")], "", "unix://"),
+            (&[], &[], "log = 3.5", "in quotes"),
+        ] {
+            let (_dir, sources) = sources(flags, variables, file);
+            let error = Config::load(sources).expect_err(says).to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bootstrap_token_is_checked_and_never_shown() {
+        let (_dir, sources) = sources(&[], &[("SLIPWAY_BOOTSTRAP_TOKEN", "slw_pat_typo")], "");
+        let error = Config::load(sources).expect_err("malformed").to_string();
+        assert!(error.contains("SLIPWAY_BOOTSTRAP_TOKEN") && !error.contains("slw_pat_typo"), "{error}");
+    }
+
+    #[test]
+    fn the_example_is_a_file_of_all_settings_that_loads() {
+        let text = example();
+        let uncommented: String = text.lines().filter_map(|l| l.strip_prefix("# ")).filter(|l| l.contains(" = \"")).fold(
+            String::new(),
+            |all, line| all + line + "\n",
+        );
+        let (_dir, sources) = sources(&[], &[], &uncommented);
+        assert!(Config::load(sources).is_ok(), "{uncommented}");
+        assert_eq!(schema()["properties"].as_object().map(serde_json::Map::len), Some(SETTINGS.len()));
+    }
+}

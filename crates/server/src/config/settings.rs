@@ -1,0 +1,96 @@
+//! The settings there are: one table from which flags, variables, the file, its example, its schema and their help
+//! are made.
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The key in the file; the variable is `SLIPWAY_` and the key in upper case, the flag has `-` for `_`.
+    pub key: &'static str,
+    /// What it is when nobody says; empty when that depends on the machine, as the help tells.
+    pub default: &'static str,
+    /// What it means, in a sentence or two.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("SLIPWAY_{}", self.key.to_uppercase())
+    }
+}
+
+const fn setting(key: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { key, default, help }
+}
+
+/// All of them, in the order people read them.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "data_dir",
+        "",
+        "Everything the platform keeps outside Postgres. Default: /var/lib/slipway for root, ~/.local/share/slipway otherwise.",
+    ),
+    setting(
+        "database_url",
+        "",
+        "An external Postgres, 15 or later (postgres://…). Default: `slipway up` runs a private one in the data directory.",
+    ),
+    setting("base_domain", "apps.localhost", "An app answers at <app>.<base>, another environment at <app>--<environment>.<base>."),
+    setting("api_listen", "127.0.0.1:7070", "Where the REST API listens."),
+    setting("api_domain", "", "The proxy serves the API there over TLS; it must lie outside the base domain."),
+    setting("admin_listen", "127.0.0.1:7071", "/metrics and /readyz of the control plane: never public."),
+    setting("proxy_admin_listen", "127.0.0.1:7072", "/metrics and /readyz of the proxy: never public."),
+    setting("http_listen", "", "Where the proxy takes plain HTTP. Default: 0.0.0.0:80, without privileges 0.0.0.0:8080."),
+    setting("https_listen", "", "Where the proxy takes HTTPS. Default: 0.0.0.0:443, without privileges 0.0.0.0:8443."),
+    setting("trusted_proxies", "", "Networks whose X-Forwarded-* and X-Request-Id are believed, separated by commas."),
+    setting("control_url", "", "Where a proxy reads its snapshots. Default: unix://<data dir>/control.sock."),
+    setting("docker_host", "unix:///var/run/docker.sock", "The container engine: unix:///path or tcp://host:port."),
+    setting("network_pool", "10.210.0.0/16", "Out of it each app and environment gets a network of 64 addresses."),
+    setting("disk_free_min", "10%", "Image pulls stop before the engine's disk has less free than this: a share or a size such as 20GiB."),
+    setting("master_key_file", "", "The key that wraps all data keys. Default: <data dir>/master.key, made on first start."),
+    setting("bootstrap_token", "", "The first admin token, for unattended installs. Default: made on first start, in <data dir>/admin.token."),
+    setting("log", "info", "What is logged: a level, or directives such as info,slipway_scheduler=debug."),
+    setting("log_format", "", "json or text. Default: text on a terminal, json otherwise."),
+];
+
+/// The setting with this key, or the nearest one there is.
+pub fn find(key: &str) -> Result<&'static Setting, Option<&'static Setting>> {
+    SETTINGS.iter().find(|s| s.key == key).ok_or_else(|| {
+        let nearest = SETTINGS.iter().min_by_key(|s| strsim::damerau_levenshtein(s.key, key));
+        nearest.filter(|s| strsim::damerau_levenshtein(s.key, key) <= s.key.len() / 2)
+    })
+}
+
+/// A file with every setting, commented out, at its default.
+pub fn example() -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from(
+        "# slipway-server.toml: settings of the Slipway server.\n# Flags come before SLIPWAY_* variables, variables before this file. Every key is optional.\n",
+    );
+    for s in SETTINGS {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n# {}\n# Variable: {}\n# {} = \"{}\"\n", s.help, s.variable(), s.key, s.default);
+    }
+    text
+}
+
+/// A JSON Schema (2020-12) of the file.
+pub fn schema() -> serde_json::Value {
+    let properties: serde_json::Map<String, serde_json::Value> = SETTINGS
+        .iter()
+        .map(|s| {
+            let mut property = serde_json::json!({"type": "string", "description": s.help});
+            if !s.default.is_empty() {
+                property["default"] = s.default.into();
+            }
+            (s.key.to_owned(), property)
+        })
+        .collect();
+    serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "slipway-server.toml",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties,
+    })
+}

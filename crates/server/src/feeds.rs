@@ -1,0 +1,123 @@
+//! From rows to the snapshot that proxies follow.
+//!
+//! Promises: the newest snapshot is always at hand; hints make it quick, a poll makes it sure; a database that is
+//! away changes nothing that is at hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_domain::Clock;
+use slipway_domain::name::HostName;
+use slipway_domain::routing::{ApiRoute, EnvironmentRoute, Limits, RouteState, SNAPSHOT_FORMAT, Snapshot};
+use slipway_store::{Hint, Hints, SnapshotRows, Store, StoreError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Behind every hint stands a look of our own.
+const POLL: Duration = Duration::from_secs(5);
+
+/// What snapshots carry that does not come from the database.
+#[derive(Debug, Clone)]
+pub struct Fixed {
+    /// Where apps answer.
+    pub base_domain: HostName,
+    /// Where the API answers through the proxy.
+    pub api: Option<ApiRoute>,
+}
+
+/// The newest snapshot, and a number that changes when something happened in a deployment.
+pub struct Feeds {
+    /// For proxies; `None` until the first one was made.
+    pub snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    /// For those who wait for events.
+    pub events: watch::Sender<u64>,
+}
+
+impl Feeds {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self { snapshots: watch::Sender::new(None), events: watch::Sender::new(0) }
+    }
+
+    /// Keeps the feeds fresh until told to stop.
+    pub async fn run(&self, store: &Store, fixed: &Fixed, clock: &dyn Clock, shutdown: &CancellationToken) {
+        let mut hints: Option<Hints> = None;
+        loop {
+            if hints.is_none() {
+                hints = store.hints().await.inspect_err(|error| tracing::warn!(%error, "feeds.hints_lost")).ok();
+            }
+            if let Err(error) = self.refresh(store, fixed, clock).await {
+                tracing::warn!(%error, "feeds.database_away: proxies keep what they have");
+            }
+            let hint = tokio::select! {
+                () = tokio::time::sleep(POLL) => continue,
+                () = shutdown.cancelled() => return,
+                hint = next(&mut hints) => hint,
+            };
+            match hint {
+                Ok(Hint::Events) => self.events.send_modify(|n| *n = n.wrapping_add(1)),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "feeds.hints_lost");
+                    hints = None;
+                }
+            }
+        }
+    }
+
+    async fn refresh(&self, store: &Store, fixed: &Fixed, clock: &dyn Clock) -> Result<(), StoreError> {
+        let mut tx = store.begin().await?;
+        let version = tx.route_version().await?;
+        drop(tx);
+        if self.snapshots.borrow().as_ref().is_some_and(|s| s.version == version) {
+            return Ok(());
+        }
+        let mut tx = store.begin().await?;
+        let rows = tx.snapshot_rows().await?;
+        drop(tx);
+        let snapshot = Arc::new(snapshot(rows, fixed, clock.now()));
+        self.snapshots.send_replace(Some(snapshot));
+        Ok(())
+    }
+}
+
+impl Default for Feeds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+async fn next(hints: &mut Option<Hints>) -> Result<Hint, StoreError> {
+    match hints {
+        Some(hints) => hints.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The snapshot of these rows.
+fn snapshot(rows: SnapshotRows, fixed: &Fixed, now: slipway_domain::Timestamp) -> Snapshot {
+    let environments: Vec<EnvironmentRoute> = rows
+        .environments
+        .into_iter()
+        .map(|e| {
+            let (state, groups) = e.route.unwrap_or((RouteState::Empty, Vec::new()));
+            let limits = Limits {
+                body_bytes_max: e.spec.http.max_body.0,
+                first_byte_ms_max: e.spec.http.request_timeout.as_millis(),
+            };
+            EnvironmentRoute { id: e.id, app: e.app, environment: e.name, state, groups, limits }
+        })
+        .collect();
+    let known = |id| environments.iter().any(|e| e.id == id);
+    Snapshot {
+        format: SNAPSHOT_FORMAT,
+        version: rows.version,
+        issued_at: now,
+        base_domain: fixed.base_domain.clone(),
+        api: fixed.api.clone(),
+        hosts: rows.hosts.into_iter().filter(|(_, id)| known(*id)).collect(),
+        environments,
+        certificates: rows.certificates,
+        challenges: std::collections::BTreeMap::new(),
+    }
+}

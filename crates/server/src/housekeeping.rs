@@ -1,0 +1,102 @@
+//! What must be done now and then: certificates, old idempotency keys, proxies that are gone, the nightly dump.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_domain::{Clock, Entropy, Timestamp};
+use slipway_store::{Store, StoreError};
+use slipway_vault::Vault;
+use tokio_util::sync::CancellationToken;
+
+use crate::ca::InternalCa;
+use crate::config::Config;
+use crate::{bootstrap, dump};
+
+/// Proxies that have been away for so long do not hold up deploys any more.
+const PROXY_AWAY_SECONDS: i32 = 30;
+/// How often proxies are looked at.
+const TICK: Duration = Duration::from_secs(15);
+/// How often the rest is looked at, in ticks.
+const TICKS_PER_HOUR: u32 = 240;
+
+/// What it works with.
+pub struct Keeper {
+    /// The configuration.
+    pub config: Config,
+    /// The database.
+    pub store: Store,
+    /// The internal CA.
+    pub ca: InternalCa,
+    /// What it must have issued.
+    pub names: Vec<Vec<String>>,
+    /// Seals keys.
+    pub vault: Arc<Vault>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Keeper {
+    /// Keeps house until told to stop.
+    pub async fn run(&self, shutdown: &CancellationToken) {
+        let mut tick = 0_u32;
+        let mut dumped: Option<Timestamp> = None;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = shutdown.cancelled() => return,
+            }
+            if let Err(error) = self.proxies().await {
+                tracing::warn!(%error, "housekeeping.proxies: the database does not answer");
+            }
+            if tick.is_multiple_of(TICKS_PER_HOUR) {
+                self.hourly(&mut dumped).await;
+            }
+            tick = tick.wrapping_add(1);
+        }
+    }
+
+    async fn proxies(&self) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        let forgotten = tx.forget_proxies(PROXY_AWAY_SECONDS).await?;
+        tx.commit().await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "proxies.forgotten: away for too long");
+        }
+        Ok(())
+    }
+
+    async fn hourly(&self, dumped: &mut Option<Timestamp>) {
+        let issued = bootstrap::certificates(
+            &self.store,
+            &self.ca,
+            &self.vault,
+            &self.names,
+            self.clock.as_ref(),
+            self.entropy.as_ref(),
+        );
+        if let Err(error) = issued.await {
+            tracing::error!(%error, "housekeeping.certificates: the old ones go on serving");
+        }
+        let swept = async {
+            let mut tx = self.store.begin().await?;
+            tx.sweep_idempotent(self.clock.now()).await?;
+            tx.reap_jobs().await?;
+            tx.commit().await
+        };
+        if let Err(error) = swept.await {
+            tracing::warn!(%error, "housekeeping.sweep: the database does not answer");
+        }
+        let now = self.clock.now();
+        if dump::is_due(*dumped, now) {
+            match dump::run(&self.config, now).await {
+                Ok(path) => {
+                    tracing::info!(path = %path.display(), "dump.written");
+                    *dumped = Some(now);
+                }
+                Err(error) => tracing::error!(%error, "dump.failed: the platform's own database was not dumped"),
+            }
+        }
+    }
+}

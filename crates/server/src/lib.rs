@@ -1,0 +1,29 @@
+//! The server's roles put together: configuration, processes, and the wiring of ports.
+//!
+//! Promises: it composes and decides nothing about apps. Time, randomness and the environment come in here and
+//! nowhere else.
+
+mod admin;
+mod bootstrap;
+mod ca;
+mod clock;
+pub mod command;
+pub mod config;
+mod control_socket;
+mod doctor;
+mod dump;
+mod error;
+mod feeds;
+mod files;
+mod housekeeping;
+mod metrics;
+mod ports;
+mod postgres;
+mod proxy_role;
+mod serve;
+mod telemetry;
+mod uninstall;
+mod up;
+
+pub use command::{Command, run};
+pub use error::ServerError;

@@ -1,0 +1,39 @@
+//! The data plane as a process of its own.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use slipway_proxy::{Listen, ProxyLimits};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::config::Config;
+use crate::error::ServerError;
+use crate::files;
+use crate::serve::VERSION;
+
+/// Runs the proxy until told to stop. `http` and `https` are sockets that were handed down, if they were.
+pub async fn run(
+    config: Config,
+    http: Option<TcpListener>,
+    https: Option<TcpListener>,
+    shutdown: CancellationToken,
+) -> Result<(), ServerError> {
+    let state_dir = config.data_dir.join("proxy");
+    files::private_directory(&state_dir, "SLIPWAY_DATA_DIR")?;
+    let listen = |given: Option<TcpListener>, address| given.map_or(Listen::Address(address), Listen::Bound);
+    let proxy = slipway_proxy::Config {
+        http: listen(http, config.http_listen),
+        https: listen(https, config.https_listen),
+        admin: Some(Listen::Address(config.proxy_admin_listen)),
+        https_redirect_port: config.https_port(),
+        control_socket: config.control_socket.clone(),
+        state_dir,
+        trusted_proxies: config.trusted_proxies.clone(),
+        version: VERSION.into(),
+        limits: ProxyLimits::default(),
+    };
+    slipway_proxy::run(proxy, Arc::new(SystemClock), Arc::new(SystemEntropy), shutdown)
+        .await
+        .map_err(|e| ServerError::Setup(e.to_string()))
+}

@@ -1,0 +1,262 @@
+//! The control plane: API, scheduler, feeds, control socket and its own metrics in one process.
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_api::{ApiSettings, ApiState};
+use slipway_domain::routing::ApiRoute;
+use slipway_domain::{Clock, Entropy};
+use slipway_engine::docker::DockerEngine;
+use slipway_scheduler::{Bell, Deps, Settings};
+use slipway_store::{SchemaState, Store, StoreError, StoreOptions};
+use slipway_vault::Vault;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, Admin};
+use crate::ca::InternalCa;
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::config::Config;
+use crate::control_socket::{self, Control};
+use crate::error::ServerError;
+use crate::feeds::{Feeds, Fixed};
+use crate::metrics::Metrics;
+use crate::ports::EnginePorts;
+use crate::{bootstrap, files, housekeeping, telemetry};
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// How long the database may take to answer at the start.
+const DATABASE_WAIT: Duration = Duration::from_secs(60);
+/// How long what is under way may take when the process is told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Options of `slipway serve`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServeOptions {
+    /// Refuse to start with pending migrations rather than apply them.
+    pub no_migrate: bool,
+}
+
+/// Runs the control plane until told to stop.
+pub async fn run(
+    config: Config,
+    options: ServeOptions,
+    api_listener: Option<StdListener>,
+    shutdown: CancellationToken,
+) -> Result<(), ServerError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
+    let url = config.database_url.clone().ok_or_else(|| {
+        ServerError::Setup("no database: set SLIPWAY_DATABASE_URL, or run `slipway up`, which brings its own".into())
+    })?;
+    let vault = Vault::load_or_create(&config.master_key_file, Arc::clone(&entropy));
+    let vault = Arc::new(vault.map_err(|e| ServerError::Setup(e.to_string()))?);
+    let store = connect(&url, &shutdown).await?;
+    migrate(&store, options).await?;
+    bootstrap::check_key(&store, &vault, &config.master_key_file).await?;
+    let team = bootstrap::first_team(&store, clock.as_ref(), entropy.as_ref()).await?;
+    let token_file = config.data_dir.join("admin.token");
+    let given = config.bootstrap_token.as_ref();
+    bootstrap::admin_token(&store, team, given, &token_file, clock.as_ref(), entropy.as_ref()).await?;
+    let ca = InternalCa::load_or_create(&config.data_dir.join("ca"), clock.now());
+    let ca = ca.map_err(|e| ServerError::Setup(e.to_string()))?;
+    let names = bootstrap::wanted_names(&config.base_domain, config.api_domain.as_ref());
+    bootstrap::certificates(&store, &ca, &vault, &names, clock.as_ref(), entropy.as_ref()).await?;
+    let mut tx = store.begin().await?;
+    tx.disconnect_proxies().await?;
+    tx.commit().await?;
+    Plane { config, store, vault, clock, entropy, ca, names, shutdown }.run(api_listener).await
+}
+
+/// Waits for the database to answer: it may be starting beside us.
+async fn connect(url: &str, shutdown: &CancellationToken) -> Result<Store, ServerError> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match Store::connect(url, StoreOptions::default()).await {
+            Ok(store) => return Ok(store),
+            Err(StoreError::Unavailable(_)) if begun.elapsed() < DATABASE_WAIT && !shutdown.is_cancelled() => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => {
+                return Err(ServerError::Setup(format!("{error}; check SLIPWAY_DATABASE_URL and that Postgres runs")));
+            }
+        }
+    }
+}
+
+async fn migrate(store: &Store, options: ServeOptions) -> Result<(), ServerError> {
+    match store.schema_state().await? {
+        SchemaState::Pending(count) if options.no_migrate => Err(ServerError::Setup(format!(
+            "{count} migrations are pending: run `slipway migrate`, or start without --no-migrate"
+        ))),
+        _ => {
+            let applied = store.migrate().await?;
+            if applied > 0 {
+                tracing::info!(applied, "schema.migrated");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Everything the tasks of the control plane share.
+struct Plane {
+    config: Config,
+    store: Store,
+    vault: Arc<Vault>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    ca: InternalCa,
+    names: Vec<Vec<String>>,
+    shutdown: CancellationToken,
+}
+
+impl Plane {
+    async fn run(self, api_listener: Option<StdListener>) -> Result<(), ServerError> {
+        let engine = DockerEngine::new(&self.config.docker_host);
+        let bell = Bell::default();
+        let feeds = Arc::new(Feeds::new());
+        let metrics = Arc::new(Metrics::default());
+        let tasks = TaskTracker::new();
+
+        let socket = &self.config.control_socket;
+        let listener = control_socket::bind(socket)
+            .map_err(ServerError::io(format!("the control socket {} cannot be opened", socket.display())))?;
+        let admin_listener = tokio::net::TcpListener::bind(self.config.admin_listen)
+            .await
+            .map_err(ServerError::io(format!("SLIPWAY_ADMIN_LISTEN {} cannot be opened", self.config.admin_listen)))?;
+        let api = listen(api_listener, self.config.api_listen).await?;
+
+        self.spawn_feeds(&tasks, &feeds);
+        self.spawn_control(&tasks, listener, &feeds, &bell);
+        let deps = self.deps(&engine, &metrics);
+        tasks.spawn(slipway_scheduler::run(deps, bell.clone(), self.shutdown.clone()));
+        let admin = Admin { store: self.store.clone(), engine: engine.clone(), metrics, version: VERSION };
+        let stop = self.shutdown.clone();
+        tasks.spawn(async move { report("admin", admin::serve(admin_listener, admin, stop).await) });
+        self.spawn_housekeeping(&tasks);
+
+        let (stopping, stopped) = tokio::sync::watch::channel(false);
+        let router = slipway_api::router(self.api_state(&engine, &feeds, &bell, stopped));
+        tracing::info!(listen = %self.config.api_listen, version = VERSION, "api.listening");
+        let shutdown = self.shutdown.clone();
+        let served = axum::serve(api, router.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(async move {
+                shutdown.cancelled().await;
+                stopping.send_replace(true);
+            });
+        let served = served.await.map_err(ServerError::io("the API cannot be served"));
+        self.shutdown.cancel();
+        tasks.close();
+        if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+            tracing::warn!("shutdown: some tasks did not end in time");
+        }
+        served
+    }
+
+    fn spawn_feeds(&self, tasks: &TaskTracker, feeds: &Arc<Feeds>) {
+        let api = self.config.api_domain.clone().map(|host| ApiRoute { host, address: reachable(self.config.api_listen) });
+        let fixed = Fixed { base_domain: self.config.base_domain.clone(), api };
+        let (feeds, store, clock) = (Arc::clone(feeds), self.store.clone(), Arc::clone(&self.clock));
+        let shutdown = self.shutdown.clone();
+        tasks.spawn(async move { feeds.run(&store, &fixed, clock.as_ref(), &shutdown).await });
+    }
+
+    fn spawn_control(&self, tasks: &TaskTracker, listener: tokio::net::UnixListener, feeds: &Feeds, bell: &Bell) {
+        let control = Control {
+            store: self.store.clone(),
+            sealer: Arc::clone(&self.vault) as _,
+            snapshots: feeds.snapshots.subscribe(),
+            bell: bell.clone(),
+            shutdown: self.shutdown.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(async move { report("control socket", control_socket::serve(listener, control).await) });
+    }
+
+    fn spawn_housekeeping(&self, tasks: &TaskTracker) {
+        let keeper = housekeeping::Keeper {
+            config: self.config.clone(),
+            store: self.store.clone(),
+            ca: self.ca.clone(),
+            names: self.names.clone(),
+            vault: Arc::clone(&self.vault),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+        };
+        let shutdown = self.shutdown.clone();
+        tasks.spawn(async move { keeper.run(&shutdown).await });
+    }
+
+    fn deps(&self, engine: &DockerEngine, metrics: &Arc<Metrics>) -> Deps {
+        Deps {
+            store: self.store.clone(),
+            engine: Arc::new(engine.clone()),
+            sealer: Arc::clone(&self.vault) as _,
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            observer: Arc::clone(metrics) as _,
+            link: Arc::new(telemetry::link),
+            settings: Arc::new(Settings {
+                holder: slipway_domain::ids::uuid_v7(self.clock.now(), self.entropy.as_ref()),
+                base_domain: self.config.base_domain.clone(),
+                network_pool: self.config.network_pool,
+                disk_free_min: self.config.disk_free_min,
+                otlp_endpoint: self.config.otlp_endpoint.clone(),
+            }),
+        }
+    }
+
+    fn api_state(
+        &self,
+        engine: &DockerEngine,
+        feeds: &Feeds,
+        bell: &Bell,
+        stopped: tokio::sync::watch::Receiver<bool>,
+    ) -> ApiState {
+        let ports = Arc::new(EnginePorts(engine.clone()));
+        let bell = bell.clone();
+        ApiState {
+            store: self.store.clone(),
+            resolver: Arc::clone(&ports) as _,
+            instances: ports,
+            sealer: Arc::clone(&self.vault) as _,
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            settings: ApiSettings::new(self.config.base_domain.clone(), self.config.https_port(), VERSION),
+            wake: Arc::new(move || bell.intent()),
+            events: feeds.events.subscribe(),
+            trace: telemetry::continue_trace,
+            shutdown: stopped,
+        }
+    }
+}
+
+/// The listener that was handed down, or one of our own.
+async fn listen(given: Option<StdListener>, address: SocketAddr) -> Result<tokio::net::TcpListener, ServerError> {
+    let fail = || ServerError::io(format!("SLIPWAY_API_LISTEN {address} cannot be opened"));
+    match given {
+        Some(listener) => {
+            listener.set_nonblocking(true).map_err(fail())?;
+            tokio::net::TcpListener::from_std(listener).map_err(fail())
+        }
+        None => tokio::net::TcpListener::bind(address).await.map_err(fail()),
+    }
+}
+
+/// Where the proxy on this machine reaches a listener.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        ip if ip.is_unspecified() => SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), listen.port()),
+        ip => SocketAddr::new(ip, listen.port()),
+    }
+}
+
+fn report(what: &str, result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "{what} ended");
+    }
+}

@@ -1,0 +1,125 @@
+//! Structured logs, and traces over OTLP when an endpoint is set by the standard variables.
+//!
+//! Promises: one trace from the API call over the scheduler and the engine to the first good probe: the context is
+//! carried as a W3C `traceparent`, with the deployment, in the database.
+
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config::LogFormat;
+use crate::error::ServerError;
+
+/// Keeps the exporter; what is still to be sent is sent when it is dropped.
+#[derive(Debug, Default)]
+pub struct Guard(Option<SdkTracerProvider>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(provider) = self.0.take() {
+            // The process ends: there is nobody left to tell.
+            let _ = provider.shutdown();
+        }
+    }
+}
+
+/// Begins logging, and exporting traces if `otlp`.
+pub fn init(service: &'static str, filter: &str, format: LogFormat, otlp: bool) -> Result<Guard, ServerError> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|e| ServerError::Setup(format!("SLIPWAY_LOG `{filter}` cannot be used: {e}; write info, debug or target=level")))?;
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_writer(std::io::stderr)
+            .with_filter(filter)
+            .boxed(),
+        LogFormat::Text => {
+            tracing_subscriber::fmt::layer().with_target(true).with_writer(std::io::stderr).with_filter(filter).boxed()
+        }
+    };
+    let provider = otlp.then(|| exporter(service)).transpose()?;
+    // Spans of our own only: those of libraries would drown them.
+    let spans = provider.as_ref().map(|p| {
+        let ours = tracing_subscriber::filter::filter_fn(|m| m.target().starts_with("slipway") && m.is_span());
+        tracing_opentelemetry::layer().with_tracer(p.tracer("slipway")).with_filter(ours)
+    });
+    // Fails when a test in this process was first, which changes nothing.
+    let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
+    Ok(Guard(provider))
+}
+
+fn exporter(service: &'static str) -> Result<SdkTracerProvider, ServerError> {
+    let fail = |e: opentelemetry_otlp::ExporterBuildError| ServerError::Setup(format!("OTLP: {e}; check OTEL_EXPORTER_OTLP_ENDPOINT"));
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build().map_err(fail)?;
+    let resource = Resource::builder()
+        .with_service_name(service)
+        .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+struct Parent<'a>(&'a str);
+
+impl Extractor for Parent<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        (key == "traceparent").then_some(self.0)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent"]
+    }
+}
+
+/// Makes a span part of the trace that a `traceparent` names.
+pub fn link(span: &Span, traceparent: &str) {
+    let context = TraceContextPropagator::new().extract(&Parent(traceparent));
+    if context.span().span_context().is_valid() {
+        // Without a layer that exports, there is no span to be part of anything.
+        let _ = span.set_parent(context);
+    }
+}
+
+/// Makes a request's span part of the caller's trace, and gives the `traceparent` to carry on: the span's own, or
+/// without an exporter the caller's.
+pub fn continue_trace(span: &Span, headers: &http::HeaderMap) -> Option<String> {
+    let given = headers.get("traceparent").and_then(|v| v.to_str().ok());
+    if let Some(given) = given {
+        link(span, given);
+    }
+    let context = span.context();
+    let own = context.span().span_context().clone();
+    if own.is_valid() {
+        let (trace, id, flags) = (own.trace_id(), own.span_id(), own.trace_flags().to_u8());
+        return Some(format!("00-{trace}-{id}-{flags:02x}"));
+    }
+    let valid = |text: &&str| TraceContextPropagator::new().extract(&Parent(text)).span().span_context().is_valid();
+    given.filter(valid).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_an_exporter_the_callers_trace_is_carried_on_if_it_is_valid() {
+        let headers = |value: &str| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert("traceparent", value.parse().expect("a value"));
+            headers
+        };
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(continue_trace(&Span::none(), &headers(good)).as_deref(), Some(good));
+        assert_eq!(continue_trace(&Span::none(), &headers("00-nonsense")), None);
+        assert_eq!(continue_trace(&Span::none(), &http::HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,37 @@
+//! `slipway uninstall`: what was made on the engine goes; the data stays or goes, as asked.
+
+use slipway_engine::docker::DockerEngine;
+
+use crate::config::Config;
+use crate::error::ServerError;
+use crate::up;
+
+/// What was removed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Containers, networks and volumes.
+    pub things: usize,
+    /// Whether the data directory went.
+    pub data: bool,
+}
+
+/// Stops the platform and removes its containers and networks; its volumes and data only if asked.
+///
+/// What belongs to this installation is told from another's on the same engine by its network pool.
+pub async fn run(config: &Config, delete_data: bool) -> Result<Removed, ServerError> {
+    up::down(&config.data_dir).await?;
+    let engine = DockerEngine::new(&config.docker_host);
+    let things = engine
+        .remove_installation(config.network_pool, delete_data)
+        .await
+        .map_err(|e| ServerError::Setup(format!("not everything could be removed from the engine: {e}; run it again")))?;
+    if delete_data {
+        match std::fs::remove_dir_all(&config.data_dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ServerError::io(format!("{} cannot be removed", config.data_dir.display()))(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(Removed { things, data: delete_data })
+}

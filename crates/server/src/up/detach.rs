@@ -1,0 +1,118 @@
+//! Starting in the background, stopping, and what people see of it.
+
+use std::fs::{File, OpenOptions};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::lock;
+use crate::config::Config;
+use crate::error::ServerError;
+
+/// How long the platform may take to get ready.
+const READY_MAX: Duration = Duration::from_secs(120);
+/// How long it may take to stop: the proxy drains, Postgres writes.
+const DOWN_MAX: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(50);
+/// A log larger than this is set aside at the next start; five are kept.
+const LOG_BYTES_MAX: u64 = 10 << 20;
+const LOGS_KEPT: u32 = 5;
+
+/// Starts `slipway up` in the background and waits until it is ready.
+pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Result<(), ServerError> {
+    crate::files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
+    if let Some(pid) = lock::holder(&config.data_dir) {
+        tracing::debug!(pid, "up.runs_already");
+        return wait_ready(config, None).await;
+    }
+    let log = open_log(&config.data_dir)?;
+    let fail = || ServerError::io("the platform cannot be started in the background");
+    let mut command = Command::new(program);
+    command.arg("up").args(arguments).stdin(Stdio::null());
+    command.stdout(log.try_clone().map_err(fail())?).stderr(log);
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let child = command.spawn().map_err(fail())?;
+    wait_ready(config, Some(child)).await
+}
+
+fn open_log(data_dir: &Path) -> Result<File, ServerError> {
+    let dir = data_dir.join("log");
+    crate::files::private_directory(&dir, "SLIPWAY_DATA_DIR")?;
+    let path = dir.join("slipway.log");
+    let fail = || ServerError::io(format!("{} cannot be opened", path.display()));
+    if std::fs::metadata(&path).is_ok_and(|m| m.len() > LOG_BYTES_MAX) {
+        for n in (1..LOGS_KEPT).rev() {
+            // The oldest ones may not be there yet.
+            let _ = std::fs::rename(dir.join(format!("slipway.log.{n}")), dir.join(format!("slipway.log.{}", n + 1)));
+        }
+        std::fs::rename(&path, dir.join("slipway.log.1")).map_err(fail())?;
+    }
+    OpenOptions::new().create(true).append(true).open(&path).map_err(fail())
+}
+
+async fn wait_ready(config: &Config, mut child: Option<std::process::Child>) -> Result<(), ServerError> {
+    let deadline = tokio::time::Instant::now() + READY_MAX;
+    loop {
+        if is_ready(config.api_listen).await && is_ready(config.proxy_admin_listen).await {
+            return Ok(());
+        }
+        let ended = child.as_mut().and_then(|c| c.try_wait().ok().flatten());
+        if ended.is_some() || tokio::time::Instant::now() > deadline {
+            let log = config.data_dir.join("log/slipway.log");
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let tail = lines[lines.len().saturating_sub(20)..].join("\n");
+            let what = if ended.is_some() { "the platform ended" } else { "the platform is not ready after two minutes" };
+            return Err(ServerError::Setup(format!("{what}; the end of {}:\n{tail}", log.display())));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether `GET /readyz` there is answered with 200.
+async fn is_ready(address: SocketAddr) -> bool {
+    let asked = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await?;
+        Ok::<_, std::io::Error>(head.ends_with(b" 200"))
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(2), asked).await, Ok(Ok(true)))
+}
+
+/// Stops the platform; the apps run on. Says whether it ran.
+pub async fn down(data_dir: &Path) -> Result<bool, ServerError> {
+    let Some(pid) = lock::holder(data_dir) else { return Ok(false) };
+    let process = Pid::from_raw(pid).ok_or_else(|| ServerError::Setup("the pid file is damaged".into()))?;
+    kill_process(process, Signal::TERM).map_err(|error| {
+        ServerError::Setup(format!("the platform with pid {pid} cannot be asked to stop ({error}): is it another user's?"))
+    })?;
+    let deadline = tokio::time::Instant::now() + DOWN_MAX;
+    while lock::holder(data_dir).is_some() {
+        if tokio::time::Instant::now() > deadline {
+            return Err(ServerError::Setup(format!("the platform with pid {pid} does not stop: look at its log")));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(true)
+}
+
+/// What people see when the platform runs.
+pub fn screen(config: &Config) -> String {
+    let api = config.api_listen;
+    let token = config.data_dir.join("admin.token").display().to_string();
+    let port = match config.https_port() {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
+    format!(
+        "Slipway runs.\n\n  API          http://{api}   (reference: http://{api}/docs)\n  Admin token  {token}\n  Apps         https://<app>.{base}{port}\n  CA root      {ca}\n\nDeploy an image:\n\n  slipway deploy registry.example.com/team/web:1\n  curl -X POST -H \"Authorization: Bearer $(cat {token})\" \\\n    \"http://{api}/v1/deploy?image=registry.example.com/team/web:1&wait=120s\"\n\nStop the platform with `slipway down`; the apps run on.\n",
+        base = config.base_domain,
+        ca = config.data_dir.join("ca/root.pem").display(),
+    )
+}

@@ -1,0 +1,111 @@
+//! The platform's own life: restarts, kills, upgrades, and what goes on meanwhile.
+
+use serde_json::json;
+
+use crate::platform::{Options, Platform, app_image, signal, until};
+
+fn spec() -> serde_json::Value {
+    json!({"health": {"path": "/healthz", "interval": "200ms"}, "resources": {"memory": "64MiB"}})
+}
+
+#[test]
+fn killed_processes_come_back_and_adopt_what_runs() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("keep", &spec());
+    platform.deploy("keep", "1").expect(200);
+    let before = platform.containers("keep");
+    for child in ["serve", "proxy"] {
+        let pid = platform.child_pid(child).unwrap_or_else(|| panic!("a child that runs `{child}`"));
+        signal(pid, "KILL");
+        until("another one runs", || platform.child_pid(child).filter(|p| *p != pid));
+        until("the app answers", || {
+            let host = "keep.apps.localhost";
+            let client = platform.browser(host).build().expect("a client");
+            let sent = crate::platform::wait(client.get(platform.url(host, "/echo")).send());
+            sent.is_ok_and(|r| r.status() == 200).then_some(())
+        });
+    }
+    until("the API answers", || {
+        let address = std::net::TcpStream::connect(platform.api);
+        address.is_ok().then_some(())
+    });
+    assert_eq!(platform.containers("keep"), before, "nothing was made anew");
+    platform.deploy("keep", "2").expect(200);
+}
+
+#[test]
+fn the_proxy_serves_without_control_plane_and_database() {
+    let mut platform = Platform::with(Options { private_postgres: true, ..Options::default() });
+    platform.log_in_to_registry();
+    platform.app("alone", &spec());
+    platform.deploy("alone", "1").expect(200);
+    // The supervisor is stopped so that it does not bring back what is killed.
+    signal(platform.pid(), "STOP");
+    let serve = platform.child_pid("serve").expect("the control plane");
+    signal(serve, "KILL");
+    for _ in 0..20 {
+        assert_eq!(platform.visit("alone.apps.localhost", "/echo").status, 200);
+    }
+    signal(platform.pid(), "CONT");
+    platform.ready();
+    platform.deploy("alone", "2").expect(200);
+}
+
+#[test]
+fn apps_run_on_while_the_platform_is_stopped_and_are_found_again() {
+    let mut platform = Platform::with(Options { private_postgres: true, ..Options::default() });
+    platform.log_in_to_registry();
+    platform.app("stay", &spec());
+    platform.deploy("stay", "1").expect(200);
+    let before = platform.containers("stay");
+    platform.down();
+    assert_eq!(platform.containers("stay"), before);
+    platform.up();
+    until("the app answers", || (platform.visit("stay.apps.localhost", "/echo").status == 200).then_some(()));
+    assert_eq!(platform.containers("stay"), before);
+}
+
+#[test]
+fn a_killed_instance_is_replaced() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("phoenix", &spec());
+    platform.deploy("phoenix", "1").expect(200);
+    let id = platform.containers("phoenix").remove(0).0;
+    crate::platform::docker(&["kill", &id]);
+    until("it answers again", || (platform.visit("phoenix.apps.localhost", "/echo").status == 200).then_some(()));
+    let container = crate::platform::docker(&["rm", "--force", &id]);
+    drop(container);
+    until("it answers again", || (platform.visit("phoenix.apps.localhost", "/echo").status == 200).then_some(()));
+}
+
+#[test]
+fn the_last_of_two_intents_wins_and_the_other_is_superseded() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("race", &spec());
+    let path = |tag: &str| format!("/v1/deploy?image={}&app=race", app_image(tag));
+    let first = platform.call("POST", &path("1"), None).expect(202);
+    let second = platform.call("POST", &format!("{}&wait=90s", path("2")), None).expect(200);
+    assert_eq!(second["state"], "succeeded");
+    let first = platform.get(&format!("/v1/deployments/{}", first["id"].as_str().expect("id")));
+    assert!(["superseded", "succeeded"].contains(&first["state"].as_str().expect("state")), "{first}");
+    assert_eq!(platform.visit("race.apps.localhost", "/echo").expect(200)["release"], "2");
+}
+
+#[test]
+fn the_command_line_deploys_and_explains() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    let (code, out, err) = platform.cli(&["deploy", &app_image("1"), "--app", "typed"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(format!("{out}{err}").contains("typed.apps.localhost"), "{out}{err}");
+    let (code, out, err) = platform.cli(&["--json", "status", "--app", "typed"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
+    let (code, _, err) = platform.cli(&["deploy", &app_image("no-such-tag"), "--app", "typed"]);
+    assert_eq!(code, 1, "{err}");
+    let (code, _, _) = platform.cli(&["no-such-command"]);
+    assert_eq!(code, 2);
+}

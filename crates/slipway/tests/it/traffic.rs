@@ -1,0 +1,113 @@
+//! What visitors meet: TLS, pages, sockets, streams, and deploys that lose no request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::json;
+
+use crate::platform::{Platform, wait};
+
+fn spec() -> serde_json::Value {
+    json!({"health": {"path": "/healthz", "interval": "200ms"}, "resources": {"memory": "64MiB"},
+           "deploy": {"drain_timeout": "10s"}})
+}
+
+#[test]
+fn plain_http_is_sent_to_https_and_unknown_names_are_told_apart() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("page", &spec());
+    platform.deploy("page", "1").expect(200);
+    wait(async {
+        let client = platform.browser("page.apps.localhost").resolve("page.apps.localhost", platform.http);
+        let url = format!("http://page.apps.localhost:{}/a?b=c", platform.http.port());
+        let moved = client.build().expect("a client").get(url).send().await.expect("the proxy answers");
+        assert_eq!(moved.status(), 308);
+        let location = moved.headers()["location"].to_str().expect("text").to_owned();
+        assert_eq!(location, format!("https://page.apps.localhost:{}/a?b=c", platform.https.port()));
+    });
+    let missing = platform.visit("nobody.apps.localhost", "/");
+    assert_eq!(missing.status, 404);
+    assert!(missing.text.contains("nobody.apps.localhost"), "{}", missing.text);
+    let stranger = platform.browser("stranger.example.com").build().expect("a client");
+    let refused = wait(stranger.get(platform.url("stranger.example.com", "/")).send());
+    assert!(refused.is_err(), "an unknown name fails the handshake");
+}
+
+#[test]
+fn no_request_is_lost_over_deploys_and_a_rollback() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("busy", &spec());
+    platform.deploy("busy", "1").expect(200);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let good = Arc::new(AtomicU64::new(0));
+    let url = platform.url("busy.apps.localhost", "/echo");
+    let clients: Vec<_> = (0..4_u64)
+        .map(|worker| {
+            let builder = platform.browser("busy.apps.localhost");
+            let client = if worker % 2 == 0 { builder.http1_only() } else { builder }.build().expect("a client");
+            let (stop, good, url) = (Arc::clone(&stop), Arc::clone(&good), url.clone());
+            std::thread::spawn(move || {
+                let mut lost = Vec::new();
+                let mut n = 0_u64;
+                while !stop.load(Ordering::Relaxed) {
+                    n += 1;
+                    let id = format!("{worker}-{n}");
+                    let sent = wait(async {
+                        let response = client.post(format!("{url}?id={id}")).body("x").send().await?;
+                        let status = response.status().as_u16();
+                        Ok::<_, reqwest::Error>((status, response.text().await?))
+                    });
+                    match sent {
+                        Ok((200, text)) if text.contains(&format!("\"id\":\"{id}\"")) => {
+                            good.fetch_add(1, Ordering::Relaxed);
+                        }
+                        other => lost.push(format!("{id}: {other:?}")),
+                    }
+                }
+                lost
+            })
+        })
+        .collect();
+
+    for tag in ["2", "1", "2"] {
+        platform.deploy("busy", tag).expect(200);
+    }
+    platform.call("POST", "/v1/apps/busy/rollback?wait=90s", Some(&json!({}))).expect(200);
+    stop.store(true, Ordering::Relaxed);
+    let lost: Vec<String> = clients.into_iter().flat_map(|c| c.join().expect("a client")).collect();
+    assert!(lost.is_empty(), "lost {} of {}: {:?}", lost.len(), good.load(Ordering::Relaxed), &lost[..lost.len().min(5)]);
+    assert!(good.load(Ordering::Relaxed) > 100, "the clients were busy");
+}
+
+#[test]
+fn a_large_upload_streams_through_and_a_larger_one_is_refused() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    let mut small = spec();
+    small["http"] = json!({"max_body": "8MiB"});
+    platform.app("bulk", &small);
+    platform.deploy("bulk", "1").expect(200);
+    wait(async {
+        let client = platform.browser("bulk.apps.localhost").build().expect("a client");
+        let url = platform.url("bulk.apps.localhost", "/upload");
+        let sent = client.post(&url).body(vec![7_u8; 6 << 20]).send().await.expect("the proxy answers");
+        assert_eq!(sent.status(), 200);
+        let text = sent.text().await.expect("a body");
+        assert!(text.contains(&(6 << 20).to_string()), "{text}");
+        let sent = client.post(&url).body(vec![7_u8; 9 << 20]).send().await;
+        assert!(sent.is_err() || sent.is_ok_and(|r| r.status() == 413));
+    });
+}
+
+#[test]
+fn the_api_is_served_on_its_own_domain() {
+    let mut options = crate::platform::Options::default();
+    options.variables.push(("SLIPWAY_API_DOMAIN", "console.localhost".into()));
+    let platform = Platform::with(options);
+    let health = platform.visit("console.localhost", "/healthz");
+    assert_eq!(health.status, 200, "{}", health.text);
+    assert_eq!(platform.visit("console.localhost", "/v1/apps").status, 401);
+}
