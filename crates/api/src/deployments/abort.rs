@@ -20,7 +20,7 @@ use crate::extract::{MaybeJson, Names};
 pub(crate) async fn deployment_abort(
     call: Call,
     Names(id): Names<String>,
-    MaybeJson(_): MaybeJson<NoBody>,
+    _body: MaybeJson<NoBody>,
 ) -> Result<axum::Json<Deployment>> {
     let mut tx = call.begin().await?;
     let found = call.deployment(&mut tx, &id).await?;

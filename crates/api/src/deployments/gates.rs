@@ -24,7 +24,7 @@ async fn refuse(call: &Call, id: &str, why: &str) -> Result<axum::Json<Deploymen
 pub(crate) async fn deployment_approve(
     call: Call,
     Names(id): Names<String>,
-    MaybeJson(_): MaybeJson<NoBody>,
+    _body: MaybeJson<NoBody>,
 ) -> Result<axum::Json<Deployment>> {
     refuse(&call, &id, "There are no approval gates in this version, so nothing waits for approval.").await
 }
@@ -37,7 +37,7 @@ pub(crate) async fn deployment_approve(
 pub(crate) async fn deployment_promote(
     call: Call,
     Names(id): Names<String>,
-    MaybeJson(_): MaybeJson<NoBody>,
+    _body: MaybeJson<NoBody>,
 ) -> Result<axum::Json<Deployment>> {
     refuse(&call, &id, "There are no canaries in this version, so there is nothing to promote.").await
 }
