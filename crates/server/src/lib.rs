@@ -18,12 +18,12 @@ mod files;
 mod housekeeping;
 mod metrics;
 mod ports;
-mod postgres;
+pub mod postgres;
 mod proxy_role;
 mod serve;
 mod telemetry;
 mod uninstall;
-mod up;
+pub mod up;
 
 pub use command::{Command, run};
 pub use error::ServerError;
