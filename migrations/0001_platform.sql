@@ -121,6 +121,7 @@ comment on column releases.secrets is 'Secret name to secret id: the versions th
 
 alter table environments
     add constraint environments_release_fk foreign key (release_id) references releases deferrable initially deferred;
+create index environments_release on environments (release_id);
 
 create table deployments (
     id uuid primary key,
@@ -146,7 +147,8 @@ create table deployments (
 comment on table deployments is 'Bounded attempts to bring a release into service.';
 create index deployments_environment on deployments (environment_id, id desc);
 create index deployments_app on deployments (app_id, id desc);
-create index deployments_team on deployments (team_id, id desc);
+-- Without it, removing an environment looks through all deployments once for each of its releases.
+create index deployments_release on deployments (release_id);
 -- One unfinished deployment per environment: accepting a new one supersedes the old in the same transaction.
 create unique index deployments_unfinished on deployments (environment_id)
     where state in ('pending', 'awaiting_approval', 'running');
@@ -190,7 +192,6 @@ create table secrets (
     constraint secrets_version_key unique (environment_id, name, version)
 );
 comment on table secrets is 'Every version of every secret, sealed; a release pins versions.';
-create unique index secrets_current on secrets (environment_id, name, version desc);
 
 create table volumes (
     id uuid primary key,
@@ -318,6 +319,8 @@ begin
 end $$;
 create trigger audit_append_only before update or delete on audit
     for each row execute function refuse_audit_change();
+create trigger audit_never_emptied before truncate on audit
+    for each statement execute function refuse_audit_change();
 
 -- Hints: the payload is constant, so that many of them in one transaction are one.
 create function notify_environments() returns trigger language plpgsql as $$

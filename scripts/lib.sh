@@ -3,6 +3,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 run_dir=$root/.run
+command -v rustc >/dev/null || { echo "There is no Rust compiler: install one with https://rustup.rs, then run this again." >&2; exit 1; }
 host_target=$(rustc -vV | sed -n 's/^host: //p')
 
 say() { printf '%s\n' "$*" >&2; }
@@ -34,7 +35,7 @@ install() {
 # has COMMAND PACKAGE… : installs the packages when the command is not there.
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || install "${@:2}"; }
 
-postgres_bin() { ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin 2>/dev/null | sort -V | tail -n 1; }
+postgres_bin() { { ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin 2>/dev/null || true; } | sort -V | tail -n 1; }
 
 free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])' 2>/dev/null || shuf -i 20000-40000 -n 1; }
 

@@ -5,14 +5,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-has docker docker.io
-has dockerd docker.io iptables
-has curl curl
-[ -n "$(postgres_bin)" ] || install postgresql
-has psql postgresql-client
-has docker-registry docker-registry
-has htpasswd apache2-utils
-cargo nextest --version >/dev/null 2>&1 || { say "Installing cargo-nextest"; cargo install --locked cargo-nextest; }
+"$root/scripts/setup.sh" test
 
 dir=$run_dir/test
 rm -rf "$dir"
@@ -21,6 +14,7 @@ stop() {
   local code=$?
   stop_pid "$dir/registry.pid"
   [ -z "${postgres:-}" ] || { kill -INT "$postgres" 2>/dev/null && wait "$postgres" 2>/dev/null; } || true
+  [ -z "${data:-}" ] || rm -rf "$data"
   stop_pid "$dir/dockerd.pid"
   exit $code
 }

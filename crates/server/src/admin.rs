@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 
 /// What it tells of.
 #[derive(Clone)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// The database.
     pub store: Store,
     /// The engine.
@@ -30,7 +30,7 @@ pub struct Admin {
 }
 
 /// Serves until told to stop.
-pub async fn serve(listener: TcpListener, admin: Admin, shutdown: CancellationToken) -> std::io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, admin: Admin, shutdown: CancellationToken) -> std::io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/readyz", get(readyz))

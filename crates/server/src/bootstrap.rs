@@ -20,26 +20,38 @@ use crate::ca::InternalCa;
 use crate::error::ServerError;
 use crate::files;
 
-/// Checks the master key against the database, or checks it in on the first start.
-pub async fn check_key(store: &Store, vault: &Vault, path: &Path) -> Result<(), ServerError> {
+/// The vault that belongs to the database: checked against it, or made and checked in on the first start.
+///
+/// A key file that is missing though the database was sealed before is not made anew: that would hide the loss.
+pub(crate) async fn vault(store: &Store, path: &Path, entropy: Arc<dyn Entropy>) -> Result<Vault, ServerError> {
     let mut tx = store.begin().await?;
-    match tx.key_check().await? {
-        Some(sealed) => vault.verify_key_check(&sealed).map_err(|error| {
+    let check = tx.key_check().await?;
+    if check.is_some() && !path.exists() {
+        return Err(ServerError::Setup(format!(
+            "the master key file {} is missing, and this database was sealed with it: put it back from your copy or from \
+             <data dir>/dumps/*.key, or set SLIPWAY_MASTER_KEY_FILE to where it is",
+            path.display()
+        )));
+    }
+    let vault = Vault::load_or_create(path, entropy).map_err(|e| ServerError::Setup(e.to_string()))?;
+    if let Some(sealed) = check {
+        vault.verify_key_check(&sealed).map_err(|error| {
             ServerError::Setup(format!(
-                "the master key in {} is not the one this database was sealed with ({error}): put the right key file back, or set SLIPWAY_MASTER_KEY_FILE",
+                "the master key in {} is not the one this database was sealed with ({error}): put the right key file back, \
+                 or set SLIPWAY_MASTER_KEY_FILE",
                 path.display()
             ))
-        }),
-        None => {
-            let check = vault.key_check().map_err(|e| ServerError::Setup(e.to_string()))?;
-            tx.set_key_check(&check).await?;
-            Ok(tx.commit().await?)
-        }
+        })?;
+    } else {
+        let check = vault.key_check().map_err(|e| ServerError::Setup(e.to_string()))?;
+        tx.set_key_check(&check).await?;
+        tx.commit().await?;
     }
+    Ok(vault)
 }
 
 /// Makes the first team if there is none.
-pub async fn first_team(store: &Store, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<TeamId, ServerError> {
+pub(crate) async fn first_team(store: &Store, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<TeamId, ServerError> {
     let mut tx = store.begin().await?;
     if let Some(team) = tx.team_by_name(&TeamName::first()).await? {
         return Ok(team.id);
@@ -52,7 +64,7 @@ pub async fn first_team(store: &Store, clock: &dyn Clock, entropy: &dyn Entropy)
 }
 
 /// The first admin token: the one that was given, or the one in the file, or a new one in the file.
-pub async fn admin_token(
+pub(crate) async fn admin_token(
     store: &Store,
     team: TeamId,
     given: Option<&Token>,
@@ -97,7 +109,7 @@ pub async fn admin_token(
 }
 
 /// Issues what the internal CA must have issued by now.
-pub async fn certificates(
+pub(crate) async fn certificates(
     store: &Store,
     ca: &InternalCa,
     sealer: &Arc<Vault>,
@@ -136,7 +148,7 @@ pub async fn certificates(
 }
 
 /// What the internal CA answers for: the base domain with everything below it, and the API's name if it is local.
-pub fn wanted_names(base: &HostName, api: Option<&HostName>) -> Vec<Vec<String>> {
+pub(crate) fn wanted_names(base: &HostName, api: Option<&HostName>) -> Vec<Vec<String>> {
     let mut wanted = Vec::new();
     if base.is_local() {
         wanted.push(vec![format!("*.{base}"), base.to_string()]);

@@ -83,6 +83,9 @@ pub enum Command {
         /// Run in the background; returns when the platform is ready
         #[arg(long)]
         detach: bool,
+        /// Told by `--detach` to the process it starts
+        #[arg(long, hide = true, conflicts_with = "detach")]
+        in_background: bool,
         #[command(flatten)]
         settings: SettingFlags,
     },
@@ -91,7 +94,7 @@ pub enum Command {
         #[command(flatten)]
         settings: SettingFlags,
     },
-    /// Run the control plane alone, against SLIPWAY_DATABASE_URL
+    /// Run the control plane alone, against `SLIPWAY_DATABASE_URL`
     Serve {
         /// Refuse to start with pending migrations rather than apply them
         #[arg(long)]
@@ -156,7 +159,8 @@ pub fn run(command: Command) -> ExitCode {
     // Whoever is first wins; it is the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match command {
-        Command::Up { detach, settings } => run_up(detach, &settings),
+        Command::Up { detach: true, settings, .. } => detach(&settings),
+        Command::Up { in_background, settings, .. } => run_up(in_background, &settings),
         Command::Down { settings } => load(&settings).and_then(|c| block(down(c))),
         Command::Serve { no_migrate, settings } => load(&settings).and_then(|c| run_serve(c, ServeOptions { no_migrate })),
         Command::Proxy { settings } => load(&settings).and_then(run_proxy),
@@ -247,22 +251,50 @@ fn stop_signal() -> Result<CancellationToken, ServerError> {
     Ok(token)
 }
 
-fn run_up(detach: bool, flags: &SettingFlags) -> Result<ExitCode, ServerError> {
+fn own_program() -> Result<PathBuf, ServerError> {
+    std::env::current_exe().map_err(ServerError::io("this program's own path is unknown"))
+}
+
+fn detach(flags: &SettingFlags) -> Result<ExitCode, ServerError> {
     let config = load(flags)?;
-    let program = std::env::current_exe().map_err(ServerError::io("this program's own path is unknown"))?;
-    let arguments = flags.arguments();
-    runtime(None)?.block_on(async {
-        if detach {
-            up::detach(&config, &program, &arguments).await?;
-            say(&up::screen(&config))?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let _telemetry = telemetry::init("slipway-up", &config.log, config.log_format, false)?;
-        let shutdown = stop_signal()?;
-        let path = variables().remove("PATH").unwrap_or_default();
+    let program = own_program()?;
+    block(async {
+        up::detach(&config, &program, &flags.arguments()).await?;
         say(&up::screen(&config))?;
-        up::run(up::UpConfig { config, program, arguments, path, is_root: is_root() }, shutdown).await?;
         Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn run_up(in_background: bool, flags: &SettingFlags) -> Result<ExitCode, ServerError> {
+    let config = load(flags)?;
+    let program = own_program()?;
+    let arguments = flags.arguments();
+    let path = variables().remove("PATH").unwrap_or_default();
+    let mut log = None;
+    if in_background {
+        // Fails only for a process that leads a group already, which is as good as a session.
+        let _ = rustix::process::setsid();
+        log = Some(up::SharedLog::open(&config.data_dir, "slipway")?);
+    }
+    let output = log.clone().map_or(telemetry::Output::Stderr, telemetry::Output::File);
+    runtime(None)?.block_on(async {
+        let _telemetry = telemetry::init("slipway-up", &config.log, config.log_format, output, false)?;
+        let shutdown = stop_signal()?;
+        let told = shutdown.child_token();
+        let shown = config.clone();
+        let tell = async {
+            if up::ready(&shown, &told).await && !in_background {
+                say(&up::screen(&shown))?;
+            }
+            Ok(())
+        };
+        let run = async {
+            let ended = up::run(up::UpConfig { config, program, arguments, path, is_root: is_root(), log }, shutdown).await;
+            told.cancel();
+            ended
+        };
+        let (ended, said) = tokio::join!(run, tell);
+        ended.and(said).map(|()| ExitCode::SUCCESS)
     })
 }
 
@@ -272,30 +304,34 @@ async fn down(config: Config) -> Result<ExitCode, ServerError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sockets that were handed down, in order (sd_listen_fds(3)).
+/// Sockets that were handed down, in order (`sd_listen_fds(3)`).
 fn inherited<const N: usize>() -> [Option<TcpListener>; N] {
     let mut given = listenfd::ListenFd::from_env();
     std::array::from_fn(|i| given.take_tcp_listener(i).ok().flatten())
 }
 
 fn run_serve(config: Config, options: ServeOptions) -> Result<ExitCode, ServerError> {
-    up::die_with_parent_if(config.pg_bin.is_some() || std::env::var_os("LISTEN_FDS").is_some());
+    if !up::die_with(config.parent) {
+        return Ok(ExitCode::FAILURE);
+    }
     let [api] = inherited();
     runtime(Some(2))?.block_on(async {
         let otlp = config.otlp_endpoint.is_some();
-        let _telemetry = telemetry::init("slipway-control", &config.log, config.log_format, otlp)?;
+        let _telemetry = telemetry::init("slipway-control", &config.log, config.log_format, telemetry::Output::Stderr, otlp)?;
         serve::run(config, options, api, stop_signal()?).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
 fn run_proxy(config: Config) -> Result<ExitCode, ServerError> {
-    up::die_with_parent_if(std::env::var_os("LISTEN_FDS").is_some());
+    if !up::die_with(config.parent) {
+        return Ok(ExitCode::FAILURE);
+    }
     let [http, https] = inherited();
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     runtime(Some(workers))?.block_on(async {
         let otlp = config.otlp_endpoint.is_some();
-        let _telemetry = telemetry::init("slipway-proxy", &config.log, config.log_format, otlp)?;
+        let _telemetry = telemetry::init("slipway-proxy", &config.log, config.log_format, telemetry::Output::Stderr, otlp)?;
         proxy_role::run(config, http, https, stop_signal()?).await?;
         Ok(ExitCode::SUCCESS)
     })
@@ -319,7 +355,8 @@ async fn run_doctor(config: Config) -> Result<ExitCode, ServerError> {
             Some(false) => "MISSING",
             None => "note   ",
         };
-        text.push_str(&format!("{mark}  {:<17} {}\n", f.what, f.detail));
+        // Writing to a String cannot fail.
+        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{mark}  {:<17} {}\n", f.what, f.detail));
     }
     say(&text)?;
     let well = findings.iter().all(|f| f.ok != Some(false));

@@ -32,7 +32,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What the socket serves from.
 #[derive(Clone)]
-pub struct Control {
+pub(crate) struct Control {
     /// The database.
     pub store: Store,
     /// Opens certificate keys.
@@ -48,7 +48,7 @@ pub struct Control {
 }
 
 /// Opens the socket at a path, in place of one that a process before left there.
-pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
+pub(crate) fn bind(path: &Path) -> std::io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -60,7 +60,7 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves until told to stop.
-pub async fn serve(listener: UnixListener, control: Control) -> std::io::Result<()> {
+pub(crate) async fn serve(listener: UnixListener, control: Control) -> std::io::Result<()> {
     let shutdown = control.shutdown.clone();
     let router = Router::new()
         .route("/internal/v1/snapshots", get(snapshots))

@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_secs(5);
 
 /// What snapshots carry that does not come from the database.
 #[derive(Debug, Clone)]
-pub struct Fixed {
+pub(crate) struct Fixed {
     /// Where apps answer.
     pub base_domain: HostName,
     /// Where the API answers through the proxy.
@@ -26,7 +26,7 @@ pub struct Fixed {
 }
 
 /// The newest snapshot, and a number that changes when something happened in a deployment.
-pub struct Feeds {
+pub(crate) struct Feeds {
     /// For proxies; `None` until the first one was made.
     pub snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     /// For those who wait for events.
@@ -35,12 +35,12 @@ pub struct Feeds {
 
 impl Feeds {
     /// Nothing yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { snapshots: watch::Sender::new(None), events: watch::Sender::new(0) }
     }
 
     /// Keeps the feeds fresh until told to stop.
-    pub async fn run(&self, store: &Store, fixed: &Fixed, clock: &dyn Clock, shutdown: &CancellationToken) {
+    pub(crate) async fn run(&self, store: &Store, fixed: &Fixed, clock: &dyn Clock, shutdown: &CancellationToken) {
         let mut hints: Option<Hints> = None;
         loop {
             if hints.is_none() {

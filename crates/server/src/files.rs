@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::ServerError;
 
 /// The text of a small file; `None` when there is none.
-pub fn read_secret(path: &Path) -> Result<Option<String>, ServerError> {
+pub(crate) fn read_secret(path: &Path) -> Result<Option<String>, ServerError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -16,7 +16,7 @@ pub fn read_secret(path: &Path) -> Result<Option<String>, ServerError> {
 }
 
 /// Writes a file of mode 0600 in one step.
-pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), ServerError> {
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), ServerError> {
     let fail = || ServerError::io(format!("{} cannot be written", path.display()));
     let next = path.with_extension("new");
     let mut file = std::fs::OpenOptions::new()
@@ -31,7 +31,7 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), ServerError> {
 }
 
 /// Makes a directory that only the owner can read.
-pub fn private_directory(path: &Path, setting: &str) -> Result<(), ServerError> {
+pub(crate) fn private_directory(path: &Path, setting: &str) -> Result<(), ServerError> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(ServerError::io(format!(
         "the directory {} cannot be made: choose another one with {setting}, or give this user the right to it",

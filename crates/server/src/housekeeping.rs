@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipway_domain::{Clock, Entropy, Timestamp};
+use slipway_domain::{Clock, Entropy};
 use slipway_store::{Store, StoreError};
 use slipway_vault::Vault;
 use tokio_util::sync::CancellationToken;
 
 use crate::ca::InternalCa;
 use crate::config::Config;
-use crate::{bootstrap, dump};
+use crate::bootstrap;
+use crate::dump::Dump;
 
 /// Proxies that have been away for so long do not hold up deploys any more.
 const PROXY_AWAY_SECONDS: i32 = 30;
@@ -20,7 +21,7 @@ const TICK: Duration = Duration::from_secs(15);
 const TICKS_PER_HOUR: u32 = 240;
 
 /// What it works with.
-pub struct Keeper {
+pub(crate) struct Keeper {
     /// The configuration.
     pub config: Config,
     /// The database.
@@ -39,9 +40,8 @@ pub struct Keeper {
 
 impl Keeper {
     /// Keeps house until told to stop.
-    pub async fn run(&self, shutdown: &CancellationToken) {
+    pub(crate) async fn run(&self, shutdown: &CancellationToken) {
         let mut tick = 0_u32;
-        let mut dumped: Option<Timestamp> = None;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
@@ -51,7 +51,7 @@ impl Keeper {
                 tracing::warn!(%error, "housekeeping.proxies: the database does not answer");
             }
             if tick.is_multiple_of(TICKS_PER_HOUR) {
-                self.hourly(&mut dumped).await;
+                self.hourly().await;
             }
             tick = tick.wrapping_add(1);
         }
@@ -67,7 +67,7 @@ impl Keeper {
         Ok(())
     }
 
-    async fn hourly(&self, dumped: &mut Option<Timestamp>) {
+    async fn hourly(&self) {
         let issued = bootstrap::certificates(
             &self.store,
             &self.ca,
@@ -88,13 +88,17 @@ impl Keeper {
         if let Err(error) = swept.await {
             tracing::warn!(%error, "housekeeping.sweep: the database does not answer");
         }
+        let Some(database_url) = self.config.database_url.clone() else { return };
+        let dump = Dump {
+            database_url,
+            program: self.config.pg_dump(),
+            master_key_file: self.config.master_key_file.clone(),
+            dir: self.config.data_dir.join("dumps"),
+        };
         let now = self.clock.now();
-        if dump::is_due(*dumped, now) {
-            match dump::run(&self.config, now).await {
-                Ok(path) => {
-                    tracing::info!(path = %path.display(), "dump.written");
-                    *dumped = Some(now);
-                }
+        if dump.is_due(now) {
+            match dump.run(now).await {
+                Ok(path) => tracing::info!(path = %path.display(), "dump.written"),
                 Err(error) => tracing::error!(%error, "dump.failed: the platform's own database was not dumped"),
             }
         }

@@ -6,12 +6,12 @@
 mod admin;
 mod bootstrap;
 mod ca;
-mod clock;
+pub mod clock;
 pub mod command;
 pub mod config;
 mod control_socket;
-mod doctor;
-mod dump;
+pub mod doctor;
+pub mod dump;
 mod error;
 mod feeds;
 mod files;
@@ -21,7 +21,7 @@ mod ports;
 pub mod postgres;
 mod proxy_role;
 mod serve;
-mod telemetry;
+pub mod telemetry;
 mod uninstall;
 pub mod up;
 

@@ -41,7 +41,7 @@ impl Histogram {
 
 /// Everything counted.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     deploys: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     phases: Mutex<BTreeMap<&'static str, Histogram>>,
     reconcile: Mutex<Histogram>,
@@ -70,14 +70,14 @@ impl Observer for Metrics {
 
 impl Metrics {
     /// Whether this process leads.
-    pub fn leads(&self) -> bool {
+    pub(crate) fn leads(&self) -> bool {
         self.leads.load(Ordering::Relaxed)
     }
 
     /// The text. `certificates` are (name, end in seconds since the epoch).
-    pub fn render(&self, version: &str, certificates: &[(String, i64)]) -> String {
+    pub(crate) fn render(&self, version: &str, certificates: &[(String, i64)]) -> String {
         let mut text = String::new();
-        let mut head = |text: &mut String, name: &str, kind: &str, help: &str| {
+        let head = |text: &mut String, name: &str, kind: &str, help: &str| {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         };
         head(&mut text, "slipway_build_info", "gauge", "The version that runs.");

@@ -11,7 +11,7 @@ use slipway_engine::docker::DockerEngine;
 
 /// The engine as the API may use it: to ask, never to change.
 #[derive(Clone)]
-pub struct EnginePorts(pub DockerEngine);
+pub(crate) struct EnginePorts(pub DockerEngine);
 
 impl ImageResolver for EnginePorts {
     fn resolve<'a>(

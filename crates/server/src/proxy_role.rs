@@ -13,7 +13,7 @@ use crate::files;
 use crate::serve::VERSION;
 
 /// Runs the proxy until told to stop. `http` and `https` are sockets that were handed down, if they were.
-pub async fn run(
+pub(crate) async fn run(
     config: Config,
     http: Option<TcpListener>,
     https: Option<TcpListener>,

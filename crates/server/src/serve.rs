@@ -26,21 +26,21 @@ use crate::ports::EnginePorts;
 use crate::{bootstrap, files, housekeeping, telemetry};
 
 /// The version of this program.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long the database may take to answer at the start.
-const DATABASE_WAIT: Duration = Duration::from_secs(60);
+const DATABASE_WAIT: Duration = Duration::from_mins(1);
 /// How long what is under way may take when the process is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Options of `slipway serve`.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ServeOptions {
+pub(crate) struct ServeOptions {
     /// Refuse to start with pending migrations rather than apply them.
     pub no_migrate: bool,
 }
 
 /// Runs the control plane until told to stop.
-pub async fn run(
+pub(crate) async fn run(
     config: Config,
     options: ServeOptions,
     api_listener: Option<StdListener>,
@@ -52,11 +52,9 @@ pub async fn run(
     let url = config.database_url.clone().ok_or_else(|| {
         ServerError::Setup("no database: set SLIPWAY_DATABASE_URL, or run `slipway up`, which brings its own".into())
     })?;
-    let vault = Vault::load_or_create(&config.master_key_file, Arc::clone(&entropy));
-    let vault = Arc::new(vault.map_err(|e| ServerError::Setup(e.to_string()))?);
     let store = connect(&url, &shutdown).await?;
     migrate(&store, options).await?;
-    bootstrap::check_key(&store, &vault, &config.master_key_file).await?;
+    let vault = Arc::new(bootstrap::vault(&store, &config.master_key_file, Arc::clone(&entropy)).await?);
     let team = bootstrap::first_team(&store, clock.as_ref(), entropy.as_ref()).await?;
     let token_file = config.data_dir.join("admin.token");
     let given = config.bootstrap_token.as_ref();

@@ -10,12 +10,14 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::LogFormat;
 use crate::error::ServerError;
+use crate::up::SharedLog;
 
 /// Keeps the exporter; what is still to be sent is sent when it is dropped.
 #[derive(Debug, Default)]
@@ -30,21 +32,41 @@ impl Drop for Guard {
     }
 }
 
+/// Where log lines go.
+#[derive(Debug)]
+pub enum Output {
+    /// The standard error.
+    Stderr,
+    /// A file that never grows without bound.
+    File(SharedLog),
+}
+
 /// Begins logging, and exporting traces if `otlp`.
-pub fn init(service: &'static str, filter: &str, format: LogFormat, otlp: bool) -> Result<Guard, ServerError> {
+pub fn init(
+    service: &'static str,
+    filter: &str,
+    format: LogFormat,
+    output: Output,
+    otlp: bool,
+) -> Result<Guard, ServerError> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|e| ServerError::Setup(format!("SLIPWAY_LOG `{filter}` cannot be used: {e}; write info, debug or target=level")))?;
+    let ansi = matches!(output, Output::Stderr) && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let writer = match output {
+        Output::Stderr => BoxMakeWriter::new(std::io::stderr),
+        Output::File(log) => BoxMakeWriter::new(move || log.clone()),
+    };
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
-            .with_writer(std::io::stderr)
+            .with_writer(writer)
             .with_filter(filter)
             .boxed(),
         LogFormat::Text => {
-            tracing_subscriber::fmt::layer().with_target(true).with_writer(std::io::stderr).with_filter(filter).boxed()
+            tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer).with_filter(filter).boxed()
         }
     };
     let provider = otlp.then(|| exporter(service)).transpose()?;

@@ -8,7 +8,7 @@ use crate::up;
 
 /// What was removed.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Removed {
+pub(crate) struct Removed {
     /// Containers, networks and volumes.
     pub things: usize,
     /// Whether the data directory went.
@@ -18,7 +18,7 @@ pub struct Removed {
 /// Stops the platform and removes its containers and networks; its volumes and data only if asked.
 ///
 /// What belongs to this installation is told from another's on the same engine by its network pool.
-pub async fn run(config: &Config, delete_data: bool) -> Result<Removed, ServerError> {
+pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<Removed, ServerError> {
     up::down(&config.data_dir).await?;
     let engine = DockerEngine::new(&config.docker_host);
     let things = engine

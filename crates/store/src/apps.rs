@@ -78,6 +78,7 @@ impl TryFrom<Row> for App {
 
 impl Tx {
     /// Adds an app.
+    #[tracing::instrument(name = "db.insert_app", level = "debug", skip_all)]
     pub async fn insert_app(&mut self, app: &App) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into apps (id, team_id, name, created_at, created_by) values ($1, $2, $3, $4, $5)",
@@ -93,6 +94,7 @@ impl Tx {
     }
 
     /// By name; an app on its way out is not there.
+    #[tracing::instrument(name = "db.app_by_name", level = "debug", skip_all)]
     pub async fn app_by_name(&mut self, name: &AppName) -> Result<Option<App>, StoreError> {
         let row = sqlx::query_as!(
             Row,
@@ -106,7 +108,9 @@ impl Tx {
         row.map(App::try_from).transpose()
     }
 
-    /// Apps by name, with how their environments stand: one page of apps, then their environments.
+    /// Apps by name, with how their environments stand: one page of apps, then their environments. Where the page
+    /// begins is a plain comparison, so that the index is walked from there and no further than the page is long.
+    #[tracing::instrument(name = "db.apps", level = "debug", skip_all)]
     pub async fn apps(
         &mut self,
         team: Option<TeamId>,
@@ -119,7 +123,7 @@ impl Tx {
             "select a.id, a.team_id, t.name as team_name, a.name, a.created_at, a.created_by
              from apps a join teams t on t.id = a.team_id
              where ($1::uuid is null or a.team_id = $1) and ($2::text[] is null or a.name = any($2))
-               and ($3::text is null or a.name > $3)
+               and a.name > coalesce($3, '')
                and exists (select 1 from environments e where e.app_id = a.id and e.desired <> 'deleted')
              order by a.name limit $4",
             team.map(TeamId::uuid),
@@ -180,6 +184,7 @@ impl Tx {
     }
 
     /// Marks every environment of an app as to be deleted.
+    #[tracing::instrument(name = "db.delete_app", level = "debug", skip_all)]
     pub async fn delete_app(&mut self, app: AppId) -> Result<(), StoreError> {
         sqlx::query!(
             "update environments set generation = generation + 1, desired = 'deleted'

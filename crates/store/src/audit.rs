@@ -1,10 +1,15 @@
 //! `audit`: an append-only chain. Rows are written in the transaction of the change they record.
+//!
+//! Promises: a row is there if and only if its change is; rows are numbered without gaps and each carries the hash of
+//! the one before it. Appending is one transaction after the other, so it is done when the transaction commits: its
+//! lock is the last one taken and held shortest.
 
 use serde_json::{Value, json};
 use slipway_domain::Timestamp;
 use slipway_domain::audit::{GENESIS, chain_hash};
 use slipway_domain::ids::TeamId;
 
+use crate::row::bad;
 use crate::{Page, StoreError, Tx};
 
 /// Whether what was tried was done.
@@ -110,13 +115,14 @@ struct Row {
     hash: Vec<u8>,
 }
 
-impl From<Row> for AuditRow {
-    fn from(r: Row) -> Self {
-        let outcome = if r.outcome == "allowed" {
-            AuditOutcome::Allowed
-        } else {
-            AuditOutcome::Denied
-        };
+impl TryFrom<Row> for AuditRow {
+    type Error = StoreError;
+
+    fn try_from(r: Row) -> Result<Self, StoreError> {
+        let outcome = [AuditOutcome::Allowed, AuditOutcome::Denied]
+            .into_iter()
+            .find(|o| o.as_str() == r.outcome)
+            .ok_or_else(|| bad("audit", "outcome", &r.seq))?;
         let entry = AuditEntry {
             team: r.team_id.map(TeamId::from_uuid),
             actor: r.actor,
@@ -128,38 +134,60 @@ impl From<Row> for AuditRow {
             trace_id: r.trace_id,
             change: r.change,
         };
-        Self {
+        Ok(Self {
             seq: r.seq,
             time: r.time,
             entry,
             prev_hash: r.prev_hash,
             hash: r.hash,
-        }
+        })
     }
 }
 
 impl Tx {
-    /// Appends a row. Appending is one after the other: call it last in a transaction.
-    pub async fn append_audit(&mut self, entry: &AuditEntry, now: Timestamp) -> Result<i64, StoreError> {
+    /// Notes a row; it is appended when the transaction commits.
+    #[tracing::instrument(name = "db.append_audit", level = "debug", skip_all)]
+    pub async fn append_audit(&mut self, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
+        // The database keeps microseconds; what is hashed must be what is kept.
+        let time = Timestamp::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now);
+        self.audit.push((entry.clone(), time));
+        Ok(())
+    }
+
+    /// Appends what was noted.
+    #[tracing::instrument(name = "db.write_audit", level = "debug", skip_all)]
+    pub(crate) async fn write_audit(&mut self) -> Result<(), StoreError> {
+        if self.audit.is_empty() {
+            return Ok(());
+        }
         sqlx::query!("select pg_advisory_xact_lock(hashtext('slipway.audit')) as locked")
             .fetch_one(self.c())
             .await?;
         let last = sqlx::query!("select seq, hash from audit order by seq desc limit 1")
             .fetch_optional(self.c())
             .await?;
-        let (seq, previous) = match last {
-            Some(last) => {
-                let hash = last
-                    .hash
-                    .try_into()
-                    .map_err(|_| crate::row::bad("audit", "hash", &last.seq))?;
-                (last.seq + 1, hash)
-            }
-            None => (1, GENESIS),
+        let (mut seq, mut previous) = match last {
+            Some(last) => (
+                last.seq,
+                last.hash.try_into().map_err(|_| bad("audit", "hash", &last.seq))?,
+            ),
+            None => (0, GENESIS),
         };
-        // The database keeps microseconds; what is hashed must be what is kept.
-        let time = Timestamp::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now);
-        let hash = hashed(seq, time, entry, &previous);
+        for (entry, time) in std::mem::take(&mut self.audit) {
+            seq += 1;
+            previous = self.insert_audit(seq, time, &entry, &previous).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_audit(
+        &mut self,
+        seq: i64,
+        time: Timestamp,
+        entry: &AuditEntry,
+        previous: &[u8; 32],
+    ) -> Result<[u8; 32], StoreError> {
+        let hash = hashed(seq, time, entry, previous);
         sqlx::query!(
             "insert into audit (seq, team_id, time, actor, action, target, outcome, reason, request_id, trace_id, change, prev_hash, hash)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
@@ -179,16 +207,17 @@ impl Tx {
         )
         .execute(self.c())
         .await?;
-        Ok(seq)
+        Ok(hash)
     }
 
     /// Rows, newest first.
+    #[tracing::instrument(name = "db.audit_rows", level = "debug", skip_all)]
     pub async fn audit_rows(&mut self, filter: &AuditFilter, page: &Page<i64>) -> Result<Vec<AuditRow>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
             "select seq, team_id, time, actor, action, target, outcome, reason, request_id, trace_id, change, prev_hash, hash
              from audit
-             where ($1::uuid is null or team_id = $1) and ($2::bigint is null or seq < $2)
+             where ($1::uuid is null or team_id = $1) and seq < coalesce($2, 9223372036854775807)
                and ($3::text is null or starts_with(action, $3))
                and ($4::timestamptz is null or time >= $4) and ($5::timestamptz is null or time <= $5)
              order by seq desc limit $6",
@@ -201,10 +230,11 @@ impl Tx {
         )
         .fetch_all(self.c())
         .await?;
-        Ok(rows.into_iter().map(AuditRow::from).collect())
+        rows.into_iter().map(AuditRow::try_from).collect()
     }
 
     /// Checks the chain from a row on and says how many rows were checked, or the first that does not fit.
+    #[tracing::instrument(name = "db.verify_audit", level = "debug", skip_all)]
     pub async fn verify_audit(&mut self, from: i64, limit: u32) -> Result<Result<u64, i64>, StoreError> {
         let before = sqlx::query_scalar!("select hash from audit where seq = $1", from - 1)
             .fetch_optional(self.c())
@@ -224,7 +254,12 @@ impl Tx {
         .fetch_all(self.c())
         .await?;
         let mut checked = 0;
-        for (expected, row) in (from.max(1)..).zip(rows.into_iter().map(AuditRow::from)) {
+        for (expected, row) in (from.max(1)..).zip(rows) {
+            let seq = row.seq;
+            // A word that is not one of ours was put there by somebody else.
+            let Ok(row) = AuditRow::try_from(row) else {
+                return Ok(Err(seq));
+            };
             let bytes: Result<[u8; 32], _> = previous.clone().try_into();
             let fits = bytes.is_ok_and(|p| hashed(row.seq, row.time, &row.entry, &p)[..] == row.hash[..]);
             if row.seq != expected || row.prev_hash != previous || !fits {

@@ -59,6 +59,7 @@ impl From<Row> for Certificate {
 
 impl Tx {
     /// Adds a certificate and takes those of the same names out of use.
+    #[tracing::instrument(name = "db.insert_certificate", level = "debug", skip_all)]
     pub async fn insert_certificate(&mut self, c: &Certificate) -> Result<(), StoreError> {
         sqlx::query!(
             "update certificates set replaced_at = $2 where replaced_at is null and names = $1",
@@ -87,6 +88,7 @@ impl Tx {
     }
 
     /// Those in use.
+    #[tracing::instrument(name = "db.current_certificates", level = "debug", skip_all)]
     pub async fn current_certificates(&mut self) -> Result<Vec<Certificate>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
@@ -99,6 +101,7 @@ impl Tx {
     }
 
     /// By identifier.
+    #[tracing::instrument(name = "db.certificate", level = "debug", skip_all)]
     pub async fn certificate(&mut self, id: CertificateId) -> Result<Option<Certificate>, StoreError> {
         let row = sqlx::query_as!(
             Row,

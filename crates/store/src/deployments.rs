@@ -1,7 +1,8 @@
 //! `deployments` and `deployment_steps`. The API adds, aborts and supersedes; the scheduler does the rest.
 //!
 //! Promises: a state changes only as `domain::deployment` allows, decided against the row as it is in the same
-//! transaction; what ends closes its running steps and leaves `deployment.finished` as its last event.
+//! transaction. What ends without success closes its running steps, and `deployment.finished` is its last event: a
+//! scheduler that has not heard of it yet writes no step any more. After a success only its draining is still noted.
 
 use slipway_domain::deployment::{DeploymentEvent, DeploymentState, Reason, Step, StepName, StepState};
 use slipway_domain::ids::{AppId, DeploymentId, EnvironmentId, ReleaseId, TeamId};
@@ -166,6 +167,7 @@ macro_rules! select {
 
 impl Tx {
     /// Adds a deployment, pending.
+    #[tracing::instrument(name = "db.insert_deployment", level = "debug", skip_all)]
     pub async fn insert_deployment(&mut self, d: &NewDeployment) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into deployments (id, team_id, app_id, environment_id, release_id, generation, state, strategy, cause,
@@ -190,6 +192,7 @@ impl Tx {
     }
 
     /// By identifier, with its steps.
+    #[tracing::instrument(name = "db.deployment", level = "debug", skip_all)]
     pub async fn deployment(&mut self, id: DeploymentId) -> Result<Option<Deployment>, StoreError> {
         let row = select!("where d.id = $1", id.uuid()).fetch_optional(self.c()).await?;
         let Some(row) = row else { return Ok(None) };
@@ -199,6 +202,7 @@ impl Tx {
     }
 
     /// Of an app, or of one of its environments, newest first, with their steps.
+    #[tracing::instrument(name = "db.deployments", level = "debug", skip_all)]
     pub async fn deployments(
         &mut self,
         app: AppId,
@@ -206,7 +210,7 @@ impl Tx {
         page: &Page<DeploymentId>,
     ) -> Result<Vec<Deployment>, StoreError> {
         let rows = select!(
-            "where d.app_id = $1 and ($2::uuid is null or d.environment_id = $2) and ($3::uuid is null or d.id < $3)
+            "where d.app_id = $1 and ($2::uuid is null or d.environment_id = $2) and d.id < coalesce($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
              order by d.id desc limit $4",
             app.uuid(),
             environment.map(EnvironmentId::uuid),
@@ -221,6 +225,7 @@ impl Tx {
     }
 
     /// The unfinished one of an environment, with its steps.
+    #[tracing::instrument(name = "db.unfinished", level = "debug", skip_all)]
     pub(crate) async fn unfinished(&mut self, environment: EnvironmentId) -> Result<Option<Deployment>, StoreError> {
         let row = select!(
             "where d.environment_id = $1 and d.state in ('pending', 'awaiting_approval', 'running')",
@@ -263,6 +268,7 @@ impl Tx {
     }
 
     /// Ends the unfinished deployment of an environment, if there is one, because a later one takes its place.
+    #[tracing::instrument(name = "db.supersede_unfinished", level = "debug", skip_all)]
     pub async fn supersede_unfinished(
         &mut self,
         environment: EnvironmentId,
@@ -278,22 +284,24 @@ impl Tx {
         let Some(id) = id.map(DeploymentId::from_uuid) else {
             return Ok(None);
         };
-        self.finish_deployment(id, DeploymentEvent::Supersede, None, now)
-            .await?;
+        self.end_deployment(id, DeploymentEvent::Supersede, None, now).await?;
         Ok(Some(id))
     }
 
     /// Calls an unfinished deployment off; false when it had ended.
+    #[tracing::instrument(name = "db.abort_deployment", level = "debug", skip_all)]
     pub async fn abort_deployment(&mut self, id: DeploymentId, now: Timestamp) -> Result<bool, StoreError> {
-        match self.finish_deployment(id, DeploymentEvent::Abort, None, now).await {
+        match self.end_deployment(id, DeploymentEvent::Abort, None, now).await {
             Ok(()) => Ok(true),
             Err(StoreError::LostRace(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// The scheduler takes it up.
+    /// The scheduler takes it up; fence the transaction first.
+    #[tracing::instrument(name = "db.start_deployment", level = "debug", skip_all)]
     pub async fn start_deployment(&mut self, id: DeploymentId, now: Timestamp) -> Result<(), StoreError> {
+        self.fenced()?;
         let done = sqlx::query!(
             "update deployments set state = 'running', started_at = $2 where id = $1 and state = 'pending'",
             id.uuid(),
@@ -307,7 +315,21 @@ impl Tx {
         Ok(())
     }
 
-    /// A step begins; beginning it again changes nothing.
+    /// Refuses to write a step of a deployment that ended without success, and keeps others from ending it meanwhile.
+    async fn hold_deployment(&mut self, id: DeploymentId) -> Result<(), StoreError> {
+        self.fenced()?;
+        let held = sqlx::query_scalar!(
+            "select 1 as \"one!\" from deployments
+             where id = $1 and state in ('pending', 'awaiting_approval', 'running', 'succeeded') for no key update",
+            id.uuid()
+        )
+        .fetch_optional(self.c())
+        .await?;
+        held.map(|_| ()).ok_or(StoreError::LostRace("the deployment"))
+    }
+
+    /// A step begins; beginning it again changes nothing. Fence the transaction first.
+    #[tracing::instrument(name = "db.step_started", level = "debug", skip_all)]
     pub async fn step_started(
         &mut self,
         id: DeploymentId,
@@ -315,6 +337,7 @@ impl Tx {
         detail: Option<&str>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.hold_deployment(id).await?;
         sqlx::query!(
             "insert into deployment_steps (deployment_id, name, state, started_at, detail) values ($1, $2, 'running', $3, $4)
              on conflict (deployment_id, name) do nothing",
@@ -328,7 +351,8 @@ impl Tx {
         Ok(())
     }
 
-    /// A step ends.
+    /// A step ends, begun or not; fence the transaction first.
+    #[tracing::instrument(name = "db.step_finished", level = "debug", skip_all)]
     pub async fn step_finished(
         &mut self,
         id: DeploymentId,
@@ -337,6 +361,7 @@ impl Tx {
         detail: Option<&str>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.hold_deployment(id).await?;
         sqlx::query!(
             "insert into deployment_steps (deployment_id, name, state, started_at, finished_at, detail)
              values ($1, $2, $3, $4, $4, $5)
@@ -354,8 +379,20 @@ impl Tx {
         Ok(())
     }
 
-    /// The deployment ends.
+    /// The scheduler ends it; fence the transaction first.
+    #[tracing::instrument(name = "db.finish_deployment", level = "debug", skip_all)]
     pub async fn finish_deployment(
+        &mut self,
+        id: DeploymentId,
+        event: DeploymentEvent,
+        reason: Option<&Reason>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.fenced()?;
+        self.end_deployment(id, event, reason, now).await
+    }
+
+    async fn end_deployment(
         &mut self,
         id: DeploymentId,
         event: DeploymentEvent,
@@ -386,9 +423,12 @@ impl Tx {
                 .await?;
         } else {
             sqlx::query!(
-                "update deployment_steps set state = 'failed', finished_at = $2 where deployment_id = $1 and state = 'running'",
+                "update deployment_steps set state = 'failed', finished_at = $2,
+                        detail = case when $3 = 'failed' then detail else $3 end
+                 where deployment_id = $1 and state = 'running'",
                 id.uuid(),
-                now
+                now,
+                next.as_str()
             )
             .execute(self.c())
             .await?;

@@ -129,6 +129,7 @@ macro_rules! select {
 
 impl Tx {
     /// Adds an environment with its status row and its name below the base domain.
+    #[tracing::instrument(name = "db.insert_environment", level = "debug", skip_all)]
     pub async fn insert_environment(&mut self, e: &Environment, base: &HostName) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into environments (id, team_id, app_id, name, created_at, created_by, spec)
@@ -164,6 +165,7 @@ impl Tx {
     }
 
     /// By name; deleted ones are not there.
+    #[tracing::instrument(name = "db.environment", level = "debug", skip_all)]
     pub async fn environment(&mut self, app: AppId, name: &EnvironmentName) -> Result<Option<Environment>, StoreError> {
         let row = select!(
             "where e.app_id = $1 and e.name = $2 and e.desired <> 'deleted'",
@@ -176,12 +178,14 @@ impl Tx {
     }
 
     /// By identifier.
+    #[tracing::instrument(name = "db.environment_by_id", level = "debug", skip_all)]
     pub async fn environment_by_id(&mut self, id: EnvironmentId) -> Result<Option<Environment>, StoreError> {
         let row = select!("where e.id = $1", id.uuid()).fetch_optional(self.c()).await?;
         row.map(Environment::try_from).transpose()
     }
 
     /// All of an app that are not deleted, by name.
+    #[tracing::instrument(name = "db.environments", level = "debug", skip_all)]
     pub async fn environments(&mut self, app: AppId) -> Result<Vec<Environment>, StoreError> {
         let rows = select!(
             "where e.app_id = $1 and e.desired <> 'deleted' order by e.name",
@@ -192,15 +196,18 @@ impl Tx {
         rows.into_iter().map(Environment::try_from).collect()
     }
 
-    /// The same, locked until the transaction ends: acceptance is one after the other per environment.
+    /// The same, locked until the transaction ends: acceptance is one after the other per environment. The lock leaves
+    /// foreign keys alone: a scheduler that adds a row of the environment does not wait, and so cannot deadlock.
+    #[tracing::instrument(name = "db.lock_environment", level = "debug", skip_all)]
     pub async fn lock_environment(&mut self, id: EnvironmentId) -> Result<Option<Environment>, StoreError> {
-        let row = select!("where e.id = $1 for update of e", id.uuid())
+        let row = select!("where e.id = $1 for no key update of e", id.uuid())
             .fetch_optional(self.c())
             .await?;
         row.map(Environment::try_from).transpose()
     }
 
     /// Replaces the spec and says its new generation.
+    #[tracing::instrument(name = "db.set_spec", level = "debug", skip_all)]
     pub async fn set_spec(&mut self, id: EnvironmentId, spec: &Spec, staged: bool) -> Result<i64, StoreError> {
         let generation = sqlx::query_scalar!(
             "update environments set spec = $2, staged = $3, spec_generation = spec_generation + 1
@@ -215,6 +222,7 @@ impl Tx {
     }
 
     /// Whether the next release will differ from the last.
+    #[tracing::instrument(name = "db.set_staged", level = "debug", skip_all)]
     pub async fn set_staged(&mut self, id: EnvironmentId, staged: bool) -> Result<(), StoreError> {
         let done = sqlx::query!("update environments set staged = $2 where id = $1", id.uuid(), staged)
             .execute(self.c())
@@ -223,6 +231,7 @@ impl Tx {
     }
 
     /// Changes what should be, from the generation that was read.
+    #[tracing::instrument(name = "db.set_intent", level = "debug", skip_all)]
     pub async fn set_intent(
         &mut self,
         id: EnvironmentId,
@@ -245,6 +254,7 @@ impl Tx {
     }
 
     /// Marks an environment as to be deleted.
+    #[tracing::instrument(name = "db.delete_environment", level = "debug", skip_all)]
     pub async fn delete_environment(&mut self, id: EnvironmentId) -> Result<(), StoreError> {
         let done = sqlx::query!(
             "update environments set generation = generation + 1, desired = 'deleted' where id = $1",
@@ -256,6 +266,7 @@ impl Tx {
     }
 
     /// The first /26 of the pool that neither an environment nor anything in `taken` overlaps; `None` when all are used.
+    #[tracing::instrument(name = "db.allocate_subnet", level = "debug", skip_all)]
     pub async fn allocate_subnet(
         &mut self,
         id: EnvironmentId,
@@ -266,16 +277,20 @@ impl Tx {
             .fetch_one(self.c())
             .await?;
         let own = sqlx::query_scalar!("select subnet from environments where id = $1", id.uuid())
-            .fetch_one(self.c())
+            .fetch_optional(self.c())
             .await?;
+        let own = own.ok_or(StoreError::LostRace("the environment"))?;
         if own.is_some() {
             return Ok(own);
         }
-        let rows = sqlx::query_scalar!("select subnet as \"subnet!\" from environments where subnet is not null")
+        let rows = sqlx::query!("select id, subnet as \"subnet!\" from environments where subnet is not null")
             .fetch_all(self.c())
             .await?;
-        let mut used: Vec<IpNet> = rows.iter().filter_map(|s| s.parse().ok()).collect();
-        used.extend_from_slice(taken);
+        let mut used: Vec<IpNet> = taken.to_vec();
+        for row in rows {
+            let id = EnvironmentId::from_uuid(row.id);
+            used.push(parse(&row.subnet, "environments", "subnet", &id)?);
+        }
         let overlaps = |net: &IpNet| used.iter().any(|u| u.contains(net) || net.contains(u));
         let free = pool
             .subnets(26)
@@ -287,14 +302,17 @@ impl Tx {
         let Some(free) = free.map(|f| f.to_string()) else {
             return Ok(None);
         };
-        sqlx::query!("update environments set subnet = $2 where id = $1", id.uuid(), free)
+        let done = sqlx::query!("update environments set subnet = $2 where id = $1", id.uuid(), free)
             .execute(self.c())
             .await?;
+        one(done.rows_affected(), "the environment")?;
         Ok(Some(free))
     }
 
-    /// Removes an environment with all its rows, and its app when it was the last.
+    /// Removes an environment with all its rows, and its app when it was the last; fence the transaction first.
+    #[tracing::instrument(name = "db.purge_environment", level = "debug", skip_all)]
     pub async fn purge_environment(&mut self, id: EnvironmentId) -> Result<(), StoreError> {
+        self.fenced()?;
         let app = sqlx::query_scalar!("select app_id from environments where id = $1", id.uuid())
             .fetch_optional(self.c())
             .await?;

@@ -26,6 +26,7 @@ pub struct Event {
 
 impl Tx {
     /// Appends an event and says its id.
+    #[tracing::instrument(name = "db.append_event", level = "debug", skip_all)]
     pub async fn append_event(
         &mut self,
         deployment: DeploymentId,
@@ -49,6 +50,7 @@ impl Tx {
     }
 
     /// Events of a deployment after an id, oldest first.
+    #[tracing::instrument(name = "db.events_after", level = "debug", skip_all)]
     pub async fn events_after(
         &mut self,
         deployment: DeploymentId,

@@ -32,6 +32,7 @@ pub enum Idempotent {
 
 impl Tx {
     /// Takes a key for a request, or says what became of the one that took it before.
+    #[tracing::instrument(name = "db.begin_idempotent", level = "debug", skip_all)]
     pub async fn begin_idempotent(
         &mut self,
         token: TokenId,
@@ -76,7 +77,8 @@ impl Tx {
         })
     }
 
-    /// Keeps the answer.
+    /// Keeps the answer, unless there is one or the key was given up meanwhile.
+    #[tracing::instrument(name = "db.finish_idempotent", level = "debug", skip_all)]
     pub async fn finish_idempotent(
         &mut self,
         token: TokenId,
@@ -84,7 +86,8 @@ impl Tx {
         answer: &StoredAnswer,
     ) -> Result<(), StoreError> {
         sqlx::query!(
-            "update idempotency_keys set status = $3, headers = $4, body = $5 where token_id = $1 and key = $2",
+            "update idempotency_keys set status = $3, headers = $4, body = $5
+             where token_id = $1 and key = $2 and status is null",
             token.uuid(),
             key,
             i32::from(answer.status),
@@ -97,6 +100,7 @@ impl Tx {
     }
 
     /// Gives a key up, so that the same request may be tried again.
+    #[tracing::instrument(name = "db.forget_idempotent", level = "debug", skip_all)]
     pub async fn forget_idempotent(&mut self, token: TokenId, key: &str) -> Result<(), StoreError> {
         sqlx::query!(
             "delete from idempotency_keys where token_id = $1 and key = $2",
@@ -109,6 +113,7 @@ impl Tx {
     }
 
     /// Forgets answers after a day, and requests that never ended after a quarter of an hour.
+    #[tracing::instrument(name = "db.sweep_idempotent", level = "debug", skip_all)]
     pub async fn sweep_idempotent(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         let done = sqlx::query!(
             "delete from idempotency_keys

@@ -54,6 +54,7 @@ pub enum JobOutcome {
 
 impl Tx {
     /// Adds a job; false when an unfinished one with the same key is there.
+    #[tracing::instrument(name = "db.enqueue_job", level = "debug", skip_all)]
     pub async fn enqueue_job(&mut self, job: &NewJob) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "insert into jobs (id, kind, dedupe_key, payload, run_at, attempts_max, created_at)
@@ -72,6 +73,7 @@ impl Tx {
     }
 
     /// Claims the oldest due job of these kinds.
+    #[tracing::instrument(name = "db.claim_job", level = "debug", skip_all)]
     pub async fn claim_job(&mut self, kinds: &[String], lease_ms: i64) -> Result<Option<Job>, StoreError> {
         let row = sqlx::query!(
             "update jobs set attempt = attempt + 1, lease_until = now() + $2::bigint * interval '1 millisecond'
@@ -94,6 +96,7 @@ impl Tx {
     }
 
     /// Prolongs a claim; false when it was lost.
+    #[tracing::instrument(name = "db.heartbeat_job", level = "debug", skip_all)]
     pub async fn heartbeat_job(&mut self, id: JobId, attempt: i32, lease_ms: i64) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "update jobs set lease_until = now() + $3::bigint * interval '1 millisecond'
@@ -108,6 +111,7 @@ impl Tx {
     }
 
     /// Ends a job; false when the claim was lost.
+    #[tracing::instrument(name = "db.finish_job", level = "debug", skip_all)]
     pub async fn finish_job(
         &mut self,
         id: JobId,
@@ -132,7 +136,8 @@ impl Tx {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives a job back to be tried again; false when the claim was lost.
+    /// Gives a job back to be tried again, or up when it had all its attempts; false when the claim was lost.
+    #[tracing::instrument(name = "db.retry_job", level = "debug", skip_all)]
     pub async fn retry_job(
         &mut self,
         id: JobId,
@@ -141,7 +146,9 @@ impl Tx {
         error: &str,
     ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
-            "update jobs set run_at = $3, error = $4, lease_until = null
+            "update jobs set run_at = $3, error = $4, lease_until = null,
+                    finished_at = case when attempt >= attempts_max then now() end,
+                    outcome = case when attempt >= attempts_max then 'failed' end
              where id = $1 and attempt = $2 and finished_at is null and lease_until is not null",
             id.uuid(),
             attempt,
@@ -154,6 +161,7 @@ impl Tx {
     }
 
     /// Frees jobs whose worker died, gives up those that had all their attempts, and says how many there were.
+    #[tracing::instrument(name = "db.reap_jobs", level = "debug", skip_all)]
     pub async fn reap_jobs(&mut self) -> Result<u64, StoreError> {
         let done = sqlx::query!(
             "update jobs set lease_until = null, error = 'the worker died',

@@ -7,6 +7,7 @@ use crate::{StoreError, Tx};
 
 impl Tx {
     /// Takes a lease that is free, expired or already held by the same holder; `None` while another holds it.
+    #[tracing::instrument(name = "db.acquire_lease", level = "debug", skip_all)]
     pub async fn acquire_lease(&mut self, name: &str, holder: Uuid, ttl_ms: i64) -> Result<Option<Epoch>, StoreError> {
         let epoch = sqlx::query_scalar!(
             "insert into leases (name, holder, epoch, expires_at)
@@ -27,6 +28,7 @@ impl Tx {
     }
 
     /// Prolongs a lease; false when it is not held any more.
+    #[tracing::instrument(name = "db.renew_lease", level = "debug", skip_all)]
     pub async fn renew_lease(
         &mut self,
         name: &str,
@@ -48,6 +50,7 @@ impl Tx {
     }
 
     /// Gives a lease back.
+    #[tracing::instrument(name = "db.release_lease", level = "debug", skip_all)]
     pub async fn release_lease(&mut self, name: &str, holder: Uuid, epoch: Epoch) -> Result<(), StoreError> {
         sqlx::query!(
             "update leases set expires_at = now() where name = $1 and holder = $2 and epoch = $3",
@@ -61,7 +64,8 @@ impl Tx {
     }
 
     /// Refuses to go on unless the scheduler's lease is still held under this epoch, and keeps it so until the end of
-    /// the transaction.
+    /// the transaction: the row lock makes a new holder wait. What only the scheduler writes is refused without it.
+    #[tracing::instrument(name = "db.fence", level = "debug", skip_all)]
     pub async fn fence(&mut self, epoch: Epoch) -> Result<(), StoreError> {
         let held = sqlx::query_scalar!(
             "select 1 as \"one!\" from leases where name = 'scheduler' and epoch = $1 and expires_at > now() for share",
@@ -69,6 +73,8 @@ impl Tx {
         )
         .fetch_optional(self.c())
         .await?;
-        held.map(|_| ()).ok_or(StoreError::Fenced)
+        held.ok_or(StoreError::Fenced)?;
+        self.epoch = Some(epoch);
+        Ok(())
     }
 }

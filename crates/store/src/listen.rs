@@ -25,6 +25,7 @@ pub struct Hints {
 
 impl Store {
     /// Opens a line for hints.
+    #[tracing::instrument(name = "db.hints", level = "debug", skip_all)]
     pub async fn hints(&self) -> Result<Hints, StoreError> {
         let mut listener = PgListener::connect_with(self.pool()).await?;
         listener

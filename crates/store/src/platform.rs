@@ -6,6 +6,7 @@ use crate::{StoreError, Tx};
 
 impl Tx {
     /// The sealed known text, if a key was ever checked in.
+    #[tracing::instrument(name = "db.key_check", level = "debug", skip_all)]
     pub async fn key_check(&mut self) -> Result<Option<Sealed>, StoreError> {
         let row = sqlx::query!("select key_check, key_check_version from platform")
             .fetch_one(self.c())
@@ -17,6 +18,7 @@ impl Tx {
     }
 
     /// Checks a key in.
+    #[tracing::instrument(name = "db.set_key_check", level = "debug", skip_all)]
     pub async fn set_key_check(&mut self, sealed: &Sealed) -> Result<(), StoreError> {
         sqlx::query!(
             "update platform set key_check = $1, key_check_version = $2",

@@ -22,6 +22,7 @@ pub struct ProxyRow {
 impl Tx {
     /// Notes what a proxy said. Losing the last moment of it in a crash costs only a repetition, so it does not wait
     /// for the disk.
+    #[tracing::instrument(name = "db.upsert_ack", level = "debug", skip_all)]
     pub async fn upsert_ack(&mut self, ack: &Ack) -> Result<(), StoreError> {
         sqlx::query!("set local synchronous_commit = off")
             .execute(self.c())
@@ -40,6 +41,7 @@ impl Tx {
     }
 
     /// Makes the route version at least this: after a database was restored, proxies refuse to go back.
+    #[tracing::instrument(name = "db.raise_route_version", level = "debug", skip_all)]
     pub async fn raise_route_version(&mut self, least: RouteVersion) -> Result<(), StoreError> {
         sqlx::query!(
             "update route_version set version = $1, changed_at = now() where version < $1",
@@ -51,6 +53,7 @@ impl Tx {
     }
 
     /// Notes whether a proxy follows the feed.
+    #[tracing::instrument(name = "db.set_proxy_connected", level = "debug", skip_all)]
     pub async fn set_proxy_connected(&mut self, id: ProxyId, connected: bool) -> Result<(), StoreError> {
         sqlx::query!(
             "update proxies set connected = $2, seen_at = now() where id = $1",
@@ -63,6 +66,7 @@ impl Tx {
     }
 
     /// Says that no proxy follows the feed, as at the start of the process that serves it.
+    #[tracing::instrument(name = "db.disconnect_proxies", level = "debug", skip_all)]
     pub async fn disconnect_proxies(&mut self) -> Result<(), StoreError> {
         sqlx::query!("update proxies set connected = false, seen_at = now() where connected")
             .execute(self.c())
@@ -71,6 +75,7 @@ impl Tx {
     }
 
     /// Forgets proxies that have been away for so long.
+    #[tracing::instrument(name = "db.forget_proxies", level = "debug", skip_all)]
     pub async fn forget_proxies(&mut self, away_seconds: i32) -> Result<u64, StoreError> {
         let done = sqlx::query!(
             "delete from proxies where not connected and seen_at < now() - make_interval(secs => $1)",
@@ -82,6 +87,7 @@ impl Tx {
     }
 
     /// All that are known.
+    #[tracing::instrument(name = "db.proxies", level = "debug", skip_all)]
     pub async fn proxies(&mut self) -> Result<Vec<ProxyRow>, StoreError> {
         let rows = sqlx::query!("select id, applied_version, draining, connected from proxies order by id")
             .fetch_all(self.c())

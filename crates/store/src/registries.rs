@@ -51,6 +51,7 @@ impl TryFrom<Row> for Registry {
 
 impl Tx {
     /// Sets or replaces credentials.
+    #[tracing::instrument(name = "db.put_registry", level = "debug", skip_all)]
     pub async fn put_registry(&mut self, team: TeamId, registry: &Registry) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into registries (team_id, host, username, sealed_password, key_version, updated_at, updated_by)
@@ -72,6 +73,7 @@ impl Tx {
     }
 
     /// All of a team, by host.
+    #[tracing::instrument(name = "db.registries", level = "debug", skip_all)]
     pub async fn registries(&mut self, team: TeamId) -> Result<Vec<Registry>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
@@ -85,6 +87,7 @@ impl Tx {
     }
 
     /// Those for one host.
+    #[tracing::instrument(name = "db.registry", level = "debug", skip_all)]
     pub async fn registry(&mut self, team: TeamId, host: &RegistryHost) -> Result<Option<Registry>, StoreError> {
         let row = sqlx::query_as!(
             Row,
@@ -99,6 +102,7 @@ impl Tx {
     }
 
     /// Removes them; false when there were none.
+    #[tracing::instrument(name = "db.delete_registry", level = "debug", skip_all)]
     pub async fn delete_registry(&mut self, team: TeamId, host: &RegistryHost) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "delete from registries where team_id = $1 and host = $2",

@@ -48,6 +48,7 @@ impl TryFrom<Row> for Release {
 
 impl Tx {
     /// The next number of an environment; hold its lock.
+    #[tracing::instrument(name = "db.next_release_number", level = "debug", skip_all)]
     pub async fn next_release_number(&mut self, environment: EnvironmentId) -> Result<ReleaseNumber, StoreError> {
         let number = sqlx::query_scalar!(
             "update environments set last_release_number = last_release_number + 1 where id = $1 returning last_release_number",
@@ -59,6 +60,7 @@ impl Tx {
     }
 
     /// Adds a release.
+    #[tracing::instrument(name = "db.insert_release", level = "debug", skip_all)]
     pub async fn insert_release(&mut self, team: TeamId, r: &Release) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into releases (id, team_id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good)
@@ -82,6 +84,7 @@ impl Tx {
     }
 
     /// By identifier.
+    #[tracing::instrument(name = "db.release", level = "debug", skip_all)]
     pub async fn release(&mut self, id: ReleaseId) -> Result<Option<Release>, StoreError> {
         let row = sqlx::query_as!(
             Row,
@@ -95,6 +98,7 @@ impl Tx {
     }
 
     /// By number.
+    #[tracing::instrument(name = "db.release_by_number", level = "debug", skip_all)]
     pub async fn release_by_number(
         &mut self,
         environment: EnvironmentId,
@@ -113,6 +117,7 @@ impl Tx {
     }
 
     /// The newest good release, or the newest before a number.
+    #[tracing::instrument(name = "db.last_good_release", level = "debug", skip_all)]
     pub async fn last_good_release(
         &mut self,
         environment: EnvironmentId,
@@ -132,6 +137,7 @@ impl Tx {
     }
 
     /// Of an environment, newest first.
+    #[tracing::instrument(name = "db.releases", level = "debug", skip_all)]
     pub async fn releases(
         &mut self,
         environment: EnvironmentId,
@@ -140,7 +146,7 @@ impl Tx {
         let rows = sqlx::query_as!(
             Row,
             "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
-             from releases where environment_id = $1 and ($2::bigint is null or number < $2)
+             from releases where environment_id = $1 and number < coalesce($2, 9223372036854775807)
              order by number desc limit $3",
             environment.uuid(),
             page.after.map(|n| n.0),
@@ -152,15 +158,17 @@ impl Tx {
     }
 
     /// What must stay on the machine: what should run, what serves, what is being deployed, and rollback targets.
+    #[tracing::instrument(name = "db.kept_images", level = "debug", skip_all)]
     pub async fn kept_images(&mut self) -> Result<Vec<Pin>, StoreError> {
         let rows = sqlx::query!(
-            "select r.id, r.pin from (
+            "select (array_agg(r.id))[1] as \"id!\", r.pin from (
                  select id, pin, environment_id, good,
                         row_number() over (partition by environment_id, good order by number desc) as place
                  from releases) r
              join environments e on e.id = r.environment_id
              join environment_status s on s.environment_id = e.id
-             where (r.good and r.place <= $1) or r.id = e.release_id or r.id = s.serving_release_id",
+             where (r.good and r.place <= $1) or r.id = e.release_id or r.id = s.serving_release_id
+             group by r.pin",
             KEPT_GOOD_MAX
         )
         .fetch_all(self.c())
@@ -171,6 +179,7 @@ impl Tx {
     }
 
     /// Every image any release ever ran.
+    #[tracing::instrument(name = "db.all_images", level = "debug", skip_all)]
     pub async fn all_images(&mut self) -> Result<Vec<Pin>, StoreError> {
         let rows = sqlx::query!("select (array_agg(id))[1] as \"id!\", pin from releases group by pin")
             .fetch_all(self.c())

@@ -28,7 +28,7 @@ pub struct SnapshotRows {
     pub version: RouteVersion,
     /// Host names.
     pub hosts: Vec<(HostName, EnvironmentId)>,
-    /// Environments: with the spec of the release that serves, for its limits.
+    /// Environments: with the spec of the newest release that has traffic, for its limits.
     pub environments: Vec<SnapshotEnvironment>,
     /// Certificates in use.
     pub certificates: Vec<CertificateReference>,
@@ -55,6 +55,7 @@ fn state(text: &str, id: EnvironmentId) -> Result<RouteState, StoreError> {
 
 impl Tx {
     /// The version in force.
+    #[tracing::instrument(name = "db.route_version", level = "debug", skip_all)]
     pub async fn route_version(&mut self) -> Result<RouteVersion, StoreError> {
         let version = sqlx::query_scalar!("select version from route_version")
             .fetch_one(self.c())
@@ -63,6 +64,7 @@ impl Tx {
     }
 
     /// Says that proxies must know something new.
+    #[tracing::instrument(name = "db.bump_routes", level = "debug", skip_all)]
     pub async fn bump_routes(&mut self) -> Result<RouteVersion, StoreError> {
         let version =
             sqlx::query_scalar!("update route_version set version = version + 1, changed_at = now() returning version")
@@ -71,13 +73,22 @@ impl Tx {
         Ok(RouteVersion(version))
     }
 
-    /// Tells proxies something new of an environment.
+    /// Tells proxies something new of an environment and says since which version they must know it; what they are
+    /// told already changes nothing. Fence the transaction first.
+    #[tracing::instrument(name = "db.set_route", level = "debug", skip_all)]
     pub async fn set_route(
         &mut self,
         e: &Environment,
         state: RouteState,
         groups: &[GroupRoute],
     ) -> Result<RouteVersion, StoreError> {
+        self.fenced()?;
+        if let Some(row) = self.route(e.id).await?
+            && row.state == state
+            && row.groups == groups
+        {
+            return Ok(row.version);
+        }
         let version = self.bump_routes().await?;
         let word = to_json(&state)?;
         sqlx::query!(
@@ -94,6 +105,7 @@ impl Tx {
         Ok(version)
     }
 
+    #[tracing::instrument(name = "db.route", level = "debug", skip_all)]
     pub(crate) async fn route(&mut self, id: EnvironmentId) -> Result<Option<RouteRow>, StoreError> {
         let row = sqlx::query!(
             "select state, groups, version from routes where environment_id = $1",
@@ -112,6 +124,7 @@ impl Tx {
     }
 
     /// Everything a snapshot is made from, as of one moment.
+    #[tracing::instrument(name = "db.snapshot_rows", level = "debug", skip_all)]
     pub async fn snapshot_rows(&mut self) -> Result<SnapshotRows, StoreError> {
         sqlx::query!("set transaction isolation level repeatable read read only")
             .execute(self.c())
@@ -129,11 +142,15 @@ impl Tx {
             .collect::<Result<_, StoreError>>()?;
         let rows = sqlx::query!(
             "select e.id, a.name as app, e.name, e.spec, rt.state as \"state?\", rt.groups as \"groups?\",
-                    r.spec as \"serving?\"
+                    r.spec as \"routed?\"
              from environments e join apps a on a.id = e.app_id
              join environment_status s on s.environment_id = e.id
              left join routes rt on rt.environment_id = e.id
-             left join releases r on r.id = coalesce(e.release_id, s.serving_release_id)
+             left join releases r on r.id = coalesce(
+                 (select n.id from releases n where n.environment_id = e.id and n.number =
+                     (select max((g #>> '{}')::bigint)
+                      from jsonb_path_query(rt.groups, '$[*].release ? (@.type() == \"number\")') g)),
+                 s.serving_release_id, e.release_id)
              where e.desired <> 'deleted' or rt.state is not null"
         )
         .fetch_all(self.c())
@@ -151,7 +168,7 @@ impl Tx {
                     app: parse(&r.app, "apps", "name", &id)?,
                     name: parse(&r.name, "environments", "name", &id)?,
                     route,
-                    spec: spec(r.serving.as_ref().unwrap_or(&r.spec), "releases", &id)?,
+                    spec: spec(r.routed.as_ref().unwrap_or(&r.spec), "releases", &id)?,
                 })
             })
             .collect::<Result<_, StoreError>>()?;

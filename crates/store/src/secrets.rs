@@ -55,6 +55,7 @@ fn info(
 
 impl Tx {
     /// Adds the next version of a secret and says which it is; `secret.info.version` is not read. Hold the lock.
+    #[tracing::instrument(name = "db.put_secret", level = "debug", skip_all)]
     pub async fn put_secret(&mut self, environment: &Environment, secret: &SealedSecret) -> Result<i32, StoreError> {
         let i = &secret.info;
         let version = sqlx::query_scalar!(
@@ -78,6 +79,7 @@ impl Tx {
     }
 
     /// The newest version of each secret that is not deleted, by name.
+    #[tracing::instrument(name = "db.current_secrets", level = "debug", skip_all)]
     pub async fn current_secrets(&mut self, environment: EnvironmentId) -> Result<Vec<SecretInfo>, StoreError> {
         let rows = sqlx::query!(
             "select id as \"id!\", name as \"name!\", version as \"version!\", fingerprint as \"fingerprint!\",
@@ -94,6 +96,7 @@ impl Tx {
     }
 
     /// Marks the newest version as deleted; false when there is none.
+    #[tracing::instrument(name = "db.delete_secret", level = "debug", skip_all)]
     pub async fn delete_secret(
         &mut self,
         environment: EnvironmentId,
@@ -114,6 +117,7 @@ impl Tx {
     }
 
     /// Versions with their ciphertext.
+    #[tracing::instrument(name = "db.sealed_secrets", level = "debug", skip_all)]
     pub async fn sealed_secrets(&mut self, ids: &[SecretId]) -> Result<Vec<SealedSecret>, StoreError> {
         let ids: Vec<uuid::Uuid> = ids.iter().map(|i| i.uuid()).collect();
         let rows = sqlx::query!(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use slipway_domain::ids::{EnvironmentId, ReleaseId};
 use slipway_domain::{Generation, Timestamp};
 
-use crate::row::{json, to_json};
+use crate::row::{json, one, to_json};
 use crate::{StoreError, Tx};
 
 /// What was found of one environment.
@@ -59,6 +59,7 @@ pub struct Condition {
 
 impl Tx {
     /// The status of an environment.
+    #[tracing::instrument(name = "db.status", level = "debug", skip_all)]
     pub async fn status(&mut self, id: EnvironmentId) -> Result<Option<EnvironmentStatus>, StoreError> {
         let row = sqlx::query!(
             "select observed_generation, serving_release_id, instances, conditions, next_wake_at
@@ -80,20 +81,23 @@ impl Tx {
     }
 
     /// Writes the status; fence the transaction first.
+    #[tracing::instrument(name = "db.save_status", level = "debug", skip_all)]
     pub async fn save_status(&mut self, id: EnvironmentId, s: &EnvironmentStatus) -> Result<(), StoreError> {
-        sqlx::query!(
+        let epoch = self.fenced()?;
+        let done = sqlx::query!(
             "update environment_status set observed_generation = $2, serving_release_id = $3, instances = $4,
-                    conditions = $5, next_wake_at = $6, updated_at = now()
-             where environment_id = $1",
+                    conditions = $5, next_wake_at = $6, epoch = $7, updated_at = now()
+             where environment_id = $1 and epoch <= $7",
             id.uuid(),
             s.observed_generation.0,
             s.serving.map(ReleaseId::uuid),
             to_json(&s.instances)?,
             to_json(&s.conditions)?,
-            s.next_wake_at
+            s.next_wake_at,
+            epoch.0
         )
         .execute(self.c())
         .await?;
-        Ok(())
+        one(done.rows_affected(), "the environment")
     }
 }

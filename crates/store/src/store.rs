@@ -1,16 +1,24 @@
 //! The pool, transactions and migrations.
+//!
+//! Promises: locks of a transaction are taken in one order, the audit chain's last; what only the scheduler may write
+//! is refused in a transaction that did not check its lease; a migration waits as long as it takes, and for its turn.
 
 use std::str::FromStr;
 use std::time::Duration;
 
+use slipway_domain::{Epoch, Timestamp};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{PgConnection, Postgres, Transaction};
 
+use crate::AuditEntry;
 use crate::error::StoreError;
 
 /// All migrations, embedded.
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// For one statement of a migration, and for its turn.
+const MIGRATION_MS_MAX: u64 = 600_000;
 
 /// How the pool behaves.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +70,10 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Tx {
     inner: Transaction<'static, Postgres>,
+    /// Under which the lease was found held in this transaction.
+    pub(crate) epoch: Option<Epoch>,
+    /// What is appended to the audit chain at the end.
+    pub(crate) audit: Vec<(AuditEntry, Timestamp)>,
 }
 
 impl Store {
@@ -82,16 +94,25 @@ impl Store {
     }
 
     /// Begins a transaction.
+    #[tracing::instrument(name = "db.begin", level = "debug", skip_all)]
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(Tx {
             inner: self.pool.begin().await?,
+            epoch: None,
+            audit: Vec::new(),
         })
     }
 
     /// Whether the database answers.
+    #[tracing::instrument(name = "db.ping", level = "debug", skip_all)]
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query!("select 1 as one").fetch_one(&self.pool).await?;
         Ok(())
+    }
+
+    /// Closes all connections, after the transactions on them have ended.
+    pub async fn close(&self) {
+        self.pool.close().await;
     }
 
     pub(crate) const fn pool(&self) -> &PgPool {
@@ -99,49 +120,86 @@ impl Store {
     }
 
     /// How the schema stands to this program.
+    #[tracing::instrument(name = "db.schema_state", level = "debug", skip_all)]
     pub async fn schema_state(&self) -> Result<SchemaState, StoreError> {
-        let known = MIGRATOR.iter().map(|m| m.version).max().unwrap_or(0);
-        let table = sqlx::query_scalar!("select to_regclass('_sqlx_migrations')::text")
-            .fetch_one(&self.pool)
-            .await?;
-        if table.is_none() {
-            return Ok(SchemaState::Pending(MIGRATOR.iter().count()));
-        }
-        let applied = sqlx::query_scalar!("select version from _sqlx_migrations where success")
-            .fetch_all(&self.pool)
-            .await?;
-        let found = applied.iter().copied().max().unwrap_or(0);
-        if found > known {
-            return Ok(SchemaState::Newer { found, known });
-        }
-        let pending = MIGRATOR.iter().filter(|m| !applied.contains(&m.version)).count();
-        Ok(if pending == 0 {
-            SchemaState::Current
-        } else {
-            SchemaState::Pending(pending)
-        })
+        let mut connection = self.pool.acquire().await?;
+        schema_state(&mut connection).await
     }
 
     /// Applies what is missing, one process at a time, and says how much it was. Refuses a newer schema.
+    ///
+    /// On lines of its own with long time limits: building an index may take minutes, and a second process waits.
+    #[tracing::instrument(name = "db.migrate", level = "debug", skip_all)]
     pub async fn migrate(&self) -> Result<usize, StoreError> {
-        match self.schema_state().await? {
-            SchemaState::Current => Ok(0),
-            SchemaState::Newer { found, known } => Err(StoreError::SchemaNewer { found, known }),
-            SchemaState::Pending(count) => {
-                MIGRATOR
-                    .run(&self.pool)
-                    .await
-                    .map_err(|e| StoreError::Internal(e.to_string()))?;
-                Ok(count)
-            }
+        let patient = PgConnectOptions::clone(&self.pool.connect_options()).options([
+            ("statement_timeout", MIGRATION_MS_MAX),
+            ("lock_timeout", MIGRATION_MS_MAX),
+            ("idle_in_transaction_session_timeout", MIGRATION_MS_MAX),
+        ]);
+        // One connection to hold the turn, one to do the work.
+        let pool = PgPoolOptions::new().max_connections(2).connect_with(patient).await?;
+        let mut turn = pool.begin().await?;
+        sqlx::query!("select pg_advisory_xact_lock(hashtext('slipway.migrate')) as locked")
+            .fetch_one(&mut *turn)
+            .await?;
+        let applied = migrate(&pool).await;
+        turn.rollback().await?;
+        pool.close().await;
+        applied
+    }
+}
+
+async fn schema_state(connection: &mut PgConnection) -> Result<SchemaState, StoreError> {
+    let known = MIGRATOR.iter().map(|m| m.version).max().unwrap_or(0);
+    let table = sqlx::query_scalar!("select to_regclass('_sqlx_migrations')::text")
+        .fetch_one(&mut *connection)
+        .await?;
+    if table.is_none() {
+        return Ok(SchemaState::Pending(MIGRATOR.iter().count()));
+    }
+    let applied = sqlx::query_scalar!("select version from _sqlx_migrations where success")
+        .fetch_all(&mut *connection)
+        .await?;
+    let found = applied.iter().copied().max().unwrap_or(0);
+    if found > known {
+        return Ok(SchemaState::Newer { found, known });
+    }
+    let pending = MIGRATOR.iter().filter(|m| !applied.contains(&m.version)).count();
+    Ok(if pending == 0 {
+        SchemaState::Current
+    } else {
+        SchemaState::Pending(pending)
+    })
+}
+
+async fn migrate(pool: &PgPool) -> Result<usize, StoreError> {
+    let mut connection = pool.acquire().await?;
+    let state = schema_state(&mut connection).await?;
+    drop(connection);
+    match state {
+        SchemaState::Current => Ok(0),
+        SchemaState::Newer { found, known } => Err(StoreError::SchemaNewer { found, known }),
+        SchemaState::Pending(count) => {
+            MIGRATOR
+                .run(pool)
+                .await
+                .map_err(|e| StoreError::Internal(e.to_string()))?;
+            Ok(count)
         }
     }
 }
 
 impl Tx {
-    /// Makes everything done in it last.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    /// Makes everything done in it last, and its audit rows with it.
+    #[tracing::instrument(name = "db.commit", level = "debug", skip_all)]
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        self.write_audit().await?;
         Ok(self.inner.commit().await?)
+    }
+
+    /// The epoch under which this transaction is fenced; what only the scheduler writes asks for it.
+    pub(crate) fn fenced(&self) -> Result<Epoch, StoreError> {
+        self.epoch.ok_or(StoreError::Fenced)
     }
 
     pub(crate) fn c(&mut self) -> &mut PgConnection {

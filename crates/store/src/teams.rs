@@ -29,6 +29,7 @@ fn team(id: uuid::Uuid, name: &str, created_at: Timestamp) -> Result<Team, Store
 
 impl Tx {
     /// Adds a team.
+    #[tracing::instrument(name = "db.insert_team", level = "debug", skip_all)]
     pub async fn insert_team(&mut self, team: &Team) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into teams (id, name, created_at) values ($1, $2, $3)",
@@ -42,6 +43,7 @@ impl Tx {
     }
 
     /// By name.
+    #[tracing::instrument(name = "db.team_by_name", level = "debug", skip_all)]
     pub async fn team_by_name(&mut self, name: &TeamName) -> Result<Option<Team>, StoreError> {
         let row = sqlx::query!("select id, name, created_at from teams where name = $1", name.as_str())
             .fetch_optional(self.c())
@@ -50,6 +52,7 @@ impl Tx {
     }
 
     /// By identifier.
+    #[tracing::instrument(name = "db.team", level = "debug", skip_all)]
     pub async fn team(&mut self, id: TeamId) -> Result<Option<Team>, StoreError> {
         let row = sqlx::query!("select id, name, created_at from teams where id = $1", id.uuid())
             .fetch_optional(self.c())
@@ -58,10 +61,11 @@ impl Tx {
     }
 
     /// All, or only one, by name.
+    #[tracing::instrument(name = "db.teams", level = "debug", skip_all)]
     pub async fn teams(&mut self, only: Option<TeamId>, page: &Page<String>) -> Result<Vec<Team>, StoreError> {
         let rows = sqlx::query!(
             "select id, name, created_at from teams
-             where ($1::uuid is null or id = $1) and ($2::text is null or name > $2) order by name limit $3",
+             where ($1::uuid is null or id = $1) and name > coalesce($2, '') order by name limit $3",
             only.map(TeamId::uuid),
             page.after.as_deref(),
             page.limit()

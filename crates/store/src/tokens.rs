@@ -86,6 +86,7 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 
 impl Tx {
     /// Adds a token.
+    #[tracing::instrument(name = "db.insert_token", level = "debug", skip_all)]
     pub async fn insert_token(&mut self, token: &TokenRow, hash: &TokenHash) -> Result<(), StoreError> {
         let apps = token.reach.apps.as_deref().map(texts);
         let environments = token.reach.environments.as_deref().map(texts);
@@ -110,6 +111,7 @@ impl Tx {
     }
 
     /// Who calls with this token, if it is neither revoked nor expired.
+    #[tracing::instrument(name = "db.caller_by_hash", level = "debug", skip_all)]
     pub async fn caller_by_hash(&mut self, hash: &TokenHash, now: Timestamp) -> Result<Option<Caller>, StoreError> {
         let row = sqlx::query_as!(
             Row,
@@ -131,6 +133,7 @@ impl Tx {
     }
 
     /// Notes a use, at most once a minute.
+    #[tracing::instrument(name = "db.touch_token", level = "debug", skip_all)]
     pub async fn touch_token(&mut self, id: TokenId, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query!(
             "update tokens set last_used_at = $2
@@ -144,11 +147,12 @@ impl Tx {
     }
 
     /// Tokens of a team, or of all, newest first.
+    #[tracing::instrument(name = "db.tokens", level = "debug", skip_all)]
     pub async fn tokens(&mut self, team: Option<TeamId>, page: &Page<TokenId>) -> Result<Vec<TokenRow>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
             "select id, team_id, name, kind, scopes, apps, environments, created_at, created_by, expires_at, revoked_at, last_used_at
-             from tokens where ($1::uuid is null or team_id = $1) and ($2::uuid is null or id < $2)
+             from tokens where ($1::uuid is null or team_id = $1) and id < coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
              order by id desc limit $3",
             team.map(TeamId::uuid),
             page.after.map(TokenId::uuid),
@@ -160,6 +164,7 @@ impl Tx {
     }
 
     /// By identifier.
+    #[tracing::instrument(name = "db.token", level = "debug", skip_all)]
     pub async fn token(&mut self, id: TokenId) -> Result<Option<TokenRow>, StoreError> {
         let row = sqlx::query_as!(
             Row,
@@ -173,6 +178,7 @@ impl Tx {
     }
 
     /// Revokes a token; false when it was revoked or never there.
+    #[tracing::instrument(name = "db.revoke_token", level = "debug", skip_all)]
     pub async fn revoke_token(&mut self, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "update tokens set revoked_at = $2 where id = $1 and revoked_at is null",

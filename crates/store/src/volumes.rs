@@ -18,6 +18,7 @@ pub struct Volume {
 
 impl Tx {
     /// Notes a volume, once.
+    #[tracing::instrument(name = "db.ensure_volume", level = "debug", skip_all)]
     pub async fn ensure_volume(&mut self, e: &Environment, volume: &Volume, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into volumes (id, team_id, environment_id, name, created_at) values ($1, $2, $3, $4, $5)
@@ -34,6 +35,7 @@ impl Tx {
     }
 
     /// All of an environment.
+    #[tracing::instrument(name = "db.volumes", level = "debug", skip_all)]
     pub async fn volumes(&mut self, environment: EnvironmentId) -> Result<Vec<Volume>, StoreError> {
         let rows = sqlx::query!(
             "select id, name from volumes where environment_id = $1 order by name",

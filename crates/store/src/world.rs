@@ -40,6 +40,7 @@ impl EnvironmentWorld {
 
 impl Tx {
     /// Environments whose intent is not fulfilled, or that have an unfinished deployment.
+    #[tracing::instrument(name = "db.due_environments", level = "debug", skip_all)]
     pub async fn due_environments(&mut self) -> Result<Vec<EnvironmentId>, StoreError> {
         let rows = sqlx::query_scalar!(
             "select e.id as \"id!\" from environments e join environment_status s on s.environment_id = e.id
@@ -53,6 +54,7 @@ impl Tx {
     }
 
     /// All environments.
+    #[tracing::instrument(name = "db.all_environment_ids", level = "debug", skip_all)]
     pub async fn all_environment_ids(&mut self) -> Result<Vec<EnvironmentId>, StoreError> {
         let rows = sqlx::query_scalar!("select id from environments")
             .fetch_all(self.c())
@@ -61,6 +63,7 @@ impl Tx {
     }
 
     /// Everything about one environment; `None` when it is gone.
+    #[tracing::instrument(name = "db.load_world", level = "debug", skip_all)]
     pub async fn load_world(&mut self, id: EnvironmentId) -> Result<Option<EnvironmentWorld>, StoreError> {
         sqlx::query!("set transaction isolation level repeatable read read only")
             .execute(self.c())

@@ -23,14 +23,14 @@ const NAME: &str = "Slipway internal CA";
 /// Why the CA cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the internal CA in {dir}: {error}")]
-pub struct CaError {
+pub(crate) struct CaError {
     dir: String,
     error: String,
 }
 
 /// A CA whose root is in a directory.
 #[derive(Clone)]
-pub struct InternalCa(Arc<Inner>);
+pub(crate) struct InternalCa(Arc<Inner>);
 
 struct Inner {
     dir: String,
@@ -39,7 +39,7 @@ struct Inner {
 
 /// A certificate with its key.
 #[derive(Clone)]
-pub struct Issued {
+pub(crate) struct Issued {
     /// The leaf, PEM. Clients have the root.
     pub chain_pem: String,
     /// PKCS #8, PEM.
@@ -58,7 +58,7 @@ fn date(time: Timestamp) -> OffsetDateTime {
 
 impl InternalCa {
     /// Reads the root from a directory, or makes it there.
-    pub fn load_or_create(dir: &Path, now: Timestamp) -> Result<Self, CaError> {
+    pub(crate) fn load_or_create(dir: &Path, now: Timestamp) -> Result<Self, CaError> {
         let shown = dir.display().to_string();
         let fail = |error: String| CaError { dir: shown.clone(), error };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| fail(e.to_string()))?;
@@ -81,7 +81,7 @@ impl InternalCa {
     }
 
     /// Issues a certificate for names and one-label wildcards.
-    pub fn issue(&self, names: &[String], now: Timestamp) -> Result<Issued, CaError> {
+    pub(crate) fn issue(&self, names: &[String], now: Timestamp) -> Result<Issued, CaError> {
         let fail = |error: rcgen::Error| CaError { dir: self.0.dir.clone(), error: error.to_string() };
         let (not_before, not_after) = (now - BACKDATED, now + LEAF_LIFE);
         let mut params = CertificateParams::new(names.to_vec()).map_err(fail)?;

@@ -6,5 +6,5 @@
 mod issue;
 mod plan;
 
-pub use issue::{CaError, InternalCa, Issued};
-pub use plan::plan;
+pub(crate) use issue::InternalCa;
+pub(crate) use plan::plan;

@@ -3,7 +3,7 @@
 use slipway_domain::Timestamp;
 
 /// The sets of names that lack a certificate, or whose certificate has less than a third of its life left.
-pub fn plan(
+pub(crate) fn plan(
     wanted: &[Vec<String>],
     current: &[(Vec<String>, Timestamp, Timestamp)],
     now: Timestamp,
@@ -23,10 +23,10 @@ mod tests {
     fn a_certificate_is_replaced_with_a_third_of_its_life_left() {
         let day = |d: i64| at(d * 86_400_000);
         let names = vec!["*.apps.localhost".to_owned()];
-        let wanted = [names.clone()];
+        let wanted = std::slice::from_ref(&names);
         let have = [(names.clone(), day(0), day(90))];
-        assert_eq!(plan(&wanted, &have, day(59)), Vec::<Vec<String>>::new());
-        assert_eq!(plan(&wanted, &have, day(61)), [names.clone()]);
-        assert_eq!(plan(&wanted, &[], day(1)), [names]);
+        assert_eq!(plan(wanted, &have, day(59)), Vec::<Vec<String>>::new());
+        assert_eq!(plan(wanted, &have, day(61)), wanted);
+        assert_eq!(plan(wanted, &[], day(1)), wanted);
     }
 }

@@ -99,6 +99,8 @@ pub struct Config {
     pub otlp_endpoint: Option<String>,
     /// Where the private Postgres' programs are, told by the parent.
     pub pg_bin: Option<PathBuf>,
+    /// The `slipway up` that started this process, told by it.
+    pub parent: Option<u32>,
     /// What is logged.
     pub log: String,
     /// How.
@@ -175,6 +177,8 @@ impl Config {
         let home = sources.variables.get("HOME").cloned();
         let v = Values { sources, file, path };
         let data_dir = v.get("data_dir").map_or_else(|| default_data_dir(is_root, home.as_deref()), |(d, _)| d.into());
+        // Other processes that start elsewhere are told of it.
+        let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         let port = |low: u16, high: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), if is_root { low } else { high });
         let base_domain: HostName = v.parse_or("base_domain", "")?;
         let api_domain: Option<HostName> = v.parse("api_domain", "")?;
@@ -203,6 +207,7 @@ impl Config {
             bootstrap_token: bootstrap_token(&v)?,
             otlp_endpoint: v.sources.variables.get("OTEL_EXPORTER_OTLP_ENDPOINT").filter(|e| !e.is_empty()).cloned(),
             pg_bin: v.sources.variables.get("SLIPWAY_PG_BIN").map(PathBuf::from),
+            parent: v.sources.variables.get(crate::up::PARENT_VARIABLE).and_then(|p| p.parse().ok()),
             log: v.get("log").map_or_else(|| "info".into(), |(l, _)| l),
             log_format: log_format(&v, is_terminal)?,
             base_domain,

@@ -54,7 +54,7 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 /// The setting with this key, or the nearest one there is.
-pub fn find(key: &str) -> Result<&'static Setting, Option<&'static Setting>> {
+pub(super) fn find(key: &str) -> Result<&'static Setting, Option<&'static Setting>> {
     SETTINGS.iter().find(|s| s.key == key).ok_or_else(|| {
         let nearest = SETTINGS.iter().min_by_key(|s| strsim::damerau_levenshtein(s.key, key));
         nearest.filter(|s| strsim::damerau_levenshtein(s.key, key) <= s.key.len() / 2)

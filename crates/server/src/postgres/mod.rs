@@ -5,6 +5,10 @@
 
 mod cluster;
 mod find;
+mod pidfile;
+mod place;
+
+use std::process::{Command, Stdio};
 
 pub use cluster::Cluster;
 pub use find::{Binaries, find};
@@ -41,7 +45,28 @@ pub enum PostgresError {
         /// Why it did not work.
         error: std::io::Error,
     },
+    /// Its user cannot get to its data.
+    #[error("the user {user}, as whom Postgres runs, cannot pass through {dir}: `chmod o+x {dir}`, or choose another SLIPWAY_DATA_DIR")]
+    Unreachable {
+        /// Who.
+        user: String,
+        /// The directory in the way.
+        dir: String,
+    },
     /// It did not get ready.
     #[error("the private Postgres did not get ready in time; its log is {0}")]
     NotReady(String),
+}
+
+/// Runs one of the programs to its end.
+fn run(program: &str, mut command: Command) -> Result<(), PostgresError> {
+    let fail = |error| PostgresError::Io { what: format!("{program} cannot be run"), error };
+    let output = command.stdin(Stdio::null()).output().map_err(fail)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = said.lines().collect();
+    let last = lines[lines.len().saturating_sub(5)..].join("; ");
+    Err(PostgresError::Program { program: program.to_owned(), said: last })
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A child that lived so long is started again at once.
-const STEADY: Duration = Duration::from_secs(60);
+const STEADY: Duration = Duration::from_mins(1);
 
 /// How a child is started and stopped.
 pub(crate) struct Spec {
@@ -23,6 +23,8 @@ pub(crate) struct Spec {
     pub(crate) variables: Vec<(String, String)>,
     /// Listening sockets, from descriptor 3 on.
     pub(crate) sockets: Vec<(&'static str, OwnedFd)>,
+    /// Where its output goes; else where the parent's goes.
+    pub(crate) output: Option<OwnedFd>,
     /// What asks it to stop.
     pub(crate) signal: Signal,
     /// After so long it is killed.
@@ -33,6 +35,7 @@ impl Spec {
     fn start(&self) -> std::io::Result<Child> {
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.arguments).envs(self.variables.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
+        command.env(super::PARENT_VARIABLE, std::process::id().to_string());
         let mut mappings = Vec::new();
         for (place, (_, socket)) in (3..).zip(&self.sockets) {
             mappings.push(FdMapping { parent_fd: socket.try_clone()?, child_fd: place });
@@ -41,6 +44,9 @@ impl Spec {
             let names: Vec<&str> = self.sockets.iter().map(|(name, _)| *name).collect();
             command.env("LISTEN_FDS", mappings.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
             command.fd_mappings(mappings).map_err(|e| std::io::Error::other(e.to_string()))?;
+        }
+        if let Some(output) = &self.output {
+            command.stdout(output.try_clone()?).stderr(output.try_clone()?);
         }
         // A group of its own, so that an interrupt typed at the terminal reaches only the parent.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -2,25 +2,28 @@
 
 use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 
-use super::lock;
+use super::{lock, log};
 use crate::config::Config;
 use crate::error::ServerError;
 
 /// How long the platform may take to get ready.
-const READY_MAX: Duration = Duration::from_secs(120);
+const READY_MAX: Duration = Duration::from_mins(2);
 /// How long it may take to stop: the proxy drains, Postgres writes.
-const DOWN_MAX: Duration = Duration::from_secs(120);
+const DOWN_MAX: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(50);
-/// A log larger than this is set aside at the next start; five are kept.
-const LOG_BYTES_MAX: u64 = 10 << 20;
-const LOGS_KEPT: u32 = 5;
+/// How much of the log is shown when the start fails.
+const TAIL_LINES_MAX: usize = 20;
+/// Tells the process in the background that it is there: it leaves the terminal and writes its log to files.
+pub const DETACHED_FLAG: &str = "--in-background";
 
 /// Starts `slipway up` in the background and waits until it is ready.
 pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Result<(), ServerError> {
@@ -32,26 +35,33 @@ pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Re
     let log = open_log(&config.data_dir)?;
     let fail = || ServerError::io("the platform cannot be started in the background");
     let mut command = Command::new(program);
-    command.arg("up").args(arguments).stdin(Stdio::null());
+    command.arg("up").args(arguments).arg(DETACHED_FLAG).stdin(Stdio::null());
+    // What it says before its log is open, and its last words if it panics.
     command.stdout(log.try_clone().map_err(fail())?).stderr(log);
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let child = command.spawn().map_err(fail())?;
     wait_ready(config, Some(child)).await
 }
 
+fn log_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("log/slipway.log")
+}
+
 fn open_log(data_dir: &Path) -> Result<File, ServerError> {
-    let dir = data_dir.join("log");
-    crate::files::private_directory(&dir, "SLIPWAY_DATA_DIR")?;
-    let path = dir.join("slipway.log");
-    let fail = || ServerError::io(format!("{} cannot be opened", path.display()));
-    if std::fs::metadata(&path).is_ok_and(|m| m.len() > LOG_BYTES_MAX) {
-        for n in (1..LOGS_KEPT).rev() {
-            // The oldest ones may not be there yet.
-            let _ = std::fs::rename(dir.join(format!("slipway.log.{n}")), dir.join(format!("slipway.log.{}", n + 1)));
+    crate::files::private_directory(&data_dir.join("log"), "SLIPWAY_DATA_DIR")?;
+    let path = log_path(data_dir);
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    opened.map_err(ServerError::io(format!("{} cannot be opened", path.display())))
+}
+
+/// Waits until API and proxy say that they are ready; `false` when told to stop before.
+pub async fn ready(config: &Config, stop: &CancellationToken) -> bool {
+    while !(is_ready(config.api_listen).await && is_ready(config.proxy_admin_listen).await) {
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = stop.cancelled() => return false,
         }
-        std::fs::rename(&path, dir.join("slipway.log.1")).map_err(fail())?;
     }
-    OpenOptions::new().create(true).append(true).open(&path).map_err(fail())
+    true
 }
 
 async fn wait_ready(config: &Config, mut child: Option<std::process::Child>) -> Result<(), ServerError> {
@@ -62,10 +72,8 @@ async fn wait_ready(config: &Config, mut child: Option<std::process::Child>) -> 
         }
         let ended = child.as_mut().and_then(|c| c.try_wait().ok().flatten());
         if ended.is_some() || tokio::time::Instant::now() > deadline {
-            let log = config.data_dir.join("log/slipway.log");
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
-            let tail = lines[lines.len().saturating_sub(20)..].join("\n");
+            let log = log_path(&config.data_dir);
+            let tail = log::tail(&log, TAIL_LINES_MAX);
             let what = if ended.is_some() { "the platform ended" } else { "the platform is not ready after two minutes" };
             return Err(ServerError::Setup(format!("{what}; the end of {}:\n{tail}", log.display())));
         }

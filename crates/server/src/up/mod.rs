@@ -6,19 +6,26 @@
 mod child;
 mod detach;
 mod lock;
+mod log;
 mod supervise;
 
-pub use detach::{detach, down, screen};
+pub use detach::{DETACHED_FLAG, detach, down, ready, screen};
+pub use log::{RotatingFile, SharedLog};
 pub use supervise::{UpConfig, run};
 
+/// Which process started this one, as told by `slipway up` in [`PARENT_VARIABLE`].
+pub const PARENT_VARIABLE: &str = "SLIPWAY_PARENT";
+
 /// Ends this process when the parent that started it ends, however it ended; nothing without a parent of ours.
-pub fn die_with_parent_if(has_parent: bool) {
-    if !has_parent {
-        return;
-    }
-    use rustix::process::{Signal, set_parent_process_death_signal};
-    // Only on Linux, and only as good as the kernel: without it an orphan is found by its lock or its socket.
+///
+/// `false` when the parent is gone already: then this process must not begin.
+pub fn die_with(parent: Option<u32>) -> bool {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let Some(parent) = parent else { return true };
+    // Only as good as the kernel: without it an orphan is found by its socket.
     if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
         tracing::debug!(%error, "up.no_death_signal");
     }
+    // The parent may have ended before the line above.
+    getppid().is_some_and(|now| u32::try_from(now.as_raw_nonzero().get()) == Ok(parent))
 }

@@ -1,6 +1,7 @@
 //! The parent: sockets first, then Postgres, control plane and proxy.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::Spec;
 use super::lock;
+use super::log::SharedLog;
 use crate::config::Config;
 use crate::error::ServerError;
 use crate::files;
@@ -17,7 +19,7 @@ use crate::postgres::{self, Cluster};
 /// The proxy drains for 30 s at most.
 const PROXY_STOP_MAX: Duration = Duration::from_secs(35);
 const SERVE_STOP_MAX: Duration = Duration::from_secs(20);
-const POSTGRES_STOP_MAX: Duration = Duration::from_secs(60);
+const POSTGRES_STOP_MAX: Duration = Duration::from_mins(1);
 
 /// What `up` is told beyond the configuration.
 #[derive(Debug, Clone)]
@@ -32,11 +34,14 @@ pub struct UpConfig {
     pub path: String,
     /// Whether this is root.
     pub is_root: bool,
+    /// Where the children's output goes; else where this process's goes.
+    pub log: Option<SharedLog>,
 }
 
 /// Runs the platform until told to stop.
 pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), ServerError> {
     let config = &up.config;
+    let fail = || ServerError::io("a pipe for the log cannot be made");
     files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
     let _lock = lock::take(&config.data_dir)?;
     let api = bind(config.api_listen, "SLIPWAY_API_LISTEN")?;
@@ -53,16 +58,27 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
         None => Some(prepare_postgres(&up)?),
     };
 
-    let proxy = child(&up, "proxy", PROXY_STOP_MAX, vec![("http", http.into()), ("https", https.into())], Vec::new());
+    let (output, pump) = up.log.as_ref().map(SharedLog::pipe).transpose().map_err(fail())?.unzip();
+    let copy = || output.as_ref().map(OwnedFd::try_clone).transpose();
+    let sockets = vec![("http", http.into()), ("https", https.into())];
+    let proxy = child(&up, "proxy", PROXY_STOP_MAX, sockets, Vec::new(), copy().map_err(fail())?);
     let mut variables = Vec::new();
     if let Some(cluster) = &cluster {
         variables.push(("SLIPWAY_DATABASE_URL".to_owned(), cluster.url()));
         variables.push(("SLIPWAY_PG_BIN".to_owned(), cluster.binaries().dir.display().to_string()));
     }
-    let serve = child(&up, "serve", SERVE_STOP_MAX, vec![("api", api.into())], variables);
+    let serve = child(&up, "serve", SERVE_STOP_MAX, vec![("api", api.into())], variables, copy().map_err(fail())?);
 
     let database_stop = CancellationToken::new();
-    let database = keep_postgres(cluster.as_ref(), &database_stop);
+    let (written, told) = (CancellationToken::new(), CancellationToken::new());
+    let (database_output, database_pump) = match &cluster {
+        Some(_) => Some(SharedLog::open(&config.data_dir, "postgres")?.pipe().map_err(fail())?).unzip(),
+        None => (None, None),
+    };
+    let database = async {
+        keep_postgres(cluster.as_ref(), database_output.as_ref(), &database_stop).await;
+        written.cancel();
+    };
     let planes = async {
         tokio::join!(proxy.keep(&shutdown), async {
             if let Some(cluster) = &cluster {
@@ -75,8 +91,15 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
         });
         // The database last: the control plane may still be writing.
         database_stop.cancel();
+        told.cancel();
     };
-    tokio::join!(planes, database);
+    let carry = async {
+        tokio::join!(
+            async { if let Some(pump) = pump { pump.run(&told).await } },
+            async { if let Some(pump) = database_pump { pump.run(&written).await } },
+        )
+    };
+    tokio::join!(planes, database, carry);
     Ok(())
 }
 
@@ -84,39 +107,26 @@ fn child(
     up: &UpConfig,
     name: &'static str,
     stop_max: Duration,
-    sockets: Vec<(&'static str, std::os::fd::OwnedFd)>,
+    sockets: Vec<(&'static str, OwnedFd)>,
     variables: Vec<(String, String)>,
+    output: Option<OwnedFd>,
 ) -> Spec {
     let mut arguments = vec![name.to_owned()];
     arguments.extend(up.arguments.iter().cloned());
-    Spec { name, program: up.program.clone(), arguments, variables, sockets, signal: Signal::TERM, stop_max }
+    Spec { name, program: up.program.clone(), arguments, variables, sockets, output, signal: Signal::TERM, stop_max }
 }
 
 fn prepare_postgres(up: &UpConfig) -> Result<Cluster, ServerError> {
     let setup = |e: postgres::PostgresError| ServerError::Setup(e.to_string());
     let found = postgres::find(&up.path).map_err(setup)?;
-    if up.is_root {
-        // Its own user must be able to pass through; nothing else in the directory can be read by others.
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&up.config.data_dir, std::fs::Permissions::from_mode(0o711))
-            .map_err(ServerError::io(format!("{} cannot be prepared", up.config.data_dir.display())))?;
-    }
-    Cluster::prepare(&found, &up.config.data_dir.join("postgres"), up.is_root).map_err(setup)
+    Cluster::prepare_below(&found, &up.config.data_dir, up.is_root).map_err(setup)
 }
 
 /// Keeps Postgres running; it is made ready anew each time, since its pid file is its own matter.
-async fn keep_postgres(cluster: Option<&Cluster>, stop: &CancellationToken) {
+async fn keep_postgres(cluster: Option<&Cluster>, output: Option<&OwnedFd>, stop: &CancellationToken) {
     let Some(cluster) = cluster else { return };
     loop {
-        let mut command = match cluster.command() {
-            Ok(command) => command,
-            Err(error) => {
-                tracing::error!(%error, "postgres.not_started");
-                return;
-            }
-        };
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        match tokio::process::Command::from(command).spawn() {
+        match start_postgres(cluster, output) {
             Ok(mut child) => {
                 tracing::info!(pid = child.id(), "postgres.started");
                 tokio::select! {
@@ -137,6 +147,15 @@ async fn keep_postgres(cluster: Option<&Cluster>, stop: &CancellationToken) {
             () = stop.cancelled() => return,
         }
     }
+}
+
+fn start_postgres(cluster: &Cluster, output: Option<&OwnedFd>) -> std::io::Result<tokio::process::Child> {
+    let mut command = cluster.command().map_err(std::io::Error::other)?;
+    if let Some(output) = output {
+        command.stdout(output.try_clone()?).stderr(output.try_clone()?);
+    }
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    tokio::process::Command::from(command).spawn()
 }
 
 /// A fast shutdown (SIGINT): clients are cut off, the data is written.

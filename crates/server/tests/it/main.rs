@@ -2,6 +2,8 @@
 //!
 //! Promises: every test has directories and ports of its own, and leaves no process behind.
 
+mod dump;
 mod place;
 mod postgres;
 mod supervisor;
+mod telemetry;

@@ -77,14 +77,21 @@ pub(crate) fn server_pid(data: &Path) -> Option<Pid> {
 
 /// Starts the server and waits until it is ready.
 pub(crate) async fn start(cluster: &Cluster) -> Child {
-    let child = cluster.command().expect("its log can be opened").spawn().expect("it can be started");
+    let child = cluster
+        .command()
+        .expect("its log can be opened")
+        .spawn()
+        .expect("it can be started");
     cluster.wait_ready().await.expect("it gets ready");
     child
 }
 
 /// Sends a signal to a child and waits for its end.
 pub(crate) fn end(mut child: Child, signal: Signal) {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has a pid");
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a child has a pid");
     kill_process(pid, signal).expect("our own child can be signalled");
     child.wait().expect("our own child can be waited for");
 }
@@ -94,7 +101,14 @@ pub(crate) fn sql(url: &str, text: &str) -> Result<String, String> {
     let programs = binaries();
     let psql = programs.first().expect("there is at least one version").program("psql");
     let output = Command::new(psql)
-        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"])
+        .args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--set",
+            "ON_ERROR_STOP=1",
+        ])
         .args(["--dbname", url, "--command", text])
         .stdin(Stdio::null())
         .output()

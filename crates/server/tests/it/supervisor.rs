@@ -74,11 +74,22 @@ impl Platform {
     /// Its configuration: any free ports, and `changes`.
     fn config(&self, changes: &[(&str, String)]) -> Config {
         let mut flags = BTreeMap::from([("data_dir".to_owned(), self.place.data_dir().display().to_string())]);
-        for key in ["api_listen", "admin_listen", "proxy_admin_listen", "http_listen", "https_listen"] {
+        for key in [
+            "api_listen",
+            "admin_listen",
+            "proxy_admin_listen",
+            "http_listen",
+            "https_listen",
+        ] {
             flags.insert(key.to_owned(), "127.0.0.1:0".to_owned());
         }
         flags.extend(changes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-        Config::load(Sources { flags, is_root: is_root(), ..Sources::default() }).expect("the configuration is right")
+        Config::load(Sources {
+            flags,
+            is_root: is_root(),
+            ..Sources::default()
+        })
+        .expect("the configuration is right")
     }
 
     fn up(&self, changes: &[(&str, String)]) -> UpConfig {
@@ -88,6 +99,7 @@ impl Platform {
             arguments: Vec::new(),
             path: std::env::var("PATH").unwrap_or_default(),
             is_root: is_root(),
+            log: None,
         }
     }
 }
@@ -103,7 +115,9 @@ fn free_address() -> SocketAddr {
 }
 
 async fn refused(up: UpConfig) -> String {
-    let error = up::run(up, CancellationToken::new()).await.expect_err("it cannot start");
+    let error = up::run(up, CancellationToken::new())
+        .await
+        .expect_err("it cannot start");
     assert!(matches!(error, ServerError::Setup(_)), "{error:?}");
     error.to_string()
 }
@@ -113,7 +127,10 @@ async fn children_that_crash_are_started_again_with_their_sockets_and_nobody_is_
     let platform = Platform::new(CRASHES);
     let api = free_address();
     let stop = CancellationToken::new();
-    let run = up::run(platform.up(&[elsewhere(), ("api_listen", api.to_string())]), stop.clone());
+    let run = up::run(
+        platform.up(&[elsewhere(), ("api_listen", api.to_string())]),
+        stop.clone(),
+    );
     let watch = async {
         let count = |line: &str| platform.notes().iter().filter(|l| *l == line).count();
         eventually("three starts of each child", || {
@@ -137,13 +154,22 @@ async fn the_database_stops_last_and_cleanly() {
     let stop = CancellationToken::new();
     let run = up::run(platform.up(&[]), stop.clone());
     let watch = async {
-        eventually("both children", || platform.has("proxy started").and_then(|()| platform.has("serve started"))).await;
+        eventually("both children", || {
+            platform
+                .has("proxy started")
+                .and_then(|()| platform.has("serve started"))
+        })
+        .await;
         stop.cancel();
     };
     let (ended, ()) = tokio::join!(run, watch);
     ended.expect("it stops when told to");
 
-    assert!(platform.has("serve wrote 1").is_some(), "the database was there to the end: {:?}", platform.notes());
+    assert!(
+        platform.has("serve wrote 1").is_some(),
+        "the database was there to the end: {:?}",
+        platform.notes()
+    );
     assert!(platform.has("serve stopped").is_some() && platform.has("proxy stopped").is_some());
     assert!(server_pid(&data).is_none(), "a clean stop removes the pid file");
 }
@@ -159,7 +185,13 @@ async fn a_killed_database_is_started_again_while_the_children_run_on() {
         let first = server_pid(&data).expect("the server runs");
         kill_process(first, Signal::KILL).expect("a test may kill its own server");
         eventually("another server", || server_pid(&data).filter(|pid| *pid != first)).await;
-        let socket = platform.place.data_dir().join("postgres/run").display().to_string().replace('/', "%2F");
+        let socket = platform
+            .place
+            .data_dir()
+            .join("postgres/run")
+            .display()
+            .to_string()
+            .replace('/', "%2F");
         let url = format!("postgres://slipway@localhost/slipway?host={socket}");
         eventually("an answer", || sql(&url, "select 1").ok()).await;
         stop.cancel();
@@ -174,7 +206,13 @@ async fn a_killed_database_is_started_again_while_the_children_run_on() {
 async fn an_address_in_use_is_told_with_its_setting_and_how_to_find_the_other_program() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = taken.local_addr().expect("it has an address").to_string();
-    for key in ["api_listen", "http_listen", "https_listen", "admin_listen", "proxy_admin_listen"] {
+    for key in [
+        "api_listen",
+        "http_listen",
+        "https_listen",
+        "admin_listen",
+        "proxy_admin_listen",
+    ] {
         let platform = Platform::new(CRASHES);
         let text = refused(platform.up(&[elsewhere(), (key, address.clone())])).await;
         let setting = format!("SLIPWAY_{}", key.to_uppercase());
@@ -189,7 +227,11 @@ async fn an_address_in_use_is_told_with_its_setting_and_how_to_find_the_other_pr
 async fn a_data_directory_that_cannot_be_made_is_told_with_its_setting() {
     let platform = Platform::new(CRASHES);
     let below_a_file = platform.program.join("data").display().to_string();
-    let error = up::run(platform.up(&[elsewhere(), ("data_dir", below_a_file)]), CancellationToken::new()).await;
+    let error = up::run(
+        platform.up(&[elsewhere(), ("data_dir", below_a_file)]),
+        CancellationToken::new(),
+    )
+    .await;
     let text = error.expect_err("a file is in the way").to_string();
     assert!(text.contains("SLIPWAY_DATA_DIR"), "{text}");
 }
@@ -206,24 +248,36 @@ async fn a_second_start_says_who_runs_and_down_ends_the_first() {
         stop.cancel();
     };
     let watch = async {
-        eventually("both children", || platform.has("proxy started").and_then(|()| platform.has("serve started"))).await;
+        eventually("both children", || {
+            platform
+                .has("proxy started")
+                .and_then(|()| platform.has("serve started"))
+        })
+        .await;
         let text = refused(platform.up(&[elsewhere()])).await;
         let pid = format!("pid {}", std::process::id());
         assert!(text.contains(&pid) && text.contains("slipway down"), "{text}");
-        up::down(&platform.place.data_dir()).await.expect("the first can be stopped")
+        up::down(&platform.place.data_dir())
+            .await
+            .expect("the first can be stopped")
     };
     let (ended, (), ran) = tokio::join!(first, stopped, watch);
     ended.expect("it stops when told to");
     assert!(ran, "it ran");
     assert!(platform.has("proxy stopped").is_some() && platform.has("serve stopped").is_some());
-    assert!(!up::down(&platform.place.data_dir()).await.expect("asking is no error"), "it does not run any more");
+    assert!(
+        !up::down(&platform.place.data_dir()).await.expect("asking is no error"),
+        "it does not run any more"
+    );
 }
 
 #[tokio::test]
 async fn a_start_in_the_background_that_fails_shows_the_end_of_the_log() {
     let platform = Platform::new(REFUSES);
     let config = platform.config(&[elsewhere()]);
-    let error = up::detach(&config, &platform.program, &[]).await.expect_err("the program ends at once");
+    let error = up::detach(&config, &platform.program, &[])
+        .await
+        .expect_err("the program ends at once");
     assert!(error.to_string().contains("the reason why it ended"), "{error}");
 }
 
@@ -233,7 +287,12 @@ fn the_screen_names_the_address_the_token_a_deploy_and_how_to_stop() {
     let config = platform.config(&[("api_listen", "127.0.0.1:7070".to_owned())]);
     let text = up::screen(&config);
     let token = config.data_dir.join("admin.token").display().to_string();
-    for part in ["http://127.0.0.1:7070", token.as_str(), "/v1/deploy?image=", "slipway down"] {
+    for part in [
+        "http://127.0.0.1:7070",
+        token.as_str(),
+        "/v1/deploy?image=",
+        "slipway down",
+    ] {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
 }

@@ -1,0 +1,124 @@
+//! A database of its own for each test, on the server of `SLIPWAY_TEST_DATABASE_URL`, dropped when the test ends.
+
+use std::panic::AssertUnwindSafe;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use slipway_store::{Store, StoreOptions};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
+
+const SERVER: &str = "postgres://postgres@127.0.0.1:5499/postgres";
+
+/// An empty database.
+#[derive(Debug, Clone)]
+pub(crate) struct Db {
+    pub(crate) name: String,
+    options: PgConnectOptions,
+}
+
+fn server() -> PgConnectOptions {
+    let url = std::env::var("SLIPWAY_TEST_DATABASE_URL").unwrap_or_else(|_| SERVER.to_owned());
+    PgConnectOptions::from_str(&url).expect("SLIPWAY_TEST_DATABASE_URL is a Postgres URL of a superuser")
+}
+
+async fn on_server(statement: String) {
+    let mut connection = server()
+        .connect()
+        .await
+        .expect("a Postgres server answers at SLIPWAY_TEST_DATABASE_URL");
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(&mut connection)
+        .await
+        .expect("the user of SLIPWAY_TEST_DATABASE_URL may create and drop databases");
+}
+
+/// Runs a test with an empty database.
+pub(crate) async fn with_empty<F: Future<Output = ()>>(test: impl FnOnce(Db) -> F) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("slipway_store_{}_{count}", std::process::id());
+    on_server(format!("drop database if exists {name} with (force)")).await;
+    on_server(format!("create database {name}")).await;
+    let db = Db {
+        options: server().database(&name),
+        name,
+    };
+    let outcome = AssertUnwindSafe(test(db.clone())).catch_unwind().await;
+    on_server(format!("drop database {} with (force)", db.name)).await;
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs a test with a migrated database.
+pub(crate) async fn with_store<F: Future<Output = ()>>(test: impl FnOnce(Db, Store) -> F) {
+    with_empty(async |db| {
+        let store = db.store().await;
+        store.migrate().await.expect("migrates");
+        test(db, store).await;
+    })
+    .await;
+}
+
+impl Db {
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        self.options.to_url_lossy().to_string()
+    }
+
+    /// A pool on it.
+    pub(crate) async fn store(&self) -> Store {
+        Store::connect(&self.url(), StoreOptions::default())
+            .await
+            .expect("connects")
+    }
+
+    /// A line past the store, as the superuser.
+    pub(crate) async fn raw(&self) -> PgConnection {
+        self.options.connect().await.expect("connects")
+    }
+
+    /// Runs statements past the store; what they say is the error's text.
+    pub(crate) async fn execute(&self, statements: &str) -> Result<(), String> {
+        let mut connection = self.raw().await;
+        let done = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+            .execute(&mut connection)
+            .await;
+        connection.close().await.expect("closes");
+        done.map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Comes back when a statement in this database waits for a lock that another transaction holds.
+    pub(crate) async fn until_somebody_waits_for_a_lock(&self) {
+        self.until(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+            |waiting| waiting > 0,
+        )
+        .await;
+    }
+
+    /// Comes back when the number is as wanted; fails after ten seconds.
+    pub(crate) async fn until(&self, query: &str, wanted: impl Fn(i64) -> bool) -> i64 {
+        for _ in 0..500 {
+            let number = self.number(query).await;
+            if wanted(number) {
+                return number;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it never became as wanted: {query}");
+    }
+
+    /// One number past the store.
+    pub(crate) async fn number(&self, query: &str) -> i64 {
+        let mut connection = self.raw().await;
+        let row = sqlx::query(AssertSqlSafe(query.to_owned()))
+            .fetch_one(&mut connection)
+            .await;
+        connection.close().await.expect("closes");
+        row.expect("the query is right").get(0)
+    }
+}

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Stops what `make run` started. The apps run on, if their Docker engine was there before.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+if [ -f "$run_dir/env" ]; then
+  . "$run_dir/env"
+  for program in "$root/target/debug/slipway" "$root/target/release/slipway"; do
+    if [ -x "$program" ]; then
+      "$program" down
+      break
+    fi
+  done
+fi
+stop_pid "$run_dir/registry/registry.pid"
+if [ -f "$run_dir/dockerd.pid" ]; then
+  say "Stopping the Docker engine that \`make run\` started; its containers run on (live restore)."
+  stop_pid "$run_dir/dockerd.pid"
+fi
