@@ -88,7 +88,13 @@ pub(crate) enum Settled {
 }
 
 fn draft(image: &str, pin: &Pin, spec: &Spec, secrets: &SecretVersions, cause: ReleaseCause) -> Result<Draft, Refusal> {
-    let missing: Vec<_> = spec.secrets.required.iter().filter(|n| !secrets.contains_key(*n)).cloned().collect();
+    let missing: Vec<_> = spec
+        .secrets
+        .required
+        .iter()
+        .filter(|n| !secrets.contains_key(*n))
+        .cloned()
+        .collect();
     if !missing.is_empty() {
         return Err(Refusal::MissingSecrets(missing));
     }
@@ -111,22 +117,38 @@ pub(crate) fn accept(change: &Change, present: Present<'_>) -> Result<Draft, Ref
             let current = current()?;
             draft(&current.image, &current.pin, present.spec, present.secrets, *cause)
         }
-        Change::Rollback(target) => {
-            draft(&target.image, &target.pin, &target.spec, &target.secrets, ReleaseCause::Rollback)
-        }
+        Change::Rollback(target) => draft(
+            &target.image,
+            &target.pin,
+            &target.spec,
+            &target.secrets,
+            ReleaseCause::Rollback,
+        ),
         Change::Restart => {
             let current = current()?;
             if present.stopped {
                 return Err(Refusal::Stopped);
             }
-            draft(&current.image, &current.pin, &current.spec, &current.secrets, ReleaseCause::Restart)
+            draft(
+                &current.image,
+                &current.pin,
+                &current.spec,
+                &current.secrets,
+                ReleaseCause::Restart,
+            )
         }
         Change::Start => {
             let current = current()?;
             if !present.stopped {
                 return Err(Refusal::NotStopped);
             }
-            draft(&current.image, &current.pin, present.spec, present.secrets, ReleaseCause::Start)
+            draft(
+                &current.image,
+                &current.pin,
+                present.spec,
+                present.secrets,
+                ReleaseCause::Start,
+            )
         }
     }
 }
@@ -153,11 +175,18 @@ mod tests {
     }
 
     fn secrets(names: &[&str], entropy: u8) -> SecretVersions {
-        names.iter().map(|n| (name(n), SecretId::mint(at(1), &FixedEntropy(entropy)))).collect()
+        names
+            .iter()
+            .map(|n| (name(n), SecretId::mint(at(1), &FixedEntropy(entropy))))
+            .collect()
     }
 
     fn pin(digit: char) -> Pin {
-        Pin::Local { id: format!("sha256:{}", digit.to_string().repeat(64)).parse().expect("digest") }
+        Pin::Local {
+            id: format!("sha256:{}", digit.to_string().repeat(64))
+                .parse()
+                .expect("digest"),
+        }
     }
 
     fn release(image: &str, digit: char, min: u32, names: &[&str]) -> Release {
@@ -189,7 +218,12 @@ mod tests {
         fn new(current: Option<Release>) -> Self {
             let mut spec = Spec::default();
             spec.scale.min = 5;
-            Self { stopped: false, spec, secrets: secrets(&["NEW"], 9), current }
+            Self {
+                stopped: false,
+                spec,
+                secrets: secrets(&["NEW"], 9),
+                current,
+            }
         }
 
         fn present(&self) -> Present<'_> {
@@ -206,7 +240,13 @@ mod tests {
             match accept(change, self.present()) {
                 Ok(d) => {
                     let names: Vec<_> = d.secrets.keys().map(VariableName::as_str).collect();
-                    format!("{} x{} {} {}", d.image, d.spec.scale.min, names.join(","), d.cause.as_str())
+                    format!(
+                        "{} x{} {} {}",
+                        d.image,
+                        d.spec.scale.min,
+                        names.join(","),
+                        d.cause.as_str()
+                    )
                 }
                 Err(refusal) => format!("{refusal:?}"),
             }
@@ -215,11 +255,18 @@ mod tests {
 
     #[test]
     fn each_change_takes_its_parts_from_where_the_table_says() {
-        let image = Change::Image { image: "b".into(), pin: pin('b'), cause: ReleaseCause::Deploy };
+        let image = Change::Image {
+            image: "b".into(),
+            pin: pin('b'),
+            cause: ReleaseCause::Deploy,
+        };
         let target = Change::Rollback(Box::new(release("old", 'c', 2, &["OLD"])));
         let settings = Change::Settings(ReleaseCause::Env);
         let running = World::new(Some(release("a", 'a', 3, &["CUR"])));
-        let stopped = World { stopped: true, ..World::new(Some(release("a", 'a', 3, &["CUR"]))) };
+        let stopped = World {
+            stopped: true,
+            ..World::new(Some(release("a", 'a', 3, &["CUR"])))
+        };
         let empty = World::new(None);
         for (world, change, expected) in [
             (&running, &image, "b x5 NEW deploy"),
@@ -243,7 +290,11 @@ mod tests {
     fn a_missing_required_secret_refuses_the_release_and_is_named() {
         let mut world = World::new(None);
         world.spec.secrets.required = vec![name("NEW"), name("KEY_A"), name("KEY_B")];
-        let image = Change::Image { image: "b".into(), pin: pin('b'), cause: ReleaseCause::Deploy };
+        let image = Change::Image {
+            image: "b".into(),
+            pin: pin('b'),
+            cause: ReleaseCause::Deploy,
+        };
         assert_eq!(
             accept(&image, world.present()),
             Err(Refusal::MissingSecrets(vec![name("KEY_A"), name("KEY_B")]))

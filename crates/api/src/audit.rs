@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use slipway_domain::Clock as _;
 use slipway_domain::access::Caller;
 use slipway_domain::ids::TeamId;
 use slipway_store::{AuditEntry, AuditOutcome, Tx};
@@ -23,12 +22,20 @@ pub(crate) struct Target<'a> {
 impl<'a> Target<'a> {
     /// Something with an identifier and a name.
     pub(crate) fn new(kind: &'a str, id: impl std::fmt::Display, name: impl std::fmt::Display) -> Self {
-        Self { kind, id: Some(id.to_string()), name: name.to_string() }
+        Self {
+            kind,
+            id: Some(id.to_string()),
+            name: name.to_string(),
+        }
     }
 
     /// Something with a name only.
     pub(crate) fn named(kind: &'a str, name: impl std::fmt::Display) -> Self {
-        Self { kind, id: None, name: name.to_string() }
+        Self {
+            kind,
+            id: None,
+            name: name.to_string(),
+        }
     }
 
     fn json(&self) -> Value {

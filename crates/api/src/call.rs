@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use slipway_domain::Timestamp;
 use slipway_domain::access::Caller;
-use slipway_domain::{Clock as _, Timestamp};
 use slipway_store::Tx;
 
 use crate::audit::Denials;
@@ -47,8 +47,15 @@ impl FromRequestParts<Arc<Shared>> for Call {
         let admitted = parts.extensions.get::<Admitted>().cloned();
         let info = parts.extensions.get::<RequestInfo>().cloned();
         let (Some(admitted), Some(info)) = (admitted, info) else {
-            return Err(ApiError::Internal("a handler that needs a caller is mounted without a guard".into()));
+            return Err(ApiError::Internal(
+                "a handler that needs a caller is mounted without a guard".into(),
+            ));
         };
-        Ok(Self { state: Arc::clone(state), caller: admitted.caller, info, denials: admitted.denials })
+        Ok(Self {
+            state: Arc::clone(state),
+            caller: admitted.caller,
+            info,
+            denials: admitted.denials,
+        })
     }
 }

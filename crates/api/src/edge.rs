@@ -49,7 +49,10 @@ fn request_id(headers: &HeaderMap, state: &Shared) -> String {
         .and_then(|v| v.to_str().ok())
         .filter(|t| (1..=REQUEST_ID_CHARS_MAX).contains(&t.len()))
         .filter(|t| t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)))
-        .map_or_else(|| RequestId::mint(state.clock.now(), state.entropy.as_ref()).to_string(), str::to_owned)
+        .map_or_else(
+            || RequestId::mint(state.clock.now(), state.entropy.as_ref()).to_string(),
+            str::to_owned,
+        )
 }
 
 /// The layer.
@@ -79,10 +82,15 @@ pub(crate) async fn edge(State(state): State<Arc<Shared>>, mut request: Request,
     };
     request.extensions_mut().insert(info);
     request.extensions_mut().insert(Arc::clone(&state));
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
+    let answered = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(span.clone())
+        .await;
     let response = answered.unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let said = said
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
         span.in_scope(|| ApiError::Internal(format!("panic: {said}")).into_response())
     });
     let mut response = finish(response, &id);
@@ -96,11 +104,15 @@ pub(crate) async fn edge(State(state): State<Arc<Shared>>, mut request: Request,
 
 /// Writes the body of a problem, if the response carries one.
 pub(crate) fn finish(mut response: Response, request_id: &str) -> Response {
-    let Some(mut problem) = response.extensions_mut().remove::<Box<Problem>>() else { return response };
+    let Some(mut problem) = response.extensions_mut().remove::<Box<Problem>>() else {
+        return response;
+    };
     problem.request_id = Some(request_id.to_owned());
     // A struct of texts and numbers cannot fail to serialize.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     response.headers_mut().remove(header::CONTENT_LENGTH);
     *response.body_mut() = Body::from(body);
     response
@@ -118,7 +130,10 @@ fn harden(headers: &mut HeaderMap) {
     }
     let unless_set = [
         (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
     ];
     for (name, value) in unless_set {
         headers.entry(name).or_insert(HeaderValue::from_static(value));

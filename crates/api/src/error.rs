@@ -52,34 +52,56 @@ impl ApiError {
         let shown: String = name.to_string().chars().take(80).collect();
         Self::Refused(
             Code::NotFound,
-            format!("There is no {what} `{shown}`, or this token may not see it. Check the name and the token's reach."),
+            format!(
+                "There is no {what} `{shown}`, or this token may not see it. Check the name and the token's reach."
+            ),
         )
     }
 
     /// A query parameter is wrong.
     pub(crate) fn parameter(name: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        let errors = vec![FieldProblem { pointer: format!("?{name}"), detail: detail.clone() }];
-        Self::Invalid(Code::InvalidParameter, format!("The query parameter `{name}` is not valid: {detail}."), errors)
+        let errors = vec![FieldProblem {
+            pointer: format!("?{name}"),
+            detail: detail.clone(),
+        }];
+        Self::Invalid(
+            Code::InvalidParameter,
+            format!("The query parameter `{name}` is not valid: {detail}."),
+            errors,
+        )
     }
 
     /// A member of the body is wrong.
     pub(crate) fn member(code: Code, pointer: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        let errors = vec![FieldProblem { pointer: pointer.into(), detail: detail.clone() }];
+        let errors = vec![FieldProblem {
+            pointer: pointer.into(),
+            detail: detail.clone(),
+        }];
         Self::Invalid(code, detail, errors)
     }
 }
 
 impl From<SpecErrors> for ApiError {
     fn from(errors: SpecErrors) -> Self {
-        let code = if errors.only_not_available() { Code::NotAvailable } else { Code::InvalidSpec };
+        let code = if errors.only_not_available() {
+            Code::NotAvailable
+        } else {
+            Code::InvalidSpec
+        };
         let detail = match errors.0.as_slice() {
             [one] => format!("{one}."),
             several => format!("{} things are wrong with the spec; `errors` lists them.", several.len()),
         };
-        let fields =
-            errors.0.into_iter().map(|e| FieldProblem { pointer: e.pointer, detail: e.detail }).collect();
+        let fields = errors
+            .0
+            .into_iter()
+            .map(|e| FieldProblem {
+                pointer: e.pointer,
+                detail: e.detail,
+            })
+            .collect();
         Self::Invalid(code, detail, fields)
     }
 }
@@ -146,13 +168,19 @@ impl From<ApiError> for Problem {
                 format!("This token lacks the scope `{permission}`. Use one that has it, or have one made."),
             ),
             ApiError::Refused(code, detail) => Self::new(code, detail),
-            ApiError::Invalid(code, detail, errors) => Self { errors, ..Self::new(code, detail) },
+            ApiError::Invalid(code, detail, errors) => Self {
+                errors,
+                ..Self::new(code, detail)
+            },
             ApiError::Failed(deployment) => {
                 let detail = match &deployment.reason {
                     Some(reason) => format!("{} {}", reason.detail, reason.hint),
                     None => format!("The deployment ended as {}.", state_word(&deployment)),
                 };
-                Self { deployment: Some(deployment), ..Self::new(Code::DeploymentFailed, detail) }
+                Self {
+                    deployment: Some(deployment),
+                    ..Self::new(Code::DeploymentFailed, detail)
+                }
             }
             ApiError::Resolve(error) => resolve_problem(&error),
             ApiError::Store(error) => store_problem(&error),
@@ -169,7 +197,10 @@ impl From<ApiError> for Problem {
 }
 
 fn state_word(deployment: &Deployment) -> String {
-    serde_json::to_value(deployment.state).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(deployment.state)
+        .ok()
+        .and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 impl IntoResponse for ApiError {
@@ -185,7 +216,10 @@ pub(crate) fn problem_response(problem: Problem) -> Response {
     let headers = response.headers_mut();
     match status {
         StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"slipway\""));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"slipway\""),
+            );
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));

@@ -33,7 +33,11 @@ impl Expected {
                 tags.push(tag.to_owned());
             }
         }
-        Ok(if tags.is_empty() || tags.iter().any(|t| t == "*") { Self::Anything } else { Self::OneOf(tags) })
+        Ok(if tags.is_empty() || tags.iter().any(|t| t == "*") {
+            Self::Anything
+        } else {
+            Self::OneOf(tags)
+        })
     }
 
     /// Whether the present generation is an expected one.
@@ -43,7 +47,9 @@ impl Expected {
             Self::OneOf(tags) if tags.iter().any(|t| *t == format!("\"{generation}\"")) => Ok(()),
             Self::OneOf(_) => Err(ApiError::Refused(
                 Code::PreconditionFailed,
-                format!("It was changed meanwhile: its ETag is now \"{generation}\". Read it again, then repeat the change."),
+                format!(
+                    "It was changed meanwhile: its ETag is now \"{generation}\". Read it again, then repeat the change."
+                ),
             )),
         }
     }
@@ -51,7 +57,10 @@ impl Expected {
 
 fn refuse() -> ApiError {
     let detail = "If-Match must be `*` or ETags in quotes, as a GET gave them".to_owned();
-    let errors = vec![FieldProblem { pointer: "If-Match".into(), detail: detail.clone() }];
+    let errors = vec![FieldProblem {
+        pointer: "If-Match".into(),
+        detail: detail.clone(),
+    }];
     ApiError::Invalid(Code::InvalidParameter, format!("{detail}."), errors)
 }
 

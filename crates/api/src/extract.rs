@@ -37,7 +37,10 @@ pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes> {
             Code::BodyTooLarge,
             format!("The body is longer than {bytes_max} bytes. Send less."),
         )),
-        Err(_) => Err(ApiError::Refused(Code::InvalidBody, "The body ended before it was complete. Send it again.".into())),
+        Err(_) => Err(ApiError::Refused(
+            Code::InvalidBody,
+            "The body ended before it was complete. Send it again.".into(),
+        )),
     }
 }
 
@@ -71,7 +74,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path());
         let inner = error.into_inner();
-        if inner.is_data() { shape(pointer, &inner) } else { syntax(&inner) }
+        if inner.is_data() {
+            shape(pointer, &inner)
+        } else {
+            syntax(&inner)
+        }
     })?;
     json.end().map_err(|error| syntax(&error))?;
     Ok(value)
@@ -80,7 +87,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 fn shape(pointer: String, error: &serde_json::Error) -> ApiError {
     // serde appends where in the text it was; the pointer says it better.
     let text = error.to_string();
-    let detail = text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before).to_owned();
+    let detail = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(before, _)| before)
+        .to_owned();
     let told = format!("The body is not of the right shape: {detail}.");
     ApiError::Invalid(Code::InvalidBody, told, vec![FieldProblem { pointer, detail }])
 }
@@ -88,7 +98,14 @@ fn shape(pointer: String, error: &serde_json::Error) -> ApiError {
 fn syntax(error: &serde_json::Error) -> ApiError {
     let detail = format!("not JSON at line {} column {}", error.line(), error.column());
     let told = format!("The body is {detail}. Send one JSON object.");
-    ApiError::Invalid(Code::InvalidBody, told, vec![FieldProblem { pointer: String::new(), detail }])
+    ApiError::Invalid(
+        Code::InvalidBody,
+        told,
+        vec![FieldProblem {
+            pointer: String::new(),
+            detail,
+        }],
+    )
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {
@@ -109,7 +126,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
     async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self> {
         match read(request, state).await? {
             Some(value) => Ok(Self(value)),
-            None => Err(ApiError::Refused(Code::InvalidBody, "The body is empty. Send one JSON object.".into())),
+            None => Err(ApiError::Refused(
+                Code::InvalidBody,
+                "The body is empty. Send one JSON object.".into(),
+            )),
         }
     }
 }
@@ -126,13 +146,24 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Params<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<Shared>) -> Result<Self> {
-        Query::<T>::from_request_parts(parts, state).await.map(|Query(value)| Self(value)).map_err(|rejection| {
-            let text = std::error::Error::source(&rejection).map_or_else(|| rejection.to_string(), ToString::to_string);
-            let (name, detail) = text.split_once(": ").unwrap_or(("", text.as_str()));
-            let pointer = format!("?{name}");
-            let told = format!("A query parameter is not valid: {text}.");
-            ApiError::Invalid(Code::InvalidParameter, told, vec![FieldProblem { pointer, detail: detail.into() }])
-        })
+        Query::<T>::from_request_parts(parts, state)
+            .await
+            .map(|Query(value)| Self(value))
+            .map_err(|rejection| {
+                let text =
+                    std::error::Error::source(&rejection).map_or_else(|| rejection.to_string(), ToString::to_string);
+                let (name, detail) = text.split_once(": ").unwrap_or(("", text.as_str()));
+                let pointer = format!("?{name}");
+                let told = format!("A query parameter is not valid: {text}.");
+                ApiError::Invalid(
+                    Code::InvalidParameter,
+                    told,
+                    vec![FieldProblem {
+                        pointer,
+                        detail: detail.into(),
+                    }],
+                )
+            })
     }
 }
 
@@ -142,7 +173,10 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Shared>> for Names<T> {
     async fn from_request_parts(parts: &mut Parts, state: &Arc<Shared>) -> Result<Self> {
         match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(value)) => Ok(Self(value)),
-            Err(_) => Err(ApiError::Refused(Code::NotFound, "The path is not valid UTF-8. Check its percent-encoding.".into())),
+            Err(_) => Err(ApiError::Refused(
+                Code::NotFound,
+                "The path is not valid UTF-8. Check its percent-encoding.".into(),
+            )),
         }
     }
 }

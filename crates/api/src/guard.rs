@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header};
 use slipway_domain::access::{Caller, Permission};
 use slipway_domain::token::Token;
-use slipway_domain::Clock as _;
-use slipway_wire::{PROBLEM_JSON, Problem};
+use slipway_wire::PROBLEM_JSON;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
@@ -30,6 +29,12 @@ pub(crate) const SCHEME: &str = "token";
 
 /// Routes, each with the permission it demands.
 pub(crate) struct Routes(OpenApiRouter<Arc<Shared>>);
+
+/// What one route demands, and what its spans are called.
+struct Demand {
+    permission: Permission,
+    name: String,
+}
 
 /// The caller as the guard let it in.
 #[derive(Debug, Clone)]
@@ -60,9 +65,15 @@ impl Routes {
     #[must_use]
     pub(crate) fn guarded(self, permission: Permission, routes: UtoipaMethodRouter<Arc<Shared>>) -> Self {
         let (schemas, mut paths, methods) = routes;
-        each_operation(&mut paths.paths, |path, operation| document(path, operation, permission));
+        let mut name = "api".to_owned();
+        each_operation(&mut paths.paths, |path, operation| {
+            document(path, operation, permission);
+            let id = operation.operation_id.as_deref().unwrap_or_default();
+            name = format!("api.{}", id.replace('_', "."));
+        });
+        let demand = Arc::new(Demand { permission, name });
         let checked = (schemas, paths, methods)
-            .map(|m| m.route_layer(from_fn(move |request, next| guard(permission, request, next))));
+            .map(|m| m.route_layer(from_fn(move |request, next| guard(Arc::clone(&demand), request, next))));
         Self(self.0.routes(checked))
     }
 
@@ -77,7 +88,13 @@ fn each_operation(
     mut change: impl FnMut(&str, &mut Operation),
 ) {
     for (path, item) in paths {
-        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+            &mut item.patch,
+        ];
         for operation in operations.into_iter().flatten() {
             change(path, operation);
         }
@@ -86,7 +103,9 @@ fn each_operation(
 
 /// What every guarded operation has in common.
 fn document(path: &str, operation: &mut Operation, permission: Permission) {
-    let extension = ExtensionsBuilder::new().add("x-permission", permission.to_string()).build();
+    let extension = ExtensionsBuilder::new()
+        .add("x-permission", permission.to_string())
+        .build();
     operation.extensions.get_or_insert_default().merge(extension);
     operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
     let mut common = vec![
@@ -94,7 +113,10 @@ fn document(path: &str, operation: &mut Operation, permission: Permission) {
         ("403", "The token may see, but not do this."),
         ("422", "A parameter or the body is not valid."),
         ("500", "Our mistake."),
-        ("503", "The database, the registry or the container engine does not answer."),
+        (
+            "503",
+            "The database, the registry or the container engine does not answer.",
+        ),
     ];
     if path.contains('{') {
         common.push(("404", "Nothing there that this token may know of."));
@@ -120,14 +142,29 @@ fn problem_documented(description: &str) -> Documented {
         .build()
 }
 
-async fn guard(permission: Permission, mut request: Request, next: Next) -> Response {
-    let context = request.extensions().get::<Arc<Shared>>().cloned().zip(request.extensions().get::<RequestInfo>().cloned());
+async fn guard(demand: Arc<Demand>, mut request: Request, next: Next) -> Response {
+    let permission = demand.permission;
+    let span = tracing::Span::current();
+    span.record("otel.name", demand.name.as_str());
+    if let Some(path) = request.extensions().get::<MatchedPath>() {
+        span.record("http.route", path.as_str());
+    }
+    let context = request
+        .extensions()
+        .get::<Arc<Shared>>()
+        .cloned()
+        .zip(request.extensions().get::<RequestInfo>().cloned());
     let Some((state, info)) = context else {
         return ApiError::Internal("a guarded route was reached without the edge layer".into()).into_response();
     };
     let admitted = match admit(&state, request.headers()).await {
         Ok(admitted) => admitted,
-        Err(error) => return error.into_response(),
+        Err(error) => {
+            if matches!(error, ApiError::Unauthenticated) {
+                tracing::info!(route = demand.name, "api.unauthenticated");
+            }
+            return error.into_response();
+        }
     };
     let (caller, denials) = (admitted.caller.clone(), admitted.denials.clone());
     let response = if caller.reach.grants(permission) {
@@ -149,21 +186,28 @@ async fn admit(state: &Shared, headers: &HeaderMap) -> Result<Admitted> {
     let token = bearer(headers).ok_or(ApiError::Unauthenticated)?;
     let now = state.clock.now();
     let mut tx = state.store.begin().await?;
-    let caller = tx.caller_by_hash(&token.hash(), now).await?.ok_or(ApiError::Unauthenticated)?;
+    let caller = tx
+        .caller_by_hash(&token.hash(), now)
+        .await?
+        .ok_or(ApiError::Unauthenticated)?;
     tx.touch_token(caller.token, now).await?;
     tx.commit().await?;
-    Ok(Admitted { caller, denials: Denials::default() })
+    Ok(Admitted {
+        caller,
+        denials: Denials::default(),
+    })
 }
 
 /// The token, if there is exactly one and it is well-formed (RFC 6750 section 2.1).
 fn bearer(headers: &HeaderMap) -> Option<Token> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(one), None) = (all.next(), all.next()) else { return None };
+    let (Some(one), None) = (all.next(), all.next()) else {
+        return None;
+    };
     let (scheme, text) = one.to_str().ok()?.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") { text.trim().parse().ok() } else { None }
+    if scheme.eq_ignore_ascii_case("bearer") {
+        text.trim().parse().ok()
+    } else {
+        None
+    }
 }
-
-/// Keeps the problem schema in the document even though handlers never name it.
-#[derive(utoipa::OpenApi)]
-#[openapi(components(schemas(Problem)))]
-pub(crate) struct Common;

@@ -14,7 +14,10 @@ use crate::state::Shared;
 #[utoipa::path(get, path = "/healthz", tag = "health", operation_id = "healthz",
     responses((status = 200, description = "Up.", body = Health)))]
 pub(crate) async fn healthz() -> Response {
-    axum::Json(Health { status: HealthStatus::Ok }).into_response()
+    axum::Json(Health {
+        status: HealthStatus::Ok,
+    })
+    .into_response()
 }
 
 /// Whether the process can do its work: the database answers and has the right schema.
@@ -35,9 +38,14 @@ pub(crate) async fn readyz(State(state): State<Arc<Shared>>) -> Response {
         }
     };
     if ready {
-        axum::Json(Health { status: HealthStatus::Ok }).into_response()
+        axum::Json(Health {
+            status: HealthStatus::Ok,
+        })
+        .into_response()
     } else {
-        let body = axum::Json(Health { status: HealthStatus::Unavailable });
+        let body = axum::Json(Health {
+            status: HealthStatus::Unavailable,
+        });
         (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
     }
 }

@@ -14,8 +14,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use slipway_domain::Clock as _;
 use slipway_domain::ids::TokenId;
+use slipway_domain::ports::SealContext;
+use slipway_domain::secret::{Sealed, Secret};
 use slipway_store::{Idempotent, StoredAnswer};
 use slipway_wire::{Code, FieldProblem};
 use tracing::Instrument as _;
@@ -30,6 +31,10 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const KEY_CHARS_MAX: usize = 255;
 /// Answers are small documents; one that is longer is not kept.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Routes whose answers hold a secret: what is kept of them is sealed.
+const CONFIDENTIAL: [&str; 1] = ["/v1/tokens"];
+/// Marks a kept answer as sealed, with the version of the key.
+const SEALED: &str = "sealed";
 /// The headers of an answer that belong to it.
 const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
 
@@ -69,7 +74,8 @@ async fn keyed(
         Idempotent::InFlight => {
             return Err(ApiError::Refused(
                 Code::RequestInProgress,
-                "The first request with this Idempotency-Key is still under way. Wait a moment and repeat the call.".into(),
+                "The first request with this Idempotency-Key is still under way. Wait a moment and repeat the call."
+                    .into(),
             ));
         }
         Idempotent::Mismatch => {
@@ -78,13 +84,14 @@ async fn keyed(
                 "This Idempotency-Key was used with another request. Use a new key for every new request.".into(),
             ));
         }
-        Idempotent::Replay(record) => return Ok(replay(record.status, &record.headers, record.body)),
+        Idempotent::Replay(answer) => return replay(&state, &key, answer),
     }
-    let request = Request::from_parts(parts, Body::from(body));
     let (keeper, kept) = (Arc::clone(&state), key.clone());
+    let confidential = CONFIDENTIAL.contains(&parts.uri.path());
+    let request = Request::from_parts(parts, Body::from(body));
     let work = async move {
         let response = finish(next.run(request).await, &info.id);
-        keep(&keeper, token, &kept, response).await
+        keep(&keeper, token, (&kept, confidential), response).await
     };
     // Its own task, because hyper drops the handler when the caller hangs up. The handler's own limits bound it.
     let task = tokio::spawn(work.instrument(tracing::Span::current()));
@@ -100,11 +107,16 @@ async fn keyed(
 fn key_of(request: &Request) -> Result<String> {
     let refuse = || {
         let detail = format!("Idempotency-Key must be 1 to {KEY_CHARS_MAX} visible ASCII characters, given once");
-        let errors = vec![FieldProblem { pointer: "Idempotency-Key".into(), detail: detail.clone() }];
+        let errors = vec![FieldProblem {
+            pointer: "Idempotency-Key".into(),
+            detail: detail.clone(),
+        }];
         ApiError::Invalid(Code::InvalidParameter, format!("{detail}."), errors)
     };
     let mut all = request.headers().get_all(IDEMPOTENCY_KEY).iter();
-    let (Some(one), None) = (all.next(), all.next()) else { return Err(refuse()) };
+    let (Some(one), None) = (all.next(), all.next()) else {
+        return Err(refuse());
+    };
     let text = one.to_str().map_err(|_| refuse())?.trim();
     if (1..=KEY_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
         Ok(text.to_owned())
@@ -118,7 +130,12 @@ fn request_hash(parts: &http::request::Parts, body: &[u8]) -> [u8; 32] {
     let query = parts.uri.query().unwrap_or_default();
     let query: Vec<&str> = query.split('&').filter(|p| !p.starts_with("wait=")).collect();
     let mut hasher = Sha256::new();
-    for part in [parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), query.join("&").as_bytes(), body] {
+    for part in [
+        parts.method.as_str().as_bytes(),
+        parts.uri.path().as_bytes(),
+        query.join("&").as_bytes(),
+        body,
+    ] {
         hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hasher.update(part);
     }
@@ -130,7 +147,7 @@ fn is_final(status: StatusCode, has_deployment: bool) -> bool {
     status.is_success() || has_deployment
 }
 
-async fn keep(state: &Shared, token: TokenId, key: &str, response: Response) -> Response {
+async fn keep(state: &Shared, token: TokenId, (key, confidential): (&str, bool), response: Response) -> Response {
     let (parts, body) = response.into_parts();
     let body = match axum::body::to_bytes(body, ANSWER_BYTES_MAX).await {
         Ok(body) => body,
@@ -142,16 +159,24 @@ async fn keep(state: &Shared, token: TokenId, key: &str, response: Response) -> 
     let deployment = parts.status == StatusCode::UNPROCESSABLE_ENTITY
         && serde_json::from_slice::<Value>(&body).is_ok_and(|v| v.get("deployment").is_some());
     if is_final(parts.status, deployment) {
-        let headers: Map<String, Value> = KEPT
+        let mut headers: Map<String, Value> = KEPT
             .iter()
             .filter_map(|n| Some((n.to_string(), parts.headers.get(n)?.to_str().ok()?.into())))
             .collect();
-        let answer =
-            StoredAnswer { status: parts.status.as_u16(), headers: Value::Object(headers), body: body.to_vec() };
         let kept = async {
+            let body = if confidential {
+                seal(state, key, &body, &mut headers)?
+            } else {
+                body.to_vec()
+            };
+            let answer = StoredAnswer {
+                status: parts.status.as_u16(),
+                headers: Value::Object(headers),
+                body,
+            };
             let mut tx = state.store.begin().await?;
             tx.finish_idempotent(token, key, &answer).await?;
-            tx.commit().await
+            Ok::<_, ApiError>(tx.commit().await?)
         };
         if let Err(error) = kept.await {
             tracing::warn!(%error, "idempotency.not_kept");
@@ -173,15 +198,54 @@ async fn forget(state: &Shared, token: TokenId, key: &str) {
     }
 }
 
-fn replay(status: u16, headers: &Value, body: Vec<u8>) -> Response {
+fn seal_context(key: &str) -> SealContext<'_> {
+    SealContext {
+        team: None,
+        kind: "idempotency",
+        id: key,
+    }
+}
+
+fn seal(state: &Shared, key: &str, body: &[u8], headers: &mut Map<String, Value>) -> Result<Vec<u8>> {
+    // Our own answers are JSON, so they are UTF-8.
+    let text = Secret::new(String::from_utf8_lossy(body).into_owned());
+    let sealed = state.sealer.seal(seal_context(key), &text)?;
+    headers.insert(SEALED.to_owned(), sealed.key_version.into());
+    Ok(sealed.bytes)
+}
+
+fn replay(state: &Shared, key: &str, answer: StoredAnswer) -> Result<Response> {
+    let StoredAnswer { status, headers, body } = answer;
+    let sealed = headers
+        .get(SEALED)
+        .and_then(Value::as_i64)
+        .and_then(|v| i32::try_from(v).ok());
+    let body = match sealed {
+        Some(key_version) => {
+            let opened = state.sealer.open(
+                seal_context(key),
+                &Sealed {
+                    key_version,
+                    bytes: body,
+                },
+            )?;
+            opened.expose().as_bytes().to_vec()
+        }
+        None => body,
+    };
     let mut response = Response::new(Body::from(Bytes::from(body)));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    for (name, value) in headers.as_object().into_iter().flatten() {
-        let pair = (HeaderName::from_bytes(name.as_bytes()), value.as_str().map(HeaderValue::from_str));
-        if let (Ok(name), Some(Ok(value))) = pair {
+    for name in KEPT {
+        let value = headers
+            .get(name.as_str())
+            .and_then(Value::as_str)
+            .map(HeaderValue::from_str);
+        if let Some(Ok(value)) = value {
             response.headers_mut().insert(name, value);
         }
     }
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     response
+        .headers_mut()
+        .insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
 }

@@ -52,7 +52,13 @@ pub(crate) fn refuse_later(strategy: Option<&str>, sbom: bool) -> Result<()> {
                 "This strategy is not available in this version; use `rolling` or leave it out.",
             ));
         }
-        Some(_) => return Err(ApiError::member(Code::InvalidBody, "/strategy", "The strategy must be `rolling`.")),
+        Some(_) => {
+            return Err(ApiError::member(
+                Code::InvalidBody,
+                "/strategy",
+                "The strategy must be `rolling`.",
+            ));
+        }
     }
     if sbom {
         return Err(ApiError::member(
@@ -73,30 +79,38 @@ impl Call {
         };
         let limit = self.state.settings.resolve_timeout;
         let asked = self.state.resolver.resolve(image, pull, credentials.as_ref());
-        match tokio::time::timeout(limit, asked).await {
-            Ok(resolved) => Ok(resolved?),
-            Err(_) => {
-                let limit = Span::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-                let told = match pull {
-                    PullPolicy::Registry => ResolveError::Unavailable(format!(
-                        "The registry {} did not say within {limit} what `{image}` is. Try again shortly.",
-                        image.registry()
-                    )),
-                    PullPolicy::Local => ResolveError::EngineUnavailable(format!(
-                        "The container engine did not say within {limit} what `{image}` is. Try again shortly."
-                    )),
-                };
-                Err(told.into())
-            }
+        if let Ok(resolved) = tokio::time::timeout(limit, asked).await {
+            Ok(resolved?)
+        } else {
+            let limit = Span::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+            let told = match pull {
+                PullPolicy::Registry => ResolveError::Unavailable(format!(
+                    "The registry {} did not say within {limit} what `{image}` is. Try again shortly.",
+                    image.registry()
+                )),
+                PullPolicy::Local => ResolveError::EngineUnavailable(format!(
+                    "The container engine did not say within {limit} what `{image}` is. Try again shortly."
+                )),
+            };
+            Err(told.into())
         }
     }
 
     async fn credentials(&self, team: TeamId, image: &ImageReference) -> Result<Option<RegistryCredentials>> {
         let mut tx = self.begin().await?;
-        let Some(row) = tx.registry(team, image.registry()).await? else { return Ok(None) };
+        let Some(row) = tx.registry(team, image.registry()).await? else {
+            return Ok(None);
+        };
         drop(tx);
-        let context = SealContext { team: Some(team), kind: "registry", id: image.registry().as_str() };
+        let context = SealContext {
+            team: Some(team),
+            kind: "registry",
+            id: image.registry().as_str(),
+        };
         let password = self.state.sealer.open(context, &row.sealed_password)?;
-        Ok(Some(RegistryCredentials { username: row.username, password }))
+        Ok(Some(RegistryCredentials {
+            username: row.username,
+            password,
+        }))
     }
 }

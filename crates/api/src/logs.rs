@@ -74,9 +74,16 @@ pub(crate) async fn logs(call: Call, Names(app): Names<String>, Params(params): 
         Ok(Observed::Unknown { reason }) => return Err(unavailable(&reason)),
         Err(_) => return Err(unavailable("it took too long to begin with the logs")),
     };
-    let lines = Lines { receiver, shutdown: call.state.shutdown.clone(), _permit: permit };
+    let lines = Lines {
+        receiver,
+        shutdown: call.state.shutdown.clone(),
+        _permit: permit,
+    };
     let body = unfold(lines, |mut lines| async move {
-        lines.next().await.map(|line| (Ok::<_, std::convert::Infallible>(line), lines))
+        lines
+            .next()
+            .await
+            .map(|line| (Ok::<_, std::convert::Infallible>(line), lines))
     });
     Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(body)).into_response())
 }
@@ -84,9 +91,12 @@ pub(crate) async fn logs(call: Call, Names(app): Names<String>, Params(params): 
 fn parse(params: &LogParams, now: Timestamp) -> Result<LogQuery> {
     let moment = |name: &str, text: &Option<String>| match text {
         None => Ok(None),
-        Some(text) => moment(text, now)
-            .map(Some)
-            .ok_or_else(|| ApiError::parameter(name, "give a time such as `2026-01-31T12:00:00Z` or a duration such as `10m`")),
+        Some(text) => moment(text, now).map(Some).ok_or_else(|| {
+            ApiError::parameter(
+                name,
+                "give a time such as `2026-01-31T12:00:00Z` or a duration such as `10m`",
+            )
+        }),
     };
     let tail_lines_max = params.tail.unwrap_or(TAIL_DEFAULT);
     if tail_lines_max > TAIL_MAX {
@@ -94,7 +104,10 @@ fn parse(params: &LogParams, now: Timestamp) -> Result<LogQuery> {
     }
     let release = match &params.release {
         None => None,
-        Some(text) => Some(text.parse::<ReleaseNumber>().map_err(|e| ApiError::parameter("release", e.to_string()))?),
+        Some(text) => Some(
+            text.parse::<ReleaseNumber>()
+                .map_err(|e| ApiError::parameter("release", e.to_string()))?,
+        ),
     };
     Ok(LogQuery {
         since: moment("since", &params.since)?,
@@ -146,7 +159,11 @@ fn shown(line: LogLine) -> Shown {
         },
         instance: line.instance,
         release: line.release.0,
-        fields: if object { serde_json::from_str(&line.line).ok() } else { None },
+        fields: if object {
+            serde_json::from_str(&line.line).ok()
+        } else {
+            None
+        },
         line: line.line,
     }
 }

@@ -34,7 +34,12 @@ impl<K: std::str::FromStr + std::fmt::Display + Clone> Paging<K> {
         if !(1..=LIMIT_MAX).contains(&limit) {
             return Err(ApiError::parameter("limit", format!("give 1 to {LIMIT_MAX}")));
         }
-        let bad = || ApiError::parameter("cursor", "it is not one of this list; leave it out to begin at the start");
+        let bad = || {
+            ApiError::parameter(
+                "cursor",
+                "it is not one of this list; leave it out to begin at the start",
+            )
+        };
         let after = match cursor {
             None => None,
             Some(text) => {
@@ -47,7 +52,10 @@ impl<K: std::str::FromStr + std::fmt::Display + Clone> Paging<K> {
 
     /// What the store is told: one more than wanted, to know whether there is a next page.
     pub(crate) fn wanted(&self) -> Wanted<K> {
-        Wanted { limit: self.limit + 1, after: self.after.clone() }
+        Wanted {
+            limit: self.limit + 1,
+            after: self.after.clone(),
+        }
     }
 
     /// The page out of what the store gave.
@@ -65,5 +73,8 @@ impl<K: std::str::FromStr + std::fmt::Display + Clone> Paging<K> {
 
 /// A list that is always whole.
 pub(crate) fn whole<T>(items: Vec<T>) -> Page<T> {
-    Page { items, next_cursor: None }
+    Page {
+        items,
+        next_cursor: None,
+    }
 }

@@ -32,21 +32,35 @@ pub(crate) async fn promote(
 ) -> Result<Response> {
     let wait = Wait::parse(params.wait.as_deref())?;
     if body.from == body.to {
-        return Err(ApiError::member(Code::InvalidBody, "/to", "Name another environment than in `from`."));
+        return Err(ApiError::member(
+            Code::InvalidBody,
+            "/to",
+            "Name another environment than in `from`.",
+        ));
     }
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
     let from = call.environment(&mut tx, &app, Some(&body.from)).await?;
     let Some(good) = tx.last_good_release(from.id, None).await? else {
-        let detail = format!("Nothing ever served successfully in {} of {}: there is nothing to promote.", from.name, app.name);
+        let detail = format!(
+            "Nothing ever served successfully in {} of {}: there is nothing to promote.",
+            from.name, app.name
+        );
         return Err(ApiError::Refused(Code::NothingDeployed, detail));
     };
     let seen = call.environment_or_new(&mut tx, &app, &body.to).await?;
     let environment = call.lock(&mut tx, &app, &seen).await?;
 
-    let place = Place { app: &app, environment: &environment };
+    let place = Place {
+        app: &app,
+        environment: &environment,
+    };
     let message = Some(format!("promoted from {} {}", from.name, good.number));
-    let change = Change::Image { image: good.image, pin: good.pin, cause: ReleaseCause::Promote };
+    let change = Change::Image {
+        image: good.image,
+        pin: good.pin,
+        cause: ReleaseCause::Promote,
+    };
     let deployment = call.release(&mut tx, &place, change, message).await?;
     tx.commit().await?;
     call.wake();

@@ -23,7 +23,12 @@ pub(crate) struct Place<'a> {
 
 /// The newest version of each secret of the environment.
 pub(crate) async fn newest_secrets(tx: &mut Tx, environment: &Environment) -> Result<SecretVersions> {
-    Ok(tx.current_secrets(environment.id).await?.into_iter().map(|s| (s.name, s.id)).collect())
+    Ok(tx
+        .current_secrets(environment.id)
+        .await?
+        .into_iter()
+        .map(|s| (s.name, s.id))
+        .collect())
 }
 
 /// The release that should run.
@@ -49,7 +54,9 @@ impl Refusal {
             ),
             Self::NotStopped => ApiError::Refused(
                 Code::NotStopped,
-                format!("{environment} of {app} is not stopped. For new containers: `slipway restart -a {app} -e {environment}`."),
+                format!(
+                    "{environment} of {app} is not stopped. For new containers: `slipway restart -a {app} -e {environment}`."
+                ),
             ),
             Self::MissingSecrets(names) => {
                 let command = |name| format!("slipway secrets set {name} -a {app} -e {environment}");
@@ -122,8 +129,14 @@ impl Call {
         };
         tx.insert_release(app.team, &release).await?;
         self.align_spec(tx, environment, &release, newest).await?;
-        let generation =
-            tx.set_intent(environment.id, environment.generation, Desired::Running, Some(release.id)).await?;
+        let generation = tx
+            .set_intent(
+                environment.id,
+                environment.generation,
+                Desired::Running,
+                Some(release.id),
+            )
+            .await?;
         let id = DeploymentId::mint(now, self.state.entropy.as_ref());
         let deployment = NewDeployment {
             id,
@@ -140,13 +153,17 @@ impl Call {
             created_by,
         };
         tx.insert_deployment(&deployment).await?;
-        let told = format!("{number} of {}/{} accepted: {}", app.name, environment.name, release.image);
+        let told = format!(
+            "{number} of {}/{} accepted: {}",
+            app.name, environment.name, release.image
+        );
         tx.append_event(id, ACCEPTED, now, None, &told).await?;
         let change = json!({
             "release": number.0, "image": release.image, "digest": release.pin.digest(), "cause": draft.cause.as_str(),
         });
         let target = Target::new("deployment", id, format!("{}/{}", app.name, environment.name));
-        self.audit(tx, Some(app.team), "deployment.create", target, Some(change)).await?;
+        self.audit(tx, Some(app.team), "deployment.create", target, Some(change))
+            .await?;
         let written = tx.deployment(id).await?;
         written.ok_or_else(|| ApiError::Internal(format!("deployment {id} was written and cannot be read")))
     }

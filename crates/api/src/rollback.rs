@@ -38,9 +38,14 @@ pub(crate) async fn rollback(
 
     let target = target(&mut tx, &environment, body.release).await?;
 
-    let place = Place { app: &app, environment: &environment };
+    let place = Place {
+        app: &app,
+        environment: &environment,
+    };
     let message = Some(format!("rollback to {}", target.number));
-    let deployment = call.release(&mut tx, &place, Change::Rollback(Box::new(target)), message).await?;
+    let deployment = call
+        .release(&mut tx, &place, Change::Rollback(Box::new(target)), message)
+        .await?;
     tx.commit().await?;
     call.wake();
     call.answer(deployment, wait).await
@@ -57,7 +62,9 @@ async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNum
         return Err(ApiError::member(
             Code::ReleaseNotGood,
             "/release",
-            format!("{number} never served successfully, so it is nothing to go back to. Choose a good one, or deploy its image again."),
+            format!(
+                "{number} never served successfully, so it is nothing to go back to. Choose a good one, or deploy its image again."
+            ),
         ));
     }
     let current = current_release(tx, environment).await?.map(|r| r.number);
@@ -68,7 +75,10 @@ async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNum
     last.ok_or_else(|| {
         ApiError::Refused(
             Code::NothingDeployed,
-            format!("{} of {} has no earlier release that was good.", environment.name, environment.app_name),
+            format!(
+                "{} of {} has no earlier release that was good.",
+                environment.name, environment.app_name
+            ),
         )
     })
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use slipway_domain::access::{Permission, Resource, Verb};
 use tokio::sync::Semaphore;
@@ -14,12 +13,18 @@ use utoipa_axum::routes;
 use crate::guard::{Routes, SCHEME};
 use crate::state::{ApiState, Shared};
 use crate::{
-    apps, audit_log, deployments, docs, edge, env, environments, health, instances, logs, promote, registries, releases,
-    rollback, secrets, spec, teams, tokens,
+    apps, audit_log, deployments, docs, edge, env, environments, health, instances, logs, promote, registries,
+    releases, rollback, secrets, spec, teams, tokens,
 };
 
-/// What anybody may call, by method and path.
-pub const PUBLIC: &[(&str, &str)] = &[("get", "/healthz"), ("get", "/readyz"), ("get", "/openapi.json"), ("get", "/docs")];
+/// What anybody may call, by method and path: reviewed one by one, compared with the document by a test.
+pub const PUBLIC: &[(&str, &str)] = &[
+    ("get", "/healthz"),
+    ("get", "/readyz"),
+    ("get", "/openapi.json"),
+    ("get", "/docs"),
+    ("get", "/docs/style.css"),
+];
 
 const READ_APP: Permission = Permission::new(Verb::Read, Resource::App);
 const WRITE_APP: Permission = Permission::new(Verb::Write, Resource::App);
@@ -48,7 +53,11 @@ fn document() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Slipway")
         .version(env!("CARGO_PKG_VERSION"))
-        .description(Some("Hosts small apps on your own machine: an image goes in by one call and serves HTTPS."))
+        .description(Some(
+            "Hosts small apps on your own machine: an image goes in by one call and serves HTTPS. JSON in snake_case; \
+             times RFC 3339 in UTC; durations and sizes as text. Send `Authorization: Bearer slw_…`. Every error is \
+             `application/problem+json` (RFC 9457) with a stable `code`. `Idempotency-Key` works on every POST.",
+        ))
         .build();
     OpenApiBuilder::new().info(info).components(Some(components)).build()
 }
@@ -58,7 +67,8 @@ fn all() -> Routes {
         .public(routes!(health::healthz))
         .public(routes!(health::readyz))
         .public(routes!(docs::openapi_json))
-        .public(routes!(docs::reference));
+        .public(routes!(docs::page))
+        .public(routes!(docs::style));
     access(running(apps_and_specs(routes)))
 }
 
@@ -126,17 +136,21 @@ pub fn openapi() -> OpenApi {
 
 /// The router of the whole API.
 pub fn router(state: ApiState) -> axum::Router {
-    let (router, document) = all().split();
-    let body_bytes_max = state.settings.body_bytes_max;
+    let (router, mut document) = all().split();
+    document.info.version.clone_from(&state.settings.version);
     let streams = Arc::new(Semaphore::new(state.settings.streams_max));
     // Texts and numbers under text keys cannot fail to serialize.
     let value = serde_json::to_value(&document).unwrap_or_default();
     let page = docs::render(&value).into();
-    let shared = Arc::new(Shared { api: state, streams, document: value.to_string().into(), page });
+    let shared = Arc::new(Shared {
+        api: state,
+        streams,
+        document: value.to_string().into(),
+        page,
+    });
     router
         .fallback(edge::unknown_route)
         .method_not_allowed_fallback(edge::wrong_method)
-        .layer(DefaultBodyLimit::max(body_bytes_max))
         .layer(from_fn_with_state(Arc::clone(&shared), edge::edge))
         .with_state(shared)
 }

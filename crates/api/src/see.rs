@@ -66,7 +66,10 @@ impl Call {
             self.denied("environment", &format!("{}/{name}", app.name));
             return Ok(None);
         }
-        Ok(tx.environment(app.id, name).await?.filter(|e| e.desired != Desired::Deleted))
+        Ok(tx
+            .environment(app.id, name)
+            .await?
+            .filter(|e| e.desired != Desired::Deleted))
     }
 
     /// The environment by name, or the default one.
@@ -97,7 +100,10 @@ impl Call {
 
     /// The environment locked until the transaction ends, unless it went away meanwhile.
     pub(crate) async fn lock(&self, tx: &mut Tx, app: &App, seen: &Environment) -> Result<Environment> {
-        let locked = tx.lock_environment(seen.id).await?.filter(|e| e.desired != Desired::Deleted);
+        let locked = tx
+            .lock_environment(seen.id)
+            .await?
+            .filter(|e| e.desired != Desired::Deleted);
         locked.ok_or_else(|| ApiError::not_found("environment", &format!("{}/{}", app.name, seen.name)))
     }
 
@@ -124,12 +130,16 @@ impl Call {
             .team(self.caller.team)
             .await?
             .ok_or_else(|| ApiError::Internal(format!("the token's team {} does not exist", self.caller.team)))?;
-        let Some(name) = name.filter(|n| **n != own.name) else { return Ok(own) };
+        let Some(name) = name.filter(|n| **n != own.name) else {
+            return Ok(own);
+        };
         if !self.caller.is_admin() {
             self.denied("team", name.as_str());
             return Err(ApiError::not_found("team", name));
         }
-        tx.team_by_name(name).await?.ok_or_else(|| ApiError::not_found("team", name))
+        tx.team_by_name(name)
+            .await?
+            .ok_or_else(|| ApiError::not_found("team", name))
     }
 
     /// Only administrators pass.
@@ -152,7 +162,9 @@ impl Call {
         self.denied("team", what);
         Err(ApiError::Refused(
             Code::Forbidden,
-            format!("This token is narrowed to some apps or environments and may not {what}. Use one of the whole team."),
+            format!(
+                "This token is narrowed to some apps or environments and may not {what}. Use one of the whole team."
+            ),
         ))
     }
 }

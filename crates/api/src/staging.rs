@@ -57,8 +57,15 @@ impl Call {
                 Ok(None)
             }
             Settled::Release(draft) => {
-                let environment = Environment { spec: spec.clone(), staged: true, ..place.environment.clone() };
-                let place = Place { app: place.app, environment: &environment };
+                let environment = Environment {
+                    spec: spec.clone(),
+                    staged: true,
+                    ..place.environment.clone()
+                };
+                let place = Place {
+                    app: place.app,
+                    environment: &environment,
+                };
                 self.write(tx, &place, *draft, &secrets, None).await.map(Some)
             }
         }

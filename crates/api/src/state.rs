@@ -52,7 +52,7 @@ impl ApiSettings {
 
 /// Continues the caller's trace in the span of the request, which has not been entered yet, and gives the W3C
 /// `traceparent` of that span to be kept with what the request starts.
-pub type TraceHook = fn(&tracing::Span, &HeaderMap) -> Option<String>;
+pub(crate) type TraceHook = fn(&tracing::Span, &HeaderMap) -> Option<String>;
 
 /// All that handlers need.
 pub struct ApiState {

@@ -35,7 +35,11 @@ fn state(desired: Desired, settled: bool, serving: bool, last: Option<Deployment
 }
 
 /// An app with its environments, as far as the token sees them.
-pub(crate) fn app(row: store::AppSummary, settings: &ApiSettings, sees: impl Fn(&store::EnvironmentSummary) -> bool) -> App {
+pub(crate) fn app(
+    row: store::AppSummary,
+    settings: &ApiSettings,
+    sees: impl Fn(&store::EnvironmentSummary) -> bool,
+) -> App {
     let app = row.app;
     let environments = row
         .environments
@@ -70,7 +74,10 @@ pub(crate) struct Around {
 
 /// An environment in full.
 pub(crate) fn environment(row: store::Environment, around: Around, settings: &ApiSettings) -> Environment {
-    let settled = around.status.as_ref().is_some_and(|s| s.observed_generation == row.generation);
+    let settled = around
+        .status
+        .as_ref()
+        .is_some_and(|s| s.observed_generation == row.generation);
     let conditions = around.status.map(|s| s.conditions).unwrap_or_default();
     Environment {
         url: settings.url(&row.app_name, &row.name),
@@ -163,8 +170,14 @@ pub(crate) fn token(row: store::TokenRow, team: &str) -> Token {
         kind: row.kind.as_str().into(),
         team: team.into(),
         scopes: row.reach.scopes.iter().map(ToString::to_string).collect(),
-        apps: row.reach.apps.map(|a| texts(a.iter().map(ToString::to_string).collect())),
-        environments: row.reach.environments.map(|e| texts(e.iter().map(ToString::to_string).collect())),
+        apps: row
+            .reach
+            .apps
+            .map(|a| texts(a.iter().map(ToString::to_string).collect())),
+        environments: row
+            .reach
+            .environments
+            .map(|e| texts(e.iter().map(ToString::to_string).collect())),
         created_at: row.created_at,
         created_by: row.created_by,
         expires_at: row.expires_at,

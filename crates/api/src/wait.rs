@@ -33,11 +33,14 @@ impl Wait {
     /// Reads `?wait=`.
     pub(crate) fn parse(text: Option<&str>) -> Result<Self> {
         let Some(text) = text else { return Ok(Self(None)) };
-        let span: Span = text.parse().map_err(|e: slipway_domain::quantity::QuantityError| {
-            ApiError::parameter("wait", e.to_string())
-        })?;
+        let span: Span = text
+            .parse()
+            .map_err(|e: slipway_domain::quantity::QuantityError| ApiError::parameter("wait", e.to_string()))?;
         if span > WAIT_MAX {
-            return Err(ApiError::parameter("wait", format!("give at most {WAIT_MAX}; the deployment goes on after that")));
+            return Err(ApiError::parameter(
+                "wait",
+                format!("give at most {WAIT_MAX}; the deployment goes on after that"),
+            ));
         }
         Ok(Self(Some(span)))
     }
@@ -54,7 +57,10 @@ impl Hints {
     pub(crate) fn new(state: &Shared) -> Self {
         let mut events = state.events.clone();
         events.mark_unchanged();
-        Self { events, shutdown: state.shutdown.clone() }
+        Self {
+            events,
+            shutdown: state.shutdown.clone(),
+        }
     }
 
     /// Whether the server ends.
@@ -118,7 +124,9 @@ impl Call {
             DeploymentState::Failed | DeploymentState::Aborted | DeploymentState::Superseded => {
                 Err(ApiError::Failed(Box::new(body)))
             }
-            DeploymentState::Succeeded => Ok((StatusCode::OK, view::located(&location(id)), axum::Json(body)).into_response()),
+            DeploymentState::Succeeded => {
+                Ok((StatusCode::OK, view::located(&location(id)), axum::Json(body)).into_response())
+            }
             DeploymentState::Pending | DeploymentState::Running | DeploymentState::AwaitingApproval => {
                 Ok((StatusCode::ACCEPTED, view::located(&location(id)), axum::Json(body)).into_response())
             }
@@ -136,7 +144,9 @@ impl Call {
             let row = tx.environment_by_id(id).await?;
             let status = tx.status(id).await?;
             drop(tx);
-            let settled = row.zip(status).is_none_or(|(e, s)| s.observed_generation == e.generation);
+            let settled = row
+                .zip(status)
+                .is_none_or(|(e, s)| s.observed_generation == e.generation);
             if settled || hints.is_shutdown() || Instant::now() >= deadline {
                 return Ok(settled);
             }

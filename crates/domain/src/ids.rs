@@ -1,4 +1,4 @@
-//! Typed identifiers: a UUIDv7 in the database, `prefix_` plus 26 characters of Crockford base32 in text.
+//! Typed identifiers: a `UUIDv7` in the database, `prefix_` plus 26 characters of Crockford base32 in text.
 //!
 //! Promises: an id of one kind never passes for another; text sorts by creation time; parsing is exact.
 
@@ -21,7 +21,7 @@ pub struct IdError {
     prefix: &'static str,
 }
 
-/// A UUIDv7 (RFC 9562 section 5.7) out of an injected time and injected randomness.
+/// A `UUIDv7` (RFC 9562 section 5.7) out of an injected time and injected randomness.
 pub fn uuid_v7(now: Timestamp, entropy: &dyn Entropy) -> Uuid {
     let mut random = [0_u8; 10];
     entropy.fill(&mut random);

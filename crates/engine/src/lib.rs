@@ -2,6 +2,7 @@
 
 pub mod docker;
 pub mod engine;
+pub mod fake;
 
 #[cfg(test)]
 mod testing;

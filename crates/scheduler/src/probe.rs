@@ -97,10 +97,15 @@ async fn ask(question: &Question, seen: &mut LastProbe) -> Result<(), String> {
         }
         Ok(())
     };
+    let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
-        result = exchange => result,
-        // The connection must be driven for the exchange to go on; it ends first only when the peer hangs up.
-        ended = connection => Err(ended.map_or_else(|e| format!("no HTTP answer: {e}"), |()| "the connection was closed without an answer".into())),
+        biased;
+        result = &mut exchange => result,
+        // The connection must be driven for the exchange to go on. It may end first with the whole answer received.
+        ended = connection => match ended {
+            Ok(()) => exchange.await,
+            Err(error) => Err(format!("no HTTP answer: {error}")),
+        },
     }
 }
 

@@ -8,10 +8,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use slipway_domain::routing::Snapshot;
+use slipway_domain::{Clock, Timestamp};
 use slipway_engine::Engine;
 use slipway_engine::docker::DockerEngine;
 use slipway_store::Store;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -27,6 +30,12 @@ pub(crate) struct Admin {
     pub metrics: Arc<Metrics>,
     /// The version that runs.
     pub version: &'static str,
+    /// What proxies are told.
+    pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// When it began.
+    pub(crate) started_at: Timestamp,
 }
 
 /// Serves until told to stop.
@@ -34,9 +43,12 @@ pub(crate) async fn serve(listener: TcpListener, admin: Admin, shutdown: Cancell
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/readyz", get(readyz))
+        .route("/debug/status", get(status))
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(admin);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
@@ -46,8 +58,10 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     };
     // Metrics are told even when the database is away; then those of certificates are left out.
     let certificates = known.await.unwrap_or_default();
-    let ends: Vec<(String, i64)> =
-        certificates.iter().flat_map(|c| c.names.iter().map(|n| (n.clone(), c.not_after.timestamp()))).collect();
+    let ends: Vec<(String, i64)> = certificates
+        .iter()
+        .flat_map(|c| c.names.iter().map(|n| (n.clone(), c.not_after.timestamp())))
+        .collect();
     let text = admin.metrics.render(admin.version, &ends);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
@@ -76,6 +90,42 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         "scheduler": if admin.metrics.leads() { "leads" } else { "stands by" },
         "proxies": proxies.unwrap_or_default(),
     });
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(body)).into_response()
+}
+
+/// What an operator asks first when something is odd: how long it runs, what it leads and tells, what it uses.
+async fn status(State(admin): State<Admin>) -> Response {
+    let snapshot = admin.snapshots.borrow().clone();
+    let told = snapshot.map(|s| {
+        serde_json::json!({
+            "version": s.version,
+            "issued_at": s.issued_at,
+            "environments": s.environments.len(),
+            "hosts": s.hosts.len(),
+            "certificates": s.certificates.len(),
+        })
+    });
+    Json(serde_json::json!({
+        "version": admin.version,
+        "process": std::process::id(),
+        "started_at": admin.started_at,
+        "up_seconds": (admin.clock.now() - admin.started_at).num_seconds(),
+        "resident_bytes": resident_bytes(),
+        "leads": admin.metrics.leads(),
+        "snapshot": told,
+    }))
+    .into_response()
+}
+
+/// Memory in use, as the kernel tells; `None` where it does not.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }

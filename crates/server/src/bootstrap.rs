@@ -57,7 +57,11 @@ pub(crate) async fn first_team(store: &Store, clock: &dyn Clock, entropy: &dyn E
         return Ok(team.id);
     }
     let now = clock.now();
-    let team = Team { id: TeamId::mint(now, entropy), name: TeamName::first(), created_at: now };
+    let team = Team {
+        id: TeamId::mint(now, entropy),
+        name: TeamName::first(),
+        created_at: now,
+    };
     tx.insert_team(&team).await?;
     tx.commit().await?;
     Ok(team.id)
@@ -75,7 +79,10 @@ pub(crate) async fn admin_token(
     let token = match (given, files::read_secret(path)?) {
         (Some(given), _) => given.clone(),
         (None, Some(text)) => text.trim().parse().map_err(|error| {
-            ServerError::Setup(format!("{} does not hold a token ({error}): remove the file to get a new one", path.display()))
+            ServerError::Setup(format!(
+                "{} does not hold a token ({error}): remove the file to get a new one",
+                path.display()
+            ))
         })?,
         (None, None) => Token::mint(TokenKind::Pat, entropy),
     };
@@ -87,7 +94,11 @@ pub(crate) async fn admin_token(
             team,
             name: "admin".parse().map_err(|e| ServerError::Setup(format!("{e}")))?,
             kind: token.kind(),
-            reach: Reach { scopes: vec![Scope::Admin], apps: None, environments: None },
+            reach: Reach {
+                scopes: vec![Scope::Admin],
+                apps: None,
+                environments: None,
+            },
             created_at: now,
             created_by: "bootstrap".into(),
             expires_at: None,
@@ -119,16 +130,26 @@ pub(crate) async fn certificates(
 ) -> Result<usize, ServerError> {
     let now = clock.now();
     let mut tx = store.begin().await?;
-    let current: Vec<_> = tx.current_certificates().await?.into_iter().map(|c| (c.names, c.not_before, c.not_after)).collect();
+    let current: Vec<_> = tx
+        .current_certificates()
+        .await?
+        .into_iter()
+        .map(|c| (c.names, c.not_before, c.not_after))
+        .collect();
     drop(tx);
     let due = crate::ca::plan(names, &current, now);
     for names in &due {
         let issued = ca.issue(names, now).map_err(|e| ServerError::Setup(e.to_string()))?;
         let id = CertificateId::mint(now, entropy);
         let text = id.to_string();
-        let context = SealContext { team: None, kind: "certificate", id: &text };
-        let sealed_key =
-            sealer.seal(context, &Secret::new(issued.key_pem)).map_err(|e| ServerError::Setup(e.to_string()))?;
+        let context = SealContext {
+            team: None,
+            kind: "certificate",
+            id: &text,
+        };
+        let sealed_key = sealer
+            .seal(context, &Secret::new(issued.key_pem))
+            .map_err(|e| ServerError::Setup(e.to_string()))?;
         let certificate = Certificate {
             id,
             names: names.clone(),

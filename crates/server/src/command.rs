@@ -24,10 +24,14 @@ pub struct SettingFlags {
 impl SettingFlags {
     /// The same flags, to be passed on to a child.
     fn arguments(&self) -> Vec<String> {
-        let file = self.file.iter().flat_map(|f| ["--config".to_owned(), f.display().to_string()]);
+        let file = self
+            .file
+            .iter()
+            .flat_map(|f| ["--config".to_owned(), f.display().to_string()]);
         // A secret on a command line could be read by everybody on the machine: children get it as a variable.
         let values = self.values.iter().filter(|(k, _)| *k != "bootstrap_token");
-        file.chain(values.flat_map(|(k, v)| [format!("--{}", k.replace('_', "-")), v.clone()])).collect()
+        file.chain(values.flat_map(|(k, v)| [format!("--{}", k.replace('_', "-")), v.clone()]))
+            .collect()
     }
 }
 
@@ -39,17 +43,24 @@ impl Args for SettingFlags {
             .help("The configuration file (slipway-server.toml)")
             .help_heading("Settings")
             .value_parser(clap::value_parser!(PathBuf));
-        SETTINGS.iter().filter(|s| s.key != "bootstrap_token").fold(command.arg(file), |command, s| {
-            let default = if s.default.is_empty() { String::new() } else { format!(" Default: {}.", s.default) };
-            command.arg(
-                Arg::new(s.key)
-                    .long(s.key.replace('_', "-"))
-                    .value_name("VALUE")
-                    .help(format!("{}{default} Variable: {}", s.help, s.variable()))
-                    .hide_short_help(true)
-                    .help_heading("Settings"),
-            )
-        })
+        SETTINGS
+            .iter()
+            .filter(|s| s.key != "bootstrap_token")
+            .fold(command.arg(file), |command, s| {
+                let default = if s.default.is_empty() {
+                    String::new()
+                } else {
+                    format!(" Default: {}.", s.default)
+                };
+                command.arg(
+                    Arg::new(s.key)
+                        .long(s.key.replace('_', "-"))
+                        .value_name("VALUE")
+                        .help(format!("{}{default} Variable: {}", s.help, s.variable()))
+                        .hide_short_help(true)
+                        .help_heading("Settings"),
+                )
+            })
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -159,18 +170,29 @@ pub fn run(command: Command) -> ExitCode {
     // Whoever is first wins; it is the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match command {
-        Command::Up { detach: true, settings, .. } => detach(&settings),
-        Command::Up { in_background, settings, .. } => run_up(in_background, &settings),
+        Command::Up {
+            detach: true, settings, ..
+        } => detach(&settings),
+        Command::Up {
+            in_background,
+            settings,
+            ..
+        } => run_up(in_background, &settings),
         Command::Down { settings } => load(&settings).and_then(|c| block(down(c))),
-        Command::Serve { no_migrate, settings } => load(&settings).and_then(|c| run_serve(c, ServeOptions { no_migrate })),
+        Command::Serve { no_migrate, settings } => {
+            load(&settings).and_then(|c| run_serve(c, ServeOptions { no_migrate }))
+        }
         Command::Proxy { settings } => load(&settings).and_then(run_proxy),
         Command::Migrate { settings } => load(&settings).and_then(|c| block(migrate(c))),
         Command::Doctor { settings } => load(&settings).and_then(|c| block(run_doctor(c))),
         Command::Config { command } => run_config(command),
         Command::Openapi => run_openapi(),
-        Command::Uninstall { keep_data, delete_data, yes, settings } => {
-            load(&settings).and_then(|c| block(run_uninstall(c, keep_data, delete_data, yes)))
-        }
+        Command::Uninstall {
+            keep_data,
+            delete_data,
+            yes,
+            settings,
+        } => load(&settings).and_then(|c| block(run_uninstall(c, keep_data, delete_data, yes))),
     };
     match result {
         Ok(code) => code,
@@ -201,7 +223,9 @@ fn is_root() -> bool {
 
 /// The one place that reads the environment.
 fn variables() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .collect()
 }
 
 fn load(flags: &SettingFlags) -> Result<Config, ServerError> {
@@ -224,7 +248,11 @@ fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime, ServerErro
             builder
         }
     };
-    builder.enable_all().max_blocking_threads(16).build().map_err(ServerError::io("the runtime cannot be started"))
+    builder
+        .enable_all()
+        .max_blocking_threads(16)
+        .build()
+        .map_err(ServerError::io("the runtime cannot be started"))
 }
 
 fn block(work: impl Future<Output = Result<ExitCode, ServerError>>) -> Result<ExitCode, ServerError> {
@@ -282,14 +310,31 @@ fn run_up(in_background: bool, flags: &SettingFlags) -> Result<ExitCode, ServerE
         let shutdown = stop_signal()?;
         let told = shutdown.child_token();
         let shown = config.clone();
+        let begun = CancellationToken::new();
         let tell = async {
+            tokio::select! {
+                () = begun.cancelled() => {}
+                () = told.cancelled() => return Ok(()),
+            }
             if up::ready(&shown, &told).await && !in_background {
                 say(&up::screen(&shown))?;
             }
             Ok(())
         };
         let run = async {
-            let ended = up::run(up::UpConfig { config, program, arguments, path, is_root: is_root(), log }, shutdown).await;
+            let ended = up::run(
+                up::UpConfig {
+                    config,
+                    program,
+                    arguments,
+                    path,
+                    is_root: is_root(),
+                    log,
+                    begun: begun.clone(),
+                },
+                shutdown,
+            )
+            .await;
             told.cancel();
             ended
         };
@@ -300,7 +345,11 @@ fn run_up(in_background: bool, flags: &SettingFlags) -> Result<ExitCode, ServerE
 
 async fn down(config: Config) -> Result<ExitCode, ServerError> {
     let ran = up::down(&config.data_dir).await?;
-    say(if ran { "The platform has stopped; the apps run on.\n" } else { "The platform does not run.\n" })?;
+    say(if ran {
+        "The platform has stopped; the apps run on.\n"
+    } else {
+        "The platform does not run.\n"
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -317,7 +366,13 @@ fn run_serve(config: Config, options: ServeOptions) -> Result<ExitCode, ServerEr
     let [api] = inherited();
     runtime(Some(2))?.block_on(async {
         let otlp = config.otlp_endpoint.is_some();
-        let _telemetry = telemetry::init("slipway-control", &config.log, config.log_format, telemetry::Output::Stderr, otlp)?;
+        let _telemetry = telemetry::init(
+            "slipway-control",
+            &config.log,
+            config.log_format,
+            telemetry::Output::Stderr,
+            otlp,
+        )?;
         serve::run(config, options, api, stop_signal()?).await?;
         Ok(ExitCode::SUCCESS)
     })
@@ -331,14 +386,22 @@ fn run_proxy(config: Config) -> Result<ExitCode, ServerError> {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     runtime(Some(workers))?.block_on(async {
         let otlp = config.otlp_endpoint.is_some();
-        let _telemetry = telemetry::init("slipway-proxy", &config.log, config.log_format, telemetry::Output::Stderr, otlp)?;
+        let _telemetry = telemetry::init(
+            "slipway-proxy",
+            &config.log,
+            config.log_format,
+            telemetry::Output::Stderr,
+            otlp,
+        )?;
         proxy_role::run(config, http, https, stop_signal()?).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
 async fn migrate(config: Config) -> Result<ExitCode, ServerError> {
-    let url = config.database_url.ok_or_else(|| ServerError::Setup("set SLIPWAY_DATABASE_URL; `slipway up` migrates its own".into()))?;
+    let url = config
+        .database_url
+        .ok_or_else(|| ServerError::Setup("set SLIPWAY_DATABASE_URL; `slipway up` migrates its own".into()))?;
     let store = slipway_store::Store::connect(&url, slipway_store::StoreOptions::default()).await?;
     let applied = store.migrate().await?;
     say(&format!("{applied} migrations applied; the schema is current.\n"))?;
@@ -367,7 +430,10 @@ fn run_config(command: ConfigCommand) -> Result<ExitCode, ServerError> {
     match command {
         ConfigCommand::Check { settings } => {
             let config = load(&settings)?;
-            say(&format!("The configuration can be used; the data directory is {}.\n", config.data_dir.display()))?;
+            say(&format!(
+                "The configuration can be used; the data directory is {}.\n",
+                config.data_dir.display()
+            ))?;
         }
         ConfigCommand::Example => say(&config::example())?,
         ConfigCommand::Schema => say(&pretty(&config::schema())?)?,
@@ -388,7 +454,9 @@ fn pretty(value: &serde_json::Value) -> Result<String, ServerError> {
 
 async fn run_uninstall(config: Config, keep: bool, delete: bool, yes: bool) -> Result<ExitCode, ServerError> {
     if !keep && !delete {
-        return Err(ServerError::Setup("say what becomes of the data: --keep-data or --delete-data".into()));
+        return Err(ServerError::Setup(
+            "say what becomes of the data: --keep-data or --delete-data".into(),
+        ));
     }
     if !yes && !confirmed(&config, delete)? {
         say("Nothing was changed.\n")?;
@@ -407,11 +475,22 @@ async fn run_uninstall(config: Config, keep: bool, delete: bool, yes: bool) -> R
 
 fn confirmed(config: &Config, delete: bool) -> Result<bool, ServerError> {
     if !std::io::stdin().is_terminal() {
-        return Err(ServerError::Setup("not asked on a terminal: add --yes if you mean it".into()));
+        return Err(ServerError::Setup(
+            "not asked on a terminal: add --yes if you mean it".into(),
+        ));
     }
-    let what = if delete { "all apps with their volumes and all data" } else { "all running apps (volumes and data stay)" };
-    say(&format!("This stops the platform and removes {what} of {}. Type yes: ", config.data_dir.display()))?;
+    let what = if delete {
+        "all apps with their volumes and all data"
+    } else {
+        "all running apps (volumes and data stay)"
+    };
+    say(&format!(
+        "This stops the platform and removes {what} of {}. Type yes: ",
+        config.data_dir.display()
+    ))?;
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(ServerError::io("the answer cannot be read"))?;
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(ServerError::io("the answer cannot be read"))?;
     Ok(answer.trim() == "yes")
 }

@@ -67,7 +67,9 @@ pub(crate) async fn serve(listener: UnixListener, control: Control) -> std::io::
         .route("/internal/v1/acks", post(ack))
         .route("/internal/v1/certificates/{id}", get(certificate))
         .with_state(control);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
 }
 
 #[derive(serde::Deserialize)]
@@ -160,11 +162,20 @@ async fn certificate(State(control): State<Control>, UrlPath(id): UrlPath<Certif
         Err(error) => return unavailable(&error),
     };
     let text = id.to_string();
-    let context = SealContext { team: None, kind: "certificate", id: &text };
+    let context = SealContext {
+        team: None,
+        kind: "certificate",
+        id: &text,
+    };
     match control.sealer.open(context, &certificate.sealed_key) {
         Ok(key) => {
             let key_pem = key.expose().to_owned();
-            Json(CertificateMaterial { id, chain_pem: certificate.chain_pem, key_pem }).into_response()
+            Json(CertificateMaterial {
+                id,
+                chain_pem: certificate.chain_pem,
+                key_pem,
+            })
+            .into_response()
         }
         Err(error) => {
             tracing::error!(certificate = %id, %error, "certificate.key_unusable");

@@ -7,6 +7,9 @@ use slipway_store::{SchemaState, Store, StoreOptions};
 use crate::config::Config;
 use crate::postgres;
 
+/// How long a name may take to resolve.
+const RESOLVE_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -22,16 +25,26 @@ pub struct Finding {
 pub async fn examine(config: &Config, path: &str) -> Vec<Finding> {
     let mut findings = vec![data_dir(config), master_key(config), database(config, path).await];
     findings.extend(engine(config).await);
-    findings.push(base_domain(config));
+    findings.push(base_domain(config).await);
+    findings.extend(ports(config));
+    findings.extend(swap());
     findings
 }
 
 fn finding(what: &'static str, ok: bool, detail: impl Into<String>) -> Finding {
-    Finding { what, ok: Some(ok), detail: detail.into() }
+    Finding {
+        what,
+        ok: Some(ok),
+        detail: detail.into(),
+    }
 }
 
 fn note(what: &'static str, detail: impl Into<String>) -> Finding {
-    Finding { what, ok: None, detail: detail.into() }
+    Finding {
+        what,
+        ok: None,
+        detail: detail.into(),
+    }
 }
 
 fn data_dir(config: &Config) -> Finding {
@@ -44,7 +57,10 @@ fn data_dir(config: &Config) -> Finding {
 fn master_key(config: &Config) -> Finding {
     let path = config.master_key_file.display();
     if config.master_key_file.exists() {
-        note("master key", format!("{path}: keep a copy off this machine; without it no secret opens again"))
+        note(
+            "master key",
+            format!("{path}: keep a copy off this machine; without it no secret opens again"),
+        )
     } else {
         note("master key", format!("{path} is made on the first start"))
     }
@@ -54,7 +70,9 @@ async fn database(config: &Config, path: &str) -> Finding {
     let Some(url) = &config.database_url else {
         return match postgres::find(path) {
             Ok(found) => {
-                let newest = found.first().map_or_else(String::new, |b| format!("PostgreSQL {} in {}", b.major, b.dir.display()));
+                let newest = found.first().map_or_else(String::new, |b| {
+                    format!("PostgreSQL {} in {}", b.major, b.dir.display())
+                });
                 finding("database", true, format!("private: {newest}"))
             }
             Err(error) => finding("database", false, error.to_string()),
@@ -63,10 +81,16 @@ async fn database(config: &Config, path: &str) -> Finding {
     let state = async { Store::connect(url, StoreOptions::default()).await?.schema_state().await };
     match state.await {
         Ok(SchemaState::Current) => finding("database", true, "external, the schema is current"),
-        Ok(SchemaState::Pending(n)) => finding("database", true, format!("external, {n} migrations are applied at the next start")),
-        Ok(SchemaState::Newer { found, known }) => {
-            finding("database", false, format!("its schema is at {found}, this program knows {known}: upgrade the program"))
-        }
+        Ok(SchemaState::Pending(n)) => finding(
+            "database",
+            true,
+            format!("external, {n} migrations are applied at the next start"),
+        ),
+        Ok(SchemaState::Newer { found, known }) => finding(
+            "database",
+            false,
+            format!("its schema is at {found}, this program knows {known}: upgrade the program"),
+        ),
         Err(error) => finding("database", false, format!("{error}: check SLIPWAY_DATABASE_URL")),
     }
 }
@@ -89,7 +113,10 @@ async fn engine(config: &Config) -> Vec<Finding> {
         if api_ok {
             format!("Docker {} (API {})", info.version, info.api_version)
         } else {
-            format!("Docker {} speaks API {}; 1.41 (Docker 20.10) is the oldest that will do: upgrade it", info.version, info.api_version)
+            format!(
+                "Docker {} speaks API {}; 1.41 (Docker 20.10) is the oldest that will do: upgrade it",
+                info.version, info.api_version
+            )
         },
     )];
     if !info.live_restore {
@@ -102,8 +129,15 @@ async fn engine(config: &Config) -> Vec<Finding> {
         Ok((free, total)) => {
             let ok = config.disk_free_min.allows(free, total);
             let free = slipway_domain::quantity::Bytes(free >> 20 << 20);
-            let detail = format!("{free} free at {}, the floor is {}", info.root_dir, config.disk_free_min);
-            let advice = if ok { "" } else { ": free space (`docker system df`) or lower SLIPWAY_DISK_FREE_MIN" };
+            let detail = format!(
+                "{free} free at {}, the floor is {}",
+                info.root_dir, config.disk_free_min
+            );
+            let advice = if ok {
+                ""
+            } else {
+                ": free space (`docker system df`) or lower SLIPWAY_DISK_FREE_MIN"
+            };
             findings.push(finding("disk", ok, format!("{detail}{advice}")));
         }
         Err(error) => findings.push(note("disk", error.to_string())),
@@ -116,14 +150,117 @@ fn version(text: &str) -> (u32, u32) {
     (major.parse().unwrap_or(0), minor.parse().unwrap_or(0))
 }
 
-fn base_domain(config: &Config) -> Finding {
+async fn base_domain(config: &Config) -> Finding {
     let base = &config.base_domain;
     if base.is_local() {
         let root = config.data_dir.join("ca/root.pem");
         return note(
             "base domain",
-            format!("{base} is local: browsers and clients must trust {} (curl: --cacert)", root.display()),
+            format!(
+                "{base} is local: browsers and clients must trust {} (curl: --cacert)",
+                root.display()
+            ),
         );
     }
-    note("base domain", format!("{base}: let *.{base} resolve to this machine; certificates for it are not issued by this version"))
+    // Any name below it will do: an app may have any.
+    let asked = tokio::time::timeout(
+        RESOLVE_MAX,
+        tokio::net::lookup_host((format!("slipway-doctor.{base}"), 443)),
+    );
+    let found: Vec<String> = match asked.await {
+        Ok(Ok(found)) => found.map(|a| a.ip().to_string()).collect(),
+        _ => Vec::new(),
+    };
+    if found.is_empty() {
+        let detail = format!("*.{base} does not resolve: add a DNS record `*.{base}` that points to this machine");
+        return finding("base domain", false, detail);
+    }
+    note(
+        "base domain",
+        format!(
+            "*.{base} resolves to {}, which must be this machine; certificates for it are not issued by this version",
+            found.join(", ")
+        ),
+    )
+}
+
+/// Whether the platform could open its addresses; while it runs, it holds them itself.
+fn ports(config: &Config) -> Vec<Finding> {
+    if let Some(pid) = crate::up::running(&config.data_dir) {
+        return vec![note(
+            "addresses",
+            format!("held by the platform, which runs with pid {pid}"),
+        )];
+    }
+    let wanted = [
+        (config.api_listen, "SLIPWAY_API_LISTEN"),
+        (config.http_listen, "SLIPWAY_HTTP_LISTEN"),
+        (config.https_listen, "SLIPWAY_HTTPS_LISTEN"),
+        (config.admin_listen, "SLIPWAY_ADMIN_LISTEN"),
+        (config.proxy_admin_listen, "SLIPWAY_PROXY_ADMIN_LISTEN"),
+    ];
+    let look = |(address, setting)| match crate::up::bind(address, setting) {
+        Ok(_) => finding("address", true, format!("{address} is free")),
+        Err(error) => finding("address", false, error.to_string()),
+    };
+    wanted.into_iter().map(look).collect()
+}
+
+/// Without swap an app at its memory limit is killed at once, which is what we promise; with it, the machine slows down.
+fn swap() -> Option<Finding> {
+    let text = std::fs::read_to_string("/proc/swaps").ok()?;
+    (text.lines().count() > 1).then(|| {
+        note(
+            "swap",
+            "on: apps cannot use it, but a machine that swaps answers slowly; watch its memory",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    fn config(variables: &[(&str, &str)], data_dir: &std::path::Path) -> Config {
+        let mut variables: std::collections::BTreeMap<String, String> = variables
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        variables.insert("SLIPWAY_DATA_DIR".into(), data_dir.display().to_string());
+        Config::load(Sources {
+            variables,
+            ..Sources::default()
+        })
+        .expect("usable")
+    }
+
+    #[test]
+    fn an_address_in_use_is_missing_and_named_with_its_setting() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("its address").to_string();
+        let found = ports(&config(&[("SLIPWAY_API_LISTEN", &address)], dir.path()));
+        let api = found.iter().find(|f| f.detail.contains(&address)).expect("looked at");
+        assert_eq!(api.ok, Some(false));
+        assert!(api.detail.contains("SLIPWAY_API_LISTEN"), "{}", api.detail);
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_away_is_missing_with_how_to_get_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let found = engine(&config(&[("SLIPWAY_DOCKER_HOST", "unix:///nowhere.sock")], dir.path())).await;
+        assert_eq!(found[0].ok, Some(false));
+        assert!(found[0].detail.contains("SLIPWAY_DOCKER_HOST"), "{}", found[0].detail);
+    }
+
+    #[test]
+    fn a_data_directory_in_the_way_of_a_file_is_missing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        let found = data_dir(&config(&[], &file.join("data")));
+        assert_eq!(found.ok, Some(false));
+        assert!(found.detail.contains("SLIPWAY_DATA_DIR"), "{}", found.detail);
+    }
 }

@@ -78,7 +78,12 @@ impl Dump {
         if let Some(password) = password {
             command.env("PGPASSWORD", password);
         }
-        let fail = || ServerError::io(format!("{} cannot be run: install the PostgreSQL client", self.program.display()));
+        let fail = || {
+            ServerError::io(format!(
+                "{} cannot be run: install the PostgreSQL client",
+                self.program.display()
+            ))
+        };
         let output = tokio::time::timeout(DUMP_MAX, command.output())
             .await
             .map_err(|_| ServerError::Setup("pg_dump did not end within an hour".into()))?
@@ -86,7 +91,10 @@ impl Dump {
         if output.status.success() {
             return Ok(());
         }
-        Err(ServerError::Setup(format!("pg_dump: {}", String::from_utf8_lossy(&output.stderr).trim())))
+        Err(ServerError::Setup(format!(
+            "pg_dump: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )))
     }
 }
 
@@ -94,17 +102,28 @@ impl Dump {
 fn without_password(url: &str) -> Result<(String, Option<String>), ServerError> {
     let fail = |error: String| ServerError::Setup(format!("SLIPWAY_DATABASE_URL cannot be used for a dump: {error}"));
     let mut parsed = Url::parse(url).map_err(|e| fail(e.to_string()))?;
-    let Some(encoded) = parsed.password().map(str::to_owned) else { return Ok((url.to_owned(), None)) };
+    let Some(encoded) = parsed.password().map(str::to_owned) else {
+        return Ok((url.to_owned(), None));
+    };
     // A query string's decoding is that of a password but for the plus sign.
     let escaped = format!("p={}", encoded.replace('+', "%2B").replace('&', "%26"));
-    let password = url::form_urlencoded::parse(escaped.as_bytes()).next().map(|(_, p)| p.into_owned());
-    parsed.set_password(None).map_err(|()| fail("it has a password but no host".into()))?;
+    let password = url::form_urlencoded::parse(escaped.as_bytes())
+        .next()
+        .map(|(_, p)| p.into_owned());
+    parsed
+        .set_password(None)
+        .map_err(|()| fail("it has a password but no host".into()))?;
     Ok((parsed.to_string(), password))
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// When a file of ours was made; `None` for any other file.
@@ -114,7 +133,11 @@ fn time_of(name: &str, suffix: &str) -> Option<Timestamp> {
 }
 
 fn remove_old(dir: &Path, now: Timestamp) {
-    let made = |name: &str| [".dump", ".key", ".unfinished"].iter().find_map(|suffix| time_of(name, suffix));
+    let made = |name: &str| {
+        [".dump", ".key", ".unfinished", ".new"]
+            .iter()
+            .find_map(|suffix| time_of(name, suffix))
+    };
     for name in names(dir) {
         if made(&name).is_some_and(|time| now - time > KEPT)
             && let Err(error) = std::fs::remove_file(dir.join(&name))
@@ -135,7 +158,12 @@ mod tests {
 
     fn dump(dir: &Path) -> Dump {
         let dir = dir.to_owned();
-        Dump { database_url: String::new(), program: PathBuf::new(), master_key_file: PathBuf::new(), dir }
+        Dump {
+            database_url: String::new(),
+            program: PathBuf::new(),
+            master_key_file: PathBuf::new(),
+            dir,
+        }
     }
 
     #[test]
@@ -165,7 +193,8 @@ mod tests {
 
     #[test]
     fn the_password_is_taken_off_the_url() {
-        let (url, password) = without_password("postgres://u:p%40+s%26@db:5432/slipway?sslmode=require").expect("a URL");
+        let (url, password) =
+            without_password("postgres://u:p%40+s%26@db:5432/slipway?sslmode=require").expect("a URL");
         assert_eq!(url, "postgres://u@db:5432/slipway?sslmode=require");
         assert_eq!(password.as_deref(), Some("p@+s&"));
         let private = "postgres://slipway@localhost/slipway?host=%2Fvar%2Flib";

@@ -36,7 +36,10 @@ pub(crate) struct Feeds {
 impl Feeds {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
-        Self { snapshots: watch::Sender::new(None), events: watch::Sender::new(0) }
+        Self {
+            snapshots: watch::Sender::new(None),
+            events: watch::Sender::new(0),
+        }
     }
 
     /// Keeps the feeds fresh until told to stop.
@@ -44,7 +47,11 @@ impl Feeds {
         let mut hints: Option<Hints> = None;
         loop {
             if hints.is_none() {
-                hints = store.hints().await.inspect_err(|error| tracing::warn!(%error, "feeds.hints_lost")).ok();
+                hints = store
+                    .hints()
+                    .await
+                    .inspect_err(|error| tracing::warn!(%error, "feeds.hints_lost"))
+                    .ok();
             }
             if let Err(error) = self.refresh(store, fixed, clock).await {
                 tracing::warn!(%error, "feeds.database_away: proxies keep what they have");
@@ -105,7 +112,14 @@ fn snapshot(rows: SnapshotRows, fixed: &Fixed, now: slipway_domain::Timestamp) -
                 body_bytes_max: e.spec.http.max_body.0,
                 first_byte_ms_max: e.spec.http.request_timeout.as_millis(),
             };
-            EnvironmentRoute { id: e.id, app: e.app, environment: e.name, state, groups, limits }
+            EnvironmentRoute {
+                id: e.id,
+                app: e.app,
+                environment: e.name,
+                state,
+                groups,
+                limits,
+            }
         })
         .collect();
     let known = |id| environments.iter().any(|e| e.id == id);

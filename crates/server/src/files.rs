@@ -33,10 +33,14 @@ pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), ServerError>
 /// Makes a directory that only the owner can read.
 pub(crate) fn private_directory(path: &Path, setting: &str) -> Result<(), ServerError> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(ServerError::io(format!(
-        "the directory {} cannot be made: choose another one with {setting}, or give this user the right to it",
-        path.display()
-    )))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(ServerError::io(format!(
+            "the directory {} cannot be made: choose another one with {setting}, or give this user the right to it",
+            path.display()
+        )))?;
     let probe = path.join(".writable");
     std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(ServerError::io(format!(
         "the directory {} cannot be written to: choose another one with {setting}, or give this user the right to it",

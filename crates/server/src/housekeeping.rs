@@ -8,9 +8,9 @@ use slipway_store::{Store, StoreError};
 use slipway_vault::Vault;
 use tokio_util::sync::CancellationToken;
 
+use crate::bootstrap;
 use crate::ca::InternalCa;
 use crate::config::Config;
-use crate::bootstrap;
 use crate::dump::Dump;
 
 /// Proxies that have been away for so long do not hold up deploys any more.
@@ -88,7 +88,9 @@ impl Keeper {
         if let Err(error) = swept.await {
             tracing::warn!(%error, "housekeeping.sweep: the database does not answer");
         }
-        let Some(database_url) = self.config.database_url.clone() else { return };
+        let Some(database_url) = self.config.database_url.clone() else {
+            return;
+        };
         let dump = Dump {
             database_url,
             program: self.config.pg_dump(),

@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 use slipway_scheduler::Observer;
 
 /// Upper bounds of the histograms, seconds.
-const BOUNDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const BOUNDS: [f64; 13] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
 
 #[derive(Debug, Default, Clone)]
 struct Histogram {
@@ -34,8 +36,16 @@ impl Histogram {
             let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {bucket}");
         }
         let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {}", self.count);
-        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        let _ = writeln!(text, "{name}_sum{braces} {}\n{name}_count{braces} {}", self.sum, self.count);
+        let braces = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{labels}}}")
+        };
+        let _ = writeln!(
+            text,
+            "{name}_sum{braces} {}\n{name}_count{braces} {}",
+            self.sum, self.count
+        );
     }
 }
 
@@ -84,19 +94,52 @@ impl Metrics {
         let _ = writeln!(text, "slipway_build_info{{version=\"{version}\",role=\"control\"}} 1");
         head(&mut text, "slipway_deploys_total", "counter", "Deployments that ended.");
         for ((result, reason), count) in &*self.deploys.lock() {
-            let _ = writeln!(text, "slipway_deploys_total{{result=\"{result}\",reason=\"{reason}\"}} {count}");
+            let _ = writeln!(
+                text,
+                "slipway_deploys_total{{result=\"{result}\",reason=\"{reason}\"}} {count}"
+            );
         }
-        head(&mut text, "slipway_deploy_duration_seconds", "histogram", "How long phases of deployments took.");
+        head(
+            &mut text,
+            "slipway_deploy_duration_seconds",
+            "histogram",
+            "How long phases of deployments took.",
+        );
         for (phase, histogram) in &*self.phases.lock() {
-            histogram.write(&mut text, "slipway_deploy_duration_seconds", &format!("phase=\"{phase}\""));
+            histogram.write(
+                &mut text,
+                "slipway_deploy_duration_seconds",
+                &format!("phase=\"{phase}\""),
+            );
         }
-        head(&mut text, "slipway_reconcile_duration_seconds", "histogram", "How long one look at an environment took.");
-        self.reconcile.lock().write(&mut text, "slipway_reconcile_duration_seconds", "");
-        head(&mut text, "slipway_reconcile_errors_total", "counter", "Looks that failed.");
-        let _ = writeln!(text, "slipway_reconcile_errors_total {}", self.reconcile_errors.load(Ordering::Relaxed));
+        head(
+            &mut text,
+            "slipway_reconcile_duration_seconds",
+            "histogram",
+            "How long one look at an environment took.",
+        );
+        self.reconcile
+            .lock()
+            .write(&mut text, "slipway_reconcile_duration_seconds", "");
+        head(
+            &mut text,
+            "slipway_reconcile_errors_total",
+            "counter",
+            "Looks that failed.",
+        );
+        let _ = writeln!(
+            text,
+            "slipway_reconcile_errors_total {}",
+            self.reconcile_errors.load(Ordering::Relaxed)
+        );
         head(&mut text, "slipway_leader", "gauge", "Whether this process schedules.");
         let _ = writeln!(text, "slipway_leader {}", u8::from(self.leads()));
-        head(&mut text, "slipway_cert_expiry_timestamp_seconds", "gauge", "When a certificate ends.");
+        head(
+            &mut text,
+            "slipway_cert_expiry_timestamp_seconds",
+            "gauge",
+            "When a certificate ends.",
+        );
         for (name, end) in certificates {
             let _ = writeln!(text, "slipway_cert_expiry_timestamp_seconds{{name=\"{name}\"}} {end}");
         }

@@ -4,7 +4,8 @@ use slipway_domain::ids::EnvironmentId;
 use slipway_domain::image::{ImageReference, Pin};
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::ports::{
-    BoxFuture, ImageResolver, InstanceReader, LogQuery, LogReceiver, PullPolicy, RegistryCredentials, ResolveError, Usage,
+    BoxFuture, ImageResolver, InstanceReader, LogQuery, LogReceiver, PullPolicy, RegistryCredentials, ResolveError,
+    Usage,
 };
 use slipway_engine::Engine;
 use slipway_engine::docker::DockerEngine;
@@ -27,7 +28,9 @@ impl ImageResolver for EnginePorts {
 fn observed<T>(answer: Result<T, slipway_engine::EngineError>) -> Observed<T> {
     match answer {
         Ok(value) => Observed::Known(value),
-        Err(error) => Observed::Unknown { reason: error.to_string() },
+        Err(error) => Observed::Unknown {
+            reason: error.to_string(),
+        },
     }
 }
 

@@ -66,7 +66,18 @@ pub(crate) async fn run(
     let mut tx = store.begin().await?;
     tx.disconnect_proxies().await?;
     tx.commit().await?;
-    Plane { config, store, vault, clock, entropy, ca, names, shutdown }.run(api_listener).await
+    Plane {
+        config,
+        store,
+        vault,
+        clock,
+        entropy,
+        ca,
+        names,
+        shutdown,
+    }
+    .run(api_listener)
+    .await
 }
 
 /// Waits for the database to answer: it may be starting beside us.
@@ -79,7 +90,9 @@ async fn connect(url: &str, shutdown: &CancellationToken) -> Result<Store, Serve
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(error) => {
-                return Err(ServerError::Setup(format!("{error}; check SLIPWAY_DATABASE_URL and that Postgres runs")));
+                return Err(ServerError::Setup(format!(
+                    "{error}; check SLIPWAY_DATABASE_URL and that Postgres runs"
+                )));
             }
         }
     }
@@ -121,18 +134,31 @@ impl Plane {
         let tasks = TaskTracker::new();
 
         let socket = &self.config.control_socket;
-        let listener = control_socket::bind(socket)
-            .map_err(ServerError::io(format!("the control socket {} cannot be opened", socket.display())))?;
+        let listener = control_socket::bind(socket).map_err(ServerError::io(format!(
+            "the control socket {} cannot be opened",
+            socket.display()
+        )))?;
         let admin_listener = tokio::net::TcpListener::bind(self.config.admin_listen)
             .await
-            .map_err(ServerError::io(format!("SLIPWAY_ADMIN_LISTEN {} cannot be opened", self.config.admin_listen)))?;
+            .map_err(ServerError::io(format!(
+                "SLIPWAY_ADMIN_LISTEN {} cannot be opened",
+                self.config.admin_listen
+            )))?;
         let api = listen(api_listener, self.config.api_listen).await?;
 
         self.spawn_feeds(&tasks, &feeds);
         self.spawn_control(&tasks, listener, &feeds, &bell);
         let deps = self.deps(&engine, &metrics);
         tasks.spawn(slipway_scheduler::run(deps, bell.clone(), self.shutdown.clone()));
-        let admin = Admin { store: self.store.clone(), engine: engine.clone(), metrics, version: VERSION };
+        let admin = Admin {
+            store: self.store.clone(),
+            engine: engine.clone(),
+            metrics,
+            version: VERSION,
+            snapshots: feeds.snapshots.subscribe(),
+            clock: Arc::clone(&self.clock),
+            started_at: self.clock.now(),
+        };
         let stop = self.shutdown.clone();
         tasks.spawn(async move { report("admin", admin::serve(admin_listener, admin, stop).await) });
         self.spawn_housekeeping(&tasks);
@@ -156,8 +182,14 @@ impl Plane {
     }
 
     fn spawn_feeds(&self, tasks: &TaskTracker, feeds: &Arc<Feeds>) {
-        let api = self.config.api_domain.clone().map(|host| ApiRoute { host, address: reachable(self.config.api_listen) });
-        let fixed = Fixed { base_domain: self.config.base_domain.clone(), api };
+        let api = self.config.api_domain.clone().map(|host| ApiRoute {
+            host,
+            address: reachable(self.config.api_listen),
+        });
+        let fixed = Fixed {
+            base_domain: self.config.base_domain.clone(),
+            api,
+        };
         let (feeds, store, clock) = (Arc::clone(feeds), self.store.clone(), Arc::clone(&self.clock));
         let shutdown = self.shutdown.clone();
         tasks.spawn(async move { feeds.run(&store, &fixed, clock.as_ref(), &shutdown).await });

@@ -49,8 +49,11 @@ pub fn init(
     output: Output,
     otlp: bool,
 ) -> Result<Guard, ServerError> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|e| ServerError::Setup(format!("SLIPWAY_LOG `{filter}` cannot be used: {e}; write info, debug or target=level")))?;
+    let filter = EnvFilter::try_new(filter).map_err(|e| {
+        ServerError::Setup(format!(
+            "SLIPWAY_LOG `{filter}` cannot be used: {e}; write info, debug or target=level"
+        ))
+    })?;
     let ansi = matches!(output, Output::Stderr) && std::io::IsTerminal::is_terminal(&std::io::stderr());
     let writer = match output {
         Output::Stderr => BoxMakeWriter::new(std::io::stderr),
@@ -65,15 +68,19 @@ pub fn init(
             .with_writer(writer)
             .with_filter(filter)
             .boxed(),
-        LogFormat::Text => {
-            tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer).with_filter(filter).boxed()
-        }
+        LogFormat::Text => tracing_subscriber::fmt::layer()
+            .with_ansi(ansi)
+            .with_writer(writer)
+            .with_filter(filter)
+            .boxed(),
     };
     let provider = otlp.then(|| exporter(service)).transpose()?;
     // Spans of our own only: those of libraries would drown them.
     let spans = provider.as_ref().map(|p| {
         let ours = tracing_subscriber::filter::filter_fn(|m| m.target().starts_with("slipway") && m.is_span());
-        tracing_opentelemetry::layer().with_tracer(p.tracer("slipway")).with_filter(ours)
+        tracing_opentelemetry::layer()
+            .with_tracer(p.tracer("slipway"))
+            .with_filter(ours)
     });
     // Fails when a test in this process was first, which changes nothing.
     let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
@@ -81,13 +88,24 @@ pub fn init(
 }
 
 fn exporter(service: &'static str) -> Result<SdkTracerProvider, ServerError> {
-    let fail = |e: opentelemetry_otlp::ExporterBuildError| ServerError::Setup(format!("OTLP: {e}; check OTEL_EXPORTER_OTLP_ENDPOINT"));
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build().map_err(fail)?;
+    let fail = |e: opentelemetry_otlp::ExporterBuildError| {
+        ServerError::Setup(format!("OTLP: {e}; check OTEL_EXPORTER_OTLP_ENDPOINT"))
+    };
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .build()
+        .map_err(fail)?;
     let resource = Resource::builder()
         .with_service_name(service)
-        .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .with_attribute(opentelemetry::KeyValue::new(
+            "service.version",
+            env!("CARGO_PKG_VERSION"),
+        ))
         .build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
 }
 
 struct Parent<'a>(&'a str);
@@ -124,7 +142,13 @@ pub fn continue_trace(span: &Span, headers: &http::HeaderMap) -> Option<String> 
         let (trace, id, flags) = (own.trace_id(), own.span_id(), own.trace_flags().to_u8());
         return Some(format!("00-{trace}-{id}-{flags:02x}"));
     }
-    let valid = |text: &&str| TraceContextPropagator::new().extract(&Parent(text)).span().span_context().is_valid();
+    let valid = |text: &&str| {
+        TraceContextPropagator::new()
+            .extract(&Parent(text))
+            .span()
+            .span_context()
+            .is_valid()
+    };
     given.filter(valid).map(str::to_owned)
 }
 

@@ -24,14 +24,24 @@ pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<Removed, S
     let things = engine
         .remove_installation(config.network_pool, delete_data)
         .await
-        .map_err(|e| ServerError::Setup(format!("not everything could be removed from the engine: {e}; run it again")))?;
+        .map_err(|e| {
+            ServerError::Setup(format!(
+                "not everything could be removed from the engine: {e}; run it again"
+            ))
+        })?;
     if delete_data {
         match std::fs::remove_dir_all(&config.data_dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(ServerError::io(format!("{} cannot be removed", config.data_dir.display()))(error));
+                return Err(ServerError::io(format!(
+                    "{} cannot be removed",
+                    config.data_dir.display()
+                ))(error));
             }
             _ => {}
         }
     }
-    Ok(Removed { things, data: delete_data })
+    Ok(Removed {
+        things,
+        data: delete_data,
+    })
 }

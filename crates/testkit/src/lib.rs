@@ -1,1 +1,3 @@
-//! Placeholder while the workspace is laid out.
+//! Helpers for tests of several crates. Only ever a dev-dependency.
+
+pub mod openapi;

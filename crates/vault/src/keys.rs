@@ -31,7 +31,9 @@ pub enum VaultError {
     #[error("the master key file {0} can be read by others: `chmod 600 {0}`, and consider it known")]
     Exposed(String),
     /// A line does not parse.
-    #[error("the master key file {path}, line {line}: write `v<version> <base64 of 32 bytes>`, or restore the file from your copy")]
+    #[error(
+        "the master key file {path}, line {line}: write `v<version> <base64 of 32 bytes>`, or restore the file from your copy"
+    )]
     Malformed {
         /// Where it is.
         path: String,
@@ -49,7 +51,10 @@ pub(crate) struct MasterKeys(BTreeMap<i32, Zeroizing<[u8; KEY_BYTES]>>);
 impl MasterKeys {
     pub(crate) fn load_or_create(path: &Path, entropy: &dyn Entropy) -> Result<Self, VaultError> {
         let shown = path.display().to_string();
-        let io = |error| VaultError::Io { path: shown.clone(), error };
+        let io = |error| VaultError::Io {
+            path: shown.clone(),
+            error,
+        };
         match std::fs::metadata(path) {
             Ok(meta) if meta.mode() & 0o077 != 0 => return Err(VaultError::Exposed(shown)),
             Ok(_) => {}
@@ -63,8 +68,15 @@ impl MasterKeys {
     fn parse(text: &str, path: &str) -> Result<Self, VaultError> {
         let mut keys = BTreeMap::new();
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-            let bad = || VaultError::Malformed { path: path.to_owned(), line: i + 1 };
-            let (version, key) = line.trim().strip_prefix('v').and_then(|l| l.split_once(' ')).ok_or_else(bad)?;
+            let bad = || VaultError::Malformed {
+                path: path.to_owned(),
+                line: i + 1,
+            };
+            let (version, key) = line
+                .trim()
+                .strip_prefix('v')
+                .and_then(|l| l.split_once(' '))
+                .ok_or_else(bad)?;
             let version: i32 = version.parse().ok().filter(|v| *v > 0).ok_or_else(bad)?;
             let bytes = Zeroizing::new(STANDARD.decode(key.trim()).map_err(|_| bad())?);
             let key: [u8; KEY_BYTES] = bytes.as_slice().try_into().map_err(|_| bad())?;
@@ -72,12 +84,18 @@ impl MasterKeys {
                 return Err(bad());
             }
         }
-        if keys.is_empty() { Err(VaultError::Empty(path.to_owned())) } else { Ok(Self(keys)) }
+        if keys.is_empty() {
+            Err(VaultError::Empty(path.to_owned()))
+        } else {
+            Ok(Self(keys))
+        }
     }
 
     pub(crate) fn newest(&self) -> (i32, &[u8; KEY_BYTES]) {
         // There is at least one: `parse` refuses an empty file.
-        self.0.last_key_value().map_or((0, &[0; KEY_BYTES]), |(v, k)| (*v, &**k))
+        self.0
+            .last_key_value()
+            .map_or((0, &[0; KEY_BYTES]), |(v, k)| (*v, &**k))
     }
 
     pub(crate) fn oldest(&self) -> &[u8; KEY_BYTES] {
@@ -89,15 +107,31 @@ impl MasterKeys {
     }
 }
 
+/// Never over a key that is there: of two that start at once, the first one's key is everybody's.
 fn create(path: &Path, entropy: &dyn Entropy) -> std::io::Result<()> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
     entropy.fill(key.as_mut());
     let line = Zeroizing::new(format!("v1 {}\n", STANDARD.encode(key.as_ref())));
-    let next = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    let next = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&next)?;
     file.write_all(line.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(next, path)
+    let linked = std::fs::hard_link(&next, path);
+    std::fs::remove_file(&next)?;
+    match linked {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    // The name must survive a power cut as the bytes do: what is sealed with a lost key is lost too.
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => std::fs::File::open(dir)?.sync_all(),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +149,25 @@ mod tests {
         let second = MasterKeys::load_or_create(&path, &FixedEntropy(2)).expect("read");
         assert_eq!(first.newest(), second.newest());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("ours");
-        assert!(matches!(MasterKeys::load_or_create(&path, &FixedEntropy(1)), Err(VaultError::Exposed(_))));
+        assert!(matches!(
+            MasterKeys::load_or_create(&path, &FixedEntropy(1)),
+            Err(VaultError::Exposed(_))
+        ));
+    }
+
+    #[test]
+    fn a_key_that_is_there_is_never_replaced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("master.key");
+        let first = MasterKeys::load_or_create(&path, &FixedEntropy(1)).expect("made");
+        create(&path, &FixedEntropy(2)).expect("the other one found a key");
+        let now = MasterKeys::load_or_create(&path, &FixedEntropy(3)).expect("read");
+        assert_eq!(first.newest(), now.newest());
+        assert_eq!(
+            std::fs::read_dir(dir.path()).expect("read").count(),
+            1,
+            "nothing else is left"
+        );
     }
 
     #[test]
@@ -125,7 +177,10 @@ mod tests {
         let keys = MasterKeys::parse(&format!("{good}\n\n{newer}\n"), "k").expect("two keys");
         assert_eq!((keys.newest().0, keys.oldest()), (2, &[1; 32]));
         for bad in ["1 x", "v0 AAAA", "v1", "v1 short", &format!("{good}\n{good}")] {
-            assert!(matches!(MasterKeys::parse(bad, "k"), Err(VaultError::Malformed { .. })), "{bad}");
+            assert!(
+                matches!(MasterKeys::parse(bad, "k"), Err(VaultError::Malformed { .. })),
+                "{bad}"
+            );
         }
         assert!(matches!(MasterKeys::parse("\n", "k"), Err(VaultError::Empty(_))));
     }

@@ -48,7 +48,10 @@ impl std::fmt::Debug for Vault {
 impl Vault {
     /// Reads the master key file, or makes it when there is none.
     pub fn load_or_create(path: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, VaultError> {
-        Ok(Self { keys: MasterKeys::load_or_create(path, entropy.as_ref())?, entropy })
+        Ok(Self {
+            keys: MasterKeys::load_or_create(path, entropy.as_ref())?,
+            entropy,
+        })
     }
 
     /// A sealed known text, to be kept with what is sealed under this key.
@@ -59,11 +62,19 @@ impl Vault {
     /// Whether this is the key that the known text was sealed with.
     pub fn verify_key_check(&self, sealed: &Sealed) -> Result<(), SealError> {
         let opened = self.open(Self::check_context(), sealed)?;
-        if opened.expose() == KEY_CHECK { Ok(()) } else { Err(SealError::Damaged) }
+        if opened.expose() == KEY_CHECK {
+            Ok(())
+        } else {
+            Err(SealError::Damaged)
+        }
     }
 
     const fn check_context() -> SealContext<'static> {
-        SealContext { team: None, kind: "key-check", id: "platform" }
+        SealContext {
+            team: None,
+            kind: "key-check",
+            id: "platform",
+        }
     }
 
     fn random<const N: usize>(&self) -> Zeroizing<[u8; N]> {
@@ -86,7 +97,9 @@ fn associated(context: SealContext<'_>, key_version: i32) -> Vec<u8> {
 
 fn encrypt(key: &[u8; KEY_BYTES], nonce: &[u8; NONCE_BYTES], plain: &[u8], aad: &[u8]) -> Result<Vec<u8>, SealError> {
     let cipher = XChaCha20Poly1305::new(key.into());
-    cipher.encrypt(&XNonce::from(*nonce), Payload { msg: plain, aad }).map_err(|_| SealError::Damaged)
+    cipher
+        .encrypt(&XNonce::from(*nonce), Payload { msg: plain, aad })
+        .map_err(|_| SealError::Damaged)
 }
 
 fn decrypt(key: &[u8; KEY_BYTES], nonce: &[u8], sealed: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
@@ -112,7 +125,10 @@ impl Sealer for Vault {
     }
 
     fn open(&self, context: SealContext<'_>, sealed: &Sealed) -> Result<Secret, SealError> {
-        let master = self.keys.version(sealed.key_version).ok_or(SealError::UnknownKey(sealed.key_version))?;
+        let master = self
+            .keys
+            .version(sealed.key_version)
+            .ok_or(SealError::UnknownKey(sealed.key_version))?;
         if sealed.bytes.len() < HEAD_BYTES + TAG_BYTES || sealed.bytes[0] != FORMAT {
             return Err(SealError::Damaged);
         }
@@ -130,7 +146,10 @@ impl Sealer for Vault {
 
     fn fingerprint(&self, team: TeamId, plaintext: &Secret) -> String {
         // Under the oldest key, so that equal values stay recognisable when keys are rotated.
-        let team_key = keyed(self.keys.oldest(), &[b"slipway fingerprint", team.to_string().as_bytes()]);
+        let team_key = keyed(
+            self.keys.oldest(),
+            &[b"slipway fingerprint", team.to_string().as_bytes()],
+        );
         hex::encode(&keyed(&team_key, &[plaintext.expose().as_bytes()])[..6])
     }
 }
@@ -169,25 +188,46 @@ mod tests {
     }
 
     fn context(id: &str) -> SealContext<'_> {
-        SealContext { team: Some(team(1)), kind: "secret", id }
+        SealContext {
+            team: Some(team(1)),
+            kind: "secret",
+            id,
+        }
     }
 
     #[test]
     fn what_is_sealed_opens_for_its_owner_after_a_restart_and_for_nobody_else() {
         let dir = tempfile::tempdir().expect("a directory");
-        let sealed = vault(&dir).seal(context("a"), &Secret::new("value".into())).expect("sealed");
+        let sealed = vault(&dir)
+            .seal(context("a"), &Secret::new("value".into()))
+            .expect("sealed");
         let vault = vault(&dir);
         assert_eq!(vault.open(context("a"), &sealed).expect("opens").expose(), "value");
         for other in [
             context("b"),
-            SealContext { team: Some(team(2)), ..context("a") },
-            SealContext { team: None, ..context("a") },
-            SealContext { kind: "registry", ..context("a") },
+            SealContext {
+                team: Some(team(2)),
+                ..context("a")
+            },
+            SealContext {
+                team: None,
+                ..context("a")
+            },
+            SealContext {
+                kind: "registry",
+                ..context("a")
+            },
         ] {
             assert_eq!(vault.open(other, &sealed).expect_err("moved"), SealError::Damaged);
         }
-        let other_version = Sealed { key_version: 9, ..sealed };
-        assert_eq!(vault.open(context("a"), &other_version).expect_err("unknown"), SealError::UnknownKey(9));
+        let other_version = Sealed {
+            key_version: 9,
+            ..sealed
+        };
+        assert_eq!(
+            vault.open(context("a"), &other_version).expect_err("unknown"),
+            SealError::UnknownKey(9)
+        );
     }
 
     #[test]
@@ -201,14 +241,20 @@ mod tests {
             assert!(vault.open(context("a"), &changed).is_err(), "bit {bit}");
         }
         for length in 0..sealed.bytes.len() {
-            let cut = Sealed { bytes: sealed.bytes[..length].to_vec(), ..sealed.clone() };
+            let cut = Sealed {
+                bytes: sealed.bytes[..length].to_vec(),
+                ..sealed.clone()
+            };
             assert!(vault.open(context("a"), &cut).is_err(), "{length} bytes");
         }
     }
 
     #[test]
     fn another_key_does_not_pass_the_check() {
-        let (one, two) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let (one, two) = (
+            tempfile::tempdir().expect("a directory"),
+            tempfile::tempdir().expect("a directory"),
+        );
         let check = vault(&one).key_check().expect("sealed");
         assert_eq!(vault(&one).verify_key_check(&check), Ok(()));
         let other = Vault::load_or_create(&two.path().join("k"), Arc::new(FixedEntropy(99))).expect("a vault");

@@ -23,6 +23,8 @@ use crate::view::located;
     request_body = NewApp,
     responses(
         (status = 201, description = "Made.", body = slipway_wire::apps::App),
+        (status = 404, description = "No such team, app or environment, or the token may not know of it.", body = Problem,
+            content_type = "application/problem+json"),
         (status = 409, description = "The name is taken.", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn app_create(call: Call, Json(body): Json<NewApp>) -> Result<Response> {
     if !call.caller.reach.sees_app(&body.name) {
@@ -32,12 +34,18 @@ pub(crate) async fn app_create(call: Call, Json(body): Json<NewApp>) -> Result<R
     let team = call.team_for_new(&mut tx, body.team.as_ref()).await?;
 
     let app = call.insert_app(&mut tx, &body.name, &team).await?;
-    call.insert_environment(&mut tx, &app, &EnvironmentName::production()).await?;
+    call.insert_environment(&mut tx, &app, &EnvironmentName::production())
+        .await?;
     tx.commit().await?;
 
     let mut tx = call.begin().await?;
     let shown = call.app_shown(&mut tx, &app.name).await?;
-    Ok((StatusCode::CREATED, located(&format!("/v1/apps/{}", app.name)), axum::Json(shown)).into_response())
+    Ok((
+        StatusCode::CREATED,
+        located(&format!("/v1/apps/{}", app.name)),
+        axum::Json(shown),
+    )
+        .into_response())
 }
 
 /// A new environment that runs nothing.
@@ -74,7 +82,14 @@ impl Call {
             created_by: self.caller.name.to_string(),
         };
         tx.insert_app(&app).await?;
-        self.audit(tx, Some(app.team), "app.create", Target::new("app", app.id, &app.name), None).await?;
+        self.audit(
+            tx,
+            Some(app.team),
+            "app.create",
+            Target::new("app", app.id, &app.name),
+            None,
+        )
+        .await?;
         Ok(app)
     }
 
@@ -88,9 +103,11 @@ impl Call {
         let now = self.now();
         let id = EnvironmentId::mint(now, self.state.entropy.as_ref());
         let environment = fresh(id, app, name, now, self.caller.name.as_str());
-        tx.insert_environment(&environment, &self.state.settings.base_domain).await?;
+        tx.insert_environment(&environment, &self.state.settings.base_domain)
+            .await?;
         let target = Target::new("environment", id, format!("{}/{name}", app.name));
-        self.audit(tx, Some(app.team), "environment.create", target, None).await?;
+        self.audit(tx, Some(app.team), "environment.create", target, None)
+            .await?;
         Ok(environment)
     }
 }

@@ -32,17 +32,28 @@ pub(crate) async fn app_delete(
     let app = call.app(&mut tx, &name).await?;
     // A token that only sees some environments may not take the others away with the app.
     let environments = tx.environments(app.id).await?;
-    if let Some(hidden) = environments.iter().find(|e| !call.caller.reach.sees_environment(&e.name)) {
+    if let Some(hidden) = environments
+        .iter()
+        .find(|e| !call.caller.reach.sees_environment(&e.name))
+    {
         tracing::info!(app = %app.name, environment = %hidden.name, "app.delete.refused");
         return Err(ApiError::Refused(
             slipway_wire::Code::Forbidden,
-            "The app has environments outside this token's reach. Delete single environments, or use a wider token.".into(),
+            "The app has environments outside this token's reach. Delete single environments, or use a wider token."
+                .into(),
         ));
     }
 
     tx.delete_app(app.id).await?;
     let change = json!({"force": params.force.unwrap_or(false)});
-    call.audit(&mut tx, Some(app.team), "app.delete", Target::new("app", app.id, &app.name), Some(change)).await?;
+    call.audit(
+        &mut tx,
+        Some(app.team),
+        "app.delete",
+        Target::new("app", app.id, &app.name),
+        Some(change),
+    )
+    .await?;
     tx.commit().await?;
     call.wake();
     Ok(StatusCode::NO_CONTENT)

@@ -17,7 +17,9 @@ pub(crate) async fn app_list(call: Call, Params(params): Params<PageParams>) -> 
     let team = (!call.caller.is_admin()).then_some(call.caller.team);
 
     let mut tx = call.begin().await?;
-    let rows = tx.apps(team, call.caller.reach.apps.as_deref(), &paging.wanted()).await?;
+    let rows = tx
+        .apps(team, call.caller.reach.apps.as_deref(), &paging.wanted())
+        .await?;
 
     let sees = |e: &slipway_store::EnvironmentSummary| call.caller.reach.sees_environment(&e.name);
     let shown = |row| view::app(row, &call.state.settings, sees);

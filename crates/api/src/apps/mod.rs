@@ -19,6 +19,8 @@ impl Call {
         let only = [name.clone()];
         let found = tx.apps(None, Some(&only), &Page { limit: 1, after: None }).await?.pop();
         let row = found.ok_or_else(|| ApiError::not_found("app", name))?;
-        Ok(view::app(row, &self.state.settings, |e| self.caller.reach.sees_environment(&e.name)))
+        Ok(view::app(row, &self.state.settings, |e| {
+            self.caller.reach.sees_environment(&e.name)
+        }))
     }
 }

@@ -32,7 +32,10 @@ pub(crate) struct AuditParams {
 /// List the audit log, newest first.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", operation_id = "audit_list", params(AuditParams),
     responses((status = 200, description = "One page of entries.", body = Page<AuditEntry>)))]
-pub(crate) async fn audit_list(call: Call, Params(params): Params<AuditParams>) -> Result<axum::Json<Page<AuditEntry>>> {
+pub(crate) async fn audit_list(
+    call: Call,
+    Params(params): Params<AuditParams>,
+) -> Result<axum::Json<Page<AuditEntry>>> {
     let paging = Paging::<i64>::parse("audit", params.limit, params.cursor.as_deref())?;
     let filter = AuditFilter {
         team: (!call.caller.is_admin()).then_some(call.caller.team),
@@ -47,7 +50,9 @@ pub(crate) async fn audit_list(call: Call, Params(params): Params<AuditParams>) 
 
 fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>> {
     let parse = |text| chrono::DateTime::parse_from_rfc3339(text).map(|t| t.to_utc());
-    text.map(parse).transpose().map_err(|_| ApiError::parameter(name, "give a time such as `2026-01-31T12:00:00Z`"))
+    text.map(parse)
+        .transpose()
+        .map_err(|_| ApiError::parameter(name, "give a time such as `2026-01-31T12:00:00Z`"))
 }
 
 fn shown(row: AuditRow) -> AuditEntry {

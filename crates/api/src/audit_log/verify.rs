@@ -21,13 +21,23 @@ pub(crate) async fn audit_verify(call: Call) -> Result<axum::Json<Verification>>
         match tx.verify_audit(from, BATCH).await? {
             Err(seq) => {
                 let detail = "the row does not carry the hash of the one before it, or one is missing".to_owned();
-                let found = Verification { ok: false, rows, broken_at: Some(seq), detail: Some(detail) };
+                let found = Verification {
+                    ok: false,
+                    rows,
+                    broken_at: Some(seq),
+                    detail: Some(detail),
+                };
                 return Ok(axum::Json(found));
             }
             Ok(checked) => {
                 rows += checked;
                 if checked < u64::from(BATCH) {
-                    return Ok(axum::Json(Verification { ok: true, rows, broken_at: None, detail: None }));
+                    return Ok(axum::Json(Verification {
+                        ok: true,
+                        rows,
+                        broken_at: None,
+                        detail: None,
+                    }));
                 }
             }
         }

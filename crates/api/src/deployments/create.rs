@@ -40,7 +40,9 @@ pub(crate) async fn deployment_create(
     Json(body): Json<NewDeployment>,
 ) -> Result<Response> {
     let wait = Wait::parse(params.wait.as_deref())?;
-    let app: AppName = app.parse().map_err(|e: NameError| ApiError::Refused(Code::InvalidName, format!("{e}.")))?;
+    let app: AppName = app
+        .parse()
+        .map_err(|e: NameError| ApiError::Refused(Code::InvalidName, format!("{e}.")))?;
     refuse_later(body.strategy.as_deref(), body.sbom.is_some())?;
     let request = DeployRequest {
         app,

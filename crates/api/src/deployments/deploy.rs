@@ -61,16 +61,34 @@ pub(crate) async fn deploy(
     let image = match (&params.image, &body.image) {
         (Some(text), _) => parse_image("?image", text)?,
         (None, Some(text)) => parse_image("/image", text)?,
-        (None, None) => return Err(ApiError::parameter("image", "give the image: `POST /v1/deploy?image=REF`")),
+        (None, None) => {
+            return Err(ApiError::parameter(
+                "image",
+                "give the image: `POST /v1/deploy?image=REF`",
+            ));
+        }
     };
     let app = match params.app.or(body.app) {
         Some(app) => app,
         None => app_of(&call, &image)?,
     };
-    let environment = params.environment.or(body.environment).unwrap_or_else(|| call.default_environment());
+    let environment = params
+        .environment
+        .or(body.environment)
+        .unwrap_or_else(|| call.default_environment());
     let message = parse_message(params.message.or(body.message))?;
     let pull = params.pull.or(body.pull).unwrap_or_default();
-    call.deploy(DeployRequest { app, environment, image, pull, message }, wait).await
+    call.deploy(
+        DeployRequest {
+            app,
+            environment,
+            image,
+            pull,
+            message,
+        },
+        wait,
+    )
+    .await
 }
 
 /// The app when none is named.

@@ -50,7 +50,9 @@ pub(crate) async fn deployment_events(
     let deployment = call.deployment(&mut tx, &id).await?;
     if !streamed {
         let wanted = paging.wanted();
-        let rows = tx.events_after(deployment.id, wanted.after.unwrap_or(0), wanted.limit).await?;
+        let rows = tx
+            .events_after(deployment.id, wanted.after.unwrap_or(0), wanted.limit)
+            .await?;
         return Ok(axum::Json(paging.page(rows, |e| e.id, view::event)).into_response());
     }
     drop(tx);
@@ -74,15 +76,28 @@ fn wants_stream(headers: &HeaderMap) -> bool {
         .iter()
         .filter_map(|v| v.to_str().ok())
         .flat_map(|v| v.split(','))
-        .any(|part| part.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(EVENT_STREAM)))
+        .any(|part| {
+            part.split(';')
+                .next()
+                .is_some_and(|t| t.trim().eq_ignore_ascii_case(EVENT_STREAM))
+        })
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<i64> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(0) };
-    let parsed = value.to_str().ok().and_then(|t| t.trim().parse::<i64>().ok()).filter(|id| *id >= 0);
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(0);
+    };
+    let parsed = value
+        .to_str()
+        .ok()
+        .and_then(|t| t.trim().parse::<i64>().ok())
+        .filter(|id| *id >= 0);
     parsed.ok_or_else(|| {
         let detail = "Last-Event-ID must be the id of an event of this stream".to_owned();
-        let errors = vec![FieldProblem { pointer: "Last-Event-ID".into(), detail: detail.clone() }];
+        let errors = vec![FieldProblem {
+            pointer: "Last-Event-ID".into(),
+            detail: detail.clone(),
+        }];
         ApiError::Invalid(Code::InvalidParameter, format!("{detail}."), errors)
     })
 }
@@ -100,7 +115,9 @@ struct Feed {
 
 impl Feed {
     fn stream(self) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-        unfold(self, |mut feed| async move { feed.next().await.map(|event| (Ok(event), feed)) })
+        unfold(self, |mut feed| async move {
+            feed.next().await.map(|event| (Ok(event), feed))
+        })
     }
 
     /// The next event, or the end.
@@ -142,5 +159,8 @@ fn shown(row: slipway_store::Event) -> sse::Event {
     let event = view::event(row);
     // JSON of texts and numbers always serializes and has no line breaks of its own.
     let data = serde_json::to_string(&event).unwrap_or_default();
-    sse::Event::default().id(event.id.to_string()).event(event.kind).data(data)
+    sse::Event::default()
+        .id(event.id.to_string())
+        .event(event.kind)
+        .data(data)
 }

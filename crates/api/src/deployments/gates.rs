@@ -26,7 +26,12 @@ pub(crate) async fn deployment_approve(
     Names(id): Names<String>,
     _body: MaybeJson<NoBody>,
 ) -> Result<axum::Json<Deployment>> {
-    refuse(&call, &id, "There are no approval gates in this version, so nothing waits for approval.").await
+    refuse(
+        &call,
+        &id,
+        "There are no approval gates in this version, so nothing waits for approval.",
+    )
+    .await
 }
 
 /// End a canary early by giving it all traffic. Not available in this version.
@@ -39,5 +44,10 @@ pub(crate) async fn deployment_promote(
     Names(id): Names<String>,
     _body: MaybeJson<NoBody>,
 ) -> Result<axum::Json<Deployment>> {
-    refuse(&call, &id, "There are no canaries in this version, so there is nothing to promote.").await
+    refuse(
+        &call,
+        &id,
+        "There are no canaries in this version, so there is nothing to promote.",
+    )
+    .await
 }

@@ -62,7 +62,8 @@ impl Call {
         let app = self.insert_app(tx, name, &team).await?;
         // `production` exists from the start, unless the token may not even know of it.
         if self.caller.reach.sees_environment(&EnvironmentName::production()) {
-            self.insert_environment(tx, &app, &EnvironmentName::production()).await?;
+            self.insert_environment(tx, &app, &EnvironmentName::production())
+                .await?;
         }
         Ok(app)
     }
@@ -80,7 +81,10 @@ impl Call {
         if exists || self.may_create_environment(&app.name, environment) {
             Ok(app.team)
         } else {
-            Err(ApiError::not_found("environment", &format!("{}/{environment}", app.name)))
+            Err(ApiError::not_found(
+                "environment",
+                &format!("{}/{environment}", app.name),
+            ))
         }
     }
 
@@ -90,7 +94,11 @@ impl Call {
         let pin = self.resolve(team, &request.image, request.pull).await?;
 
         let image = request.image.as_given().to_owned();
-        let change = Change::Image { image, pin, cause: ReleaseCause::Deploy };
+        let change = Change::Image {
+            image,
+            pin,
+            cause: ReleaseCause::Deploy,
+        };
         let deployment = match self.deploy_once(&request, change.clone()).await {
             // Two first deploys at the same moment both want to make the app: the second finds it made.
             Err(ApiError::Store(StoreError::Duplicate(
@@ -107,7 +115,10 @@ impl Call {
         let app = self.app_or_new(&mut tx, &request.app).await?;
         let seen = self.environment_or_new(&mut tx, &app, &request.environment).await?;
         let environment = self.lock(&mut tx, &app, &seen).await?;
-        let place = Place { app: &app, environment: &environment };
+        let place = Place {
+            app: &app,
+            environment: &environment,
+        };
         let deployment = self.release(&mut tx, &place, change, request.message.clone()).await?;
         tx.commit().await?;
         Ok(deployment)

@@ -24,6 +24,11 @@ pub(crate) async fn env_get(
     let app = call.app(&mut tx, &app).await?;
     let environment = call.environment(&mut tx, &app, params.environment.as_ref()).await?;
     let generation = environment.spec_generation;
-    let env = environment.spec.env.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+    let env = environment
+        .spec
+        .env
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), value))
+        .collect();
     Ok(([(header::ETAG, etag(generation))], axum::Json(Env { env, generation })).into_response())
 }

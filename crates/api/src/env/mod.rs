@@ -41,7 +41,10 @@ mod tests {
         let env = BTreeMap::from([(name("A"), "1".into()), (name("B"), "2".into())]);
         let change = BTreeMap::from([(name("B"), None), (name("C"), Some("3".into())), (name("D"), None)]);
         let after = merged(env, change);
-        assert_eq!(after, BTreeMap::from([(name("A"), "1".into()), (name("C"), "3".into())]));
+        assert_eq!(
+            after,
+            BTreeMap::from([(name("A"), "1".into()), (name("C"), "3".into())])
+        );
     }
 
     #[test]

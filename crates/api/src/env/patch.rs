@@ -41,6 +41,11 @@ pub(crate) async fn env_patch(
 
     let spec = with_env(&environment.spec, merged(environment.spec.env.clone(), body.env))?;
 
-    let change = SpecChange { app, environment, spec, cause: ReleaseCause::Env };
+    let change = SpecChange {
+        app,
+        environment,
+        spec,
+        cause: ReleaseCause::Env,
+    };
     call.change_spec(tx, change, &params, wait).await
 }

@@ -41,6 +41,11 @@ pub(crate) async fn env_put(
 
     let spec = with_env(&environment.spec, body.env)?;
 
-    let change = SpecChange { app, environment, spec, cause: ReleaseCause::Env };
+    let change = SpecChange {
+        app,
+        environment,
+        spec,
+        cause: ReleaseCause::Env,
+    };
     call.change_spec(tx, change, &params, wait).await
 }

@@ -26,7 +26,10 @@ pub(crate) async fn environment_create(
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
     if !call.caller.reach.sees_environment(&body.name) {
-        return Err(ApiError::not_found("environment", &format!("{}/{}", app.name, body.name)));
+        return Err(ApiError::not_found(
+            "environment",
+            &format!("{}/{}", app.name, body.name),
+        ));
     }
 
     let row = call.insert_environment(&mut tx, &app, &body.name).await?;

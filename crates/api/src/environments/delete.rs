@@ -24,20 +24,36 @@ pub(crate) async fn environment_delete(
     Names((app, name)): Names<(String, String)>,
     Params(params): Params<DeleteParams>,
 ) -> Result<StatusCode> {
-    let parsed = name.parse().map_err(|_| ApiError::not_found("environment", &format!("{app}/{name}")))?;
+    let parsed = name
+        .parse()
+        .map_err(|_| ApiError::not_found("environment", &format!("{app}/{name}")))?;
     let mut tx = call.begin().await?;
     let (app, environment) = call.locked(&mut tx, &app, Some(&parsed)).await?;
     let force = params.force.unwrap_or(false);
     if !force && tx.environments(app.id).await?.len() == 1 {
         return Err(ApiError::Refused(
             Code::Conflict,
-            format!("`{name}` is the only environment of {}: deleting it deletes the app. Say `?force=true`, or delete the app.", app.name),
+            format!(
+                "`{name}` is the only environment of {}: deleting it deletes the app. Say `?force=true`, or delete the app.",
+                app.name
+            ),
         ));
     }
 
     tx.delete_environment(environment.id).await?;
-    let target = Target::new("environment", environment.id, format!("{}/{}", app.name, environment.name));
-    call.audit(&mut tx, Some(app.team), "environment.delete", target, Some(json!({"force": force}))).await?;
+    let target = Target::new(
+        "environment",
+        environment.id,
+        format!("{}/{}", app.name, environment.name),
+    );
+    call.audit(
+        &mut tx,
+        Some(app.team),
+        "environment.delete",
+        target,
+        Some(json!({"force": force})),
+    )
+    .await?;
     tx.commit().await?;
     call.wake();
     Ok(StatusCode::NO_CONTENT)

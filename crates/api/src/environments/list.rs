@@ -31,5 +31,8 @@ pub(crate) async fn environment_list(
     for row in page.items {
         items.push(call.environment_shown(&mut tx, row).await?);
     }
-    Ok(axum::Json(Page { items, next_cursor: page.next_cursor }))
+    Ok(axum::Json(Page {
+        items,
+        next_cursor: page.next_cursor,
+    }))
 }

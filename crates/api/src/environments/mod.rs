@@ -21,9 +21,20 @@ impl Call {
         let status = tx.status(row.id).await?;
         let release = number(tx, row.release).await?;
         let serving = number(tx, status.as_ref().and_then(|s| s.serving)).await?;
-        let newest = tx.deployments(row.app, Some(row.id), &Page { limit: 1, after: None }).await?;
+        let newest = tx
+            .deployments(row.app, Some(row.id), &Page { limit: 1, after: None })
+            .await?;
         let last_deployment = newest.first().map(|d| d.state);
-        Ok(view::environment(row, Around { status, release, serving, last_deployment }, &self.state.settings))
+        Ok(view::environment(
+            row,
+            Around {
+                status,
+                release,
+                serving,
+                last_deployment,
+            },
+            &self.state.settings,
+        ))
     }
 }
 

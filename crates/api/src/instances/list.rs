@@ -64,7 +64,10 @@ pub(crate) async fn instance_list(
         let record = status.iter().flat_map(|s| &s.instances).find(|r| r.instance == id);
         record.map_or(InstanceHealth::Unknown, |r| health_of(&r.health))
     };
-    let items = seen.into_iter().map(|i| shown(&i, health(&i.id), usage.get(&i.id))).collect();
+    let items = seen
+        .into_iter()
+        .map(|i| shown(&i, health(&i.id), usage.get(&i.id)))
+        .collect();
     Ok(axum::Json(whole(items)))
 }
 
@@ -90,7 +93,11 @@ fn shown(row: &Observed, health: InstanceHealth, usage: Option<&Usage>) -> Insta
         id: row.id.clone(),
         release: row.release_number.0,
         state: InstanceState::Created,
-        health: if row.is_running() { health } else { InstanceHealth::Unknown },
+        health: if row.is_running() {
+            health
+        } else {
+            InstanceHealth::Unknown
+        },
         started_at: None,
         restarts: row.restarts,
         exit_code: None,
@@ -106,7 +113,9 @@ fn shown(row: &Observed, health: InstanceHealth, usage: Option<&Usage>) -> Insta
         }
         Seen::Paused => instance.state = InstanceState::Paused,
         Seen::Restarting => instance.state = InstanceState::Restarting,
-        Seen::Exited { exit_code, oom_killed, .. } => {
+        Seen::Exited {
+            exit_code, oom_killed, ..
+        } => {
             instance.state = InstanceState::Exited;
             instance.exit_code = Some(*exit_code);
             instance.oom_killed = Some(*oom_killed);

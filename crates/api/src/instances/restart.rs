@@ -34,7 +34,10 @@ pub(crate) async fn restart(
     let mut tx = call.begin().await?;
     let (app, environment) = call.locked(&mut tx, &app, environment.as_ref()).await?;
 
-    let place = Place { app: &app, environment: &environment };
+    let place = Place {
+        app: &app,
+        environment: &environment,
+    };
     let deployment = call.release(&mut tx, &place, Change::Restart, None).await?;
     tx.commit().await?;
     call.wake();

@@ -40,7 +40,13 @@ pub(crate) async fn scale(
             ));
         }
         1..=REPLICAS_MAX => {}
-        _ => return Err(ApiError::member(Code::InvalidBody, "/count", format!("Give 1 to {REPLICAS_MAX}."))),
+        _ => {
+            return Err(ApiError::member(
+                Code::InvalidBody,
+                "/count",
+                format!("Give 1 to {REPLICAS_MAX}."),
+            ));
+        }
     }
     let environment = named(body.environment, params.environment)?;
     let mut tx = call.begin().await?;
@@ -49,6 +55,11 @@ pub(crate) async fn scale(
     let mut spec: Spec = environment.spec.clone();
     spec.scale.min = body.count;
 
-    let change = SpecChange { app, environment, spec, cause: ReleaseCause::Scale };
+    let change = SpecChange {
+        app,
+        environment,
+        spec,
+        cause: ReleaseCause::Scale,
+    };
     call.change_spec(tx, change, &ChangeParams::default(), wait).await
 }

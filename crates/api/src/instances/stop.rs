@@ -36,14 +36,18 @@ pub(crate) async fn stop(
     let mut tx = call.begin().await?;
     let (app, row) = call.locked(&mut tx, &app, environment.as_ref()).await?;
     if row.release.is_none() {
-        let detail = format!("Nothing was deployed to {} of {} yet: there is nothing to stop.", row.name, app.name);
+        let detail = format!(
+            "Nothing was deployed to {} of {} yet: there is nothing to stop.",
+            row.name, app.name
+        );
         return Err(ApiError::Refused(Code::NothingDeployed, detail));
     }
 
     if row.desired != Desired::Stopped {
         tx.set_intent(row.id, row.generation, Desired::Stopped, None).await?;
         let target = Target::new("environment", row.id, format!("{}/{}", app.name, row.name));
-        call.audit(&mut tx, Some(app.team), "environment.stop", target, None).await?;
+        call.audit(&mut tx, Some(app.team), "environment.stop", target, None)
+            .await?;
     }
     tx.commit().await?;
     call.wake();
@@ -56,6 +60,9 @@ pub(crate) async fn stop(
 }
 
 async fn shown(call: &Call, tx: &mut Tx, id: slipway_domain::ids::EnvironmentId) -> Result<Environment> {
-    let row = tx.environment_by_id(id).await?.ok_or_else(|| ApiError::not_found("environment", &id))?;
+    let row = tx
+        .environment_by_id(id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("environment", &id))?;
     call.environment_shown(tx, row).await
 }

@@ -20,7 +20,14 @@ pub(crate) async fn registry_delete(call: Call, Names(host): Names<String>) -> R
     if !tx.delete_registry(team, &parsed).await? {
         return Err(ApiError::not_found("registry", &host));
     }
-    call.audit(&mut tx, Some(team), "registry.delete", Target::named("registry", &parsed), None).await?;
+    call.audit(
+        &mut tx,
+        Some(team),
+        "registry.delete",
+        Target::named("registry", &parsed),
+        None,
+    )
+    .await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -15,5 +15,6 @@ pub(crate) async fn registry_get(call: Call, Names(host): Names<String>) -> Resu
     let parsed = existing(&host)?;
     let mut tx = call.begin().await?;
     let row = tx.registry(call.caller.team, &parsed).await?;
-    row.map(|r| axum::Json(shown(r))).ok_or_else(|| ApiError::not_found("registry", &host))
+    row.map(|r| axum::Json(shown(r)))
+        .ok_or_else(|| ApiError::not_found("registry", &host))
 }

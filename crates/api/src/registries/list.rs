@@ -12,7 +12,10 @@ use crate::paging::{PageParams, Paging};
 /// List registries with stored credentials.
 #[utoipa::path(get, path = "/v1/registries", tag = "registries", operation_id = "registry_list", params(PageParams),
     responses((status = 200, description = "One page of registries.", body = Page<Registry>)))]
-pub(crate) async fn registry_list(call: Call, Params(params): Params<PageParams>) -> Result<axum::Json<Page<Registry>>> {
+pub(crate) async fn registry_list(
+    call: Call,
+    Params(params): Params<PageParams>,
+) -> Result<axum::Json<Page<Registry>>> {
     let paging = Paging::<String>::parse("registries", params.limit, params.cursor.as_deref())?;
     let mut tx = call.begin().await?;
     let mut rows = tx.registries(call.caller.team).await?;

@@ -27,13 +27,19 @@ pub(crate) async fn registry_put(
     Json(body): Json<NewRegistry>,
 ) -> Result<axum::Json<Registry>> {
     call.demand_whole_team("change pull credentials")?;
-    let host: RegistryHost =
-        host.parse().map_err(|e: ImageError| ApiError::Refused(Code::InvalidName, format!("{e}.")))?;
-    for (pointer, value, max) in
-        [("/username", &body.username, USERNAME_BYTES_MAX), ("/password", &body.password, PASSWORD_BYTES_MAX)]
-    {
+    let host: RegistryHost = host
+        .parse()
+        .map_err(|e: ImageError| ApiError::Refused(Code::InvalidName, format!("{e}.")))?;
+    for (pointer, value, max) in [
+        ("/username", &body.username, USERNAME_BYTES_MAX),
+        ("/password", &body.password, PASSWORD_BYTES_MAX),
+    ] {
         if value.is_empty() || value.len() > max || value.contains('\0') {
-            return Err(ApiError::member(Code::InvalidBody, pointer, format!("Give 1 to {max} bytes without NUL.")));
+            return Err(ApiError::member(
+                Code::InvalidBody,
+                pointer,
+                format!("Give 1 to {max} bytes without NUL."),
+            ));
         }
     }
     let team = call.caller.team;
@@ -44,7 +50,11 @@ pub(crate) async fn registry_put(
         return Err(ApiError::Refused(Code::InvalidBody, detail));
     }
 
-    let context = SealContext { team: Some(team), kind: "registry", id: host.as_str() };
+    let context = SealContext {
+        team: Some(team),
+        kind: "registry",
+        id: host.as_str(),
+    };
     let sealed_password = call.state.sealer.seal(context, &Secret::new(body.password))?;
     let row = slipway_store::Registry {
         host,
@@ -54,7 +64,14 @@ pub(crate) async fn registry_put(
         updated_by: call.caller.name.to_string(),
     };
     tx.put_registry(team, &row).await?;
-    call.audit(&mut tx, Some(team), "registry.set", Target::named("registry", &row.host), None).await?;
+    call.audit(
+        &mut tx,
+        Some(team),
+        "registry.set",
+        Target::named("registry", &row.host),
+        None,
+    )
+    .await?;
     tx.commit().await?;
     Ok(axum::Json(shown(row)))
 }

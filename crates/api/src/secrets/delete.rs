@@ -35,7 +35,8 @@ pub(crate) async fn secret_delete(
         return Err(ApiError::not_found("secret", &name));
     }
     let target = Target::named("secret", format!("{}/{}/{name}", app.name, environment.name));
-    call.audit(&mut tx, Some(app.team), "secret.delete", target, None).await?;
+    call.audit(&mut tx, Some(app.team), "secret.delete", target, None)
+        .await?;
 
     call.secrets_changed(tx, (app, environment), true, &params, wait).await
 }

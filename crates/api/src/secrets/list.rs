@@ -41,5 +41,9 @@ pub(crate) async fn secret_list(
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     let after = paging.wanted().after;
     rows.retain(|s| after.as_deref().is_none_or(|after| s.name.as_str() > after));
-    Ok(axum::Json(paging.page(rows, |s| s.name.to_string(), |s| shown(s, &environment))))
+    Ok(axum::Json(paging.page(
+        rows,
+        |s| s.name.to_string(),
+        |s| shown(s, &environment),
+    )))
 }

@@ -30,7 +30,11 @@ fn shown(row: SecretInfo, environment: &Environment) -> Secret {
 
 /// The newest version of one secret.
 async fn newest(tx: &mut Tx, environment: &Environment, name: &VariableName) -> Result<Option<SecretInfo>> {
-    Ok(tx.current_secrets(environment.id).await?.into_iter().find(|s| s.name == *name))
+    Ok(tx
+        .current_secrets(environment.id)
+        .await?
+        .into_iter()
+        .find(|s| s.name == *name))
 }
 
 impl Call {
@@ -43,7 +47,10 @@ impl Call {
         params: &ChangeParams,
         wait: Wait,
     ) -> Result<Response> {
-        let place = Place { app: &app, environment: &environment };
+        let place = Place {
+            app: &app,
+            environment: &environment,
+        };
         let apply = params.apply.unwrap_or(true);
         let what = (ReleaseCause::Secrets, changed, apply);
         let deployment = self.settle(&mut tx, &place, &environment.spec, what).await?;

@@ -57,21 +57,42 @@ pub(crate) async fn secret_put(
         }
         let (id, now) = (SecretId::mint(call.now(), call.state.entropy.as_ref()), call.now());
         let key = id.to_string();
-        let context = SealContext { team: Some(app.team), kind: "secret", id: &key };
+        let context = SealContext {
+            team: Some(app.team),
+            kind: "secret",
+            id: &key,
+        };
         let sealed = call.state.sealer.seal(context, &value)?;
         let created_by = call.caller.name.to_string();
-        let info = SecretInfo { id, name: name.clone(), version: 0, fingerprint, created_at: now, created_by };
+        let info = SecretInfo {
+            id,
+            name: name.clone(),
+            version: 0,
+            fingerprint,
+            created_at: now,
+            created_by,
+        };
         let version = tx.put_secret(&environment, &SealedSecret { info, sealed }).await?;
         let target = Target::new("secret", id, format!("{}/{}/{name}", app.name, environment.name));
-        call.audit(&mut tx, Some(app.team), "secret.set", target, Some(json!({"version": version}))).await?;
+        call.audit(
+            &mut tx,
+            Some(app.team),
+            "secret.set",
+            target,
+            Some(json!({"version": version})),
+        )
+        .await?;
     }
 
-    call.secrets_changed(tx, (app, environment), changed, &params, wait).await
+    call.secrets_changed(tx, (app, environment), changed, &params, wait)
+        .await
 }
 
 fn parse_name(name: &str) -> Result<VariableName> {
     let refuse = |detail: String| ApiError::Refused(Code::InvalidName, detail);
-    let parsed: VariableName = name.parse().map_err(|e: slipway_domain::name::NameError| refuse(format!("{e}.")))?;
+    let parsed: VariableName = name
+        .parse()
+        .map_err(|e: slipway_domain::name::NameError| refuse(format!("{e}.")))?;
     check_variable(&parsed, "").map_err(|detail| refuse(format!("{detail}.")))?;
     Ok(parsed)
 }
@@ -80,7 +101,9 @@ fn parse_value(body: NewSecret) -> Result<Secret> {
     let refuse = |detail: &str| Err(ApiError::member(Code::InvalidBody, "/value", detail));
     match body.value.len() {
         0 => refuse("The value is empty. To remove a secret, delete it."),
-        n if n > VALUE_BYTES_MAX => refuse("The value is longer than 64 KiB. Keep large things in a volume or a bucket."),
+        n if n > VALUE_BYTES_MAX => {
+            refuse("The value is longer than 64 KiB. Keep large things in a volume or a bucket.")
+        }
         _ if body.value.contains('\0') => refuse("The value contains a NUL byte, which no variable can hold."),
         _ => Ok(Secret::new(body.value)),
     }

@@ -24,6 +24,9 @@ pub(crate) async fn spec_get(
     let app = call.app(&mut tx, &app).await?;
     let environment = call.environment(&mut tx, &app, params.environment.as_ref()).await?;
     let generation = environment.spec_generation;
-    let body = SpecDocument { spec: Spec(environment.spec.to_json()), generation };
+    let body = SpecDocument {
+        spec: Spec(environment.spec.to_json()),
+        generation,
+    };
     Ok(([(header::ETAG, etag(generation))], axum::Json(body)).into_response())
 }

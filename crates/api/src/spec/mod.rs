@@ -44,20 +44,35 @@ impl Call {
         params: &ChangeParams,
         wait: Wait,
     ) -> Result<Response> {
-        let SpecChange { app, environment, spec, cause } = change;
+        let SpecChange {
+            app,
+            environment,
+            spec,
+            cause,
+        } = change;
         let changed = spec != environment.spec;
         let mut generation = environment.spec_generation;
         if changed {
             generation = tx.set_spec(environment.id, &spec, environment.staged).await?;
-            let target = Target::new("environment", environment.id, format!("{}/{}", app.name, environment.name));
+            let target = Target::new(
+                "environment",
+                environment.id,
+                format!("{}/{}", app.name, environment.name),
+            );
             let action = format!("{}.change", cause.as_str());
             // Names only: values of variables may be confidential even though they are no secrets.
-            let change = serde_json::json!({ "generation": generation, "keys": changed_keys(&environment.spec, &spec) });
-            self.audit(&mut tx, Some(app.team), &action, target, Some(change)).await?;
+            let change =
+                serde_json::json!({ "generation": generation, "keys": changed_keys(&environment.spec, &spec) });
+            self.audit(&mut tx, Some(app.team), &action, target, Some(change))
+                .await?;
         }
-        let place = Place { app: &app, environment: &environment };
-        let deployment =
-            self.settle(&mut tx, &place, &spec, (cause, changed, params.apply.unwrap_or(true))).await?;
+        let place = Place {
+            app: &app,
+            environment: &environment,
+        };
+        let deployment = self
+            .settle(&mut tx, &place, &spec, (cause, changed, params.apply.unwrap_or(true)))
+            .await?;
         tx.commit().await?;
         if deployment.is_some() {
             self.wake();

@@ -40,6 +40,11 @@ pub(crate) async fn spec_put(
 
     let spec = Spec::from_json(&body)?;
 
-    let change = SpecChange { app, environment, spec, cause: ReleaseCause::Spec };
+    let change = SpecChange {
+        app,
+        environment,
+        spec,
+        cause: ReleaseCause::Spec,
+    };
     call.change_spec(tx, change, &params, wait).await
 }

@@ -29,8 +29,15 @@ pub(crate) async fn team_create(call: Call, Json(body): Json<NewTeam>) -> Result
     };
     let mut tx = call.begin().await?;
     tx.insert_team(&team).await?;
-    call.audit(&mut tx, Some(team.id), "team.create", Target::new("team", team.id, &team.name), None).await?;
+    call.audit(
+        &mut tx,
+        Some(team.id),
+        "team.create",
+        Target::new("team", team.id, &team.name),
+        None,
+    )
+    .await?;
     tx.commit().await?;
     let location = crate::view::located("/v1/teams");
-    Ok((StatusCode::CREATED, location, axum::Json(shown(team))).into_response())
+    Ok((StatusCode::CREATED, location, axum::Json(shown(&team))).into_response())
 }

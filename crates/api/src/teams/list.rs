@@ -17,5 +17,5 @@ pub(crate) async fn team_list(call: Call, Params(params): Params<PageParams>) ->
     let only = (!call.caller.is_admin()).then_some(call.caller.team);
     let mut tx = call.begin().await?;
     let rows = tx.teams(only, &paging.wanted()).await?;
-    Ok(axum::Json(paging.page(rows, |t| t.name.to_string(), shown)))
+    Ok(axum::Json(paging.page(rows, |t| t.name.to_string(), |t| shown(&t))))
 }

@@ -5,6 +5,10 @@ pub(crate) mod list;
 
 use slipway_wire::teams::Team;
 
-fn shown(row: slipway_store::Team) -> Team {
-    Team { id: row.id.to_string(), name: row.name.to_string(), created_at: row.created_at }
+fn shown(row: &slipway_store::Team) -> Team {
+    Team {
+        id: row.id.to_string(),
+        name: row.name.to_string(),
+        created_at: row.created_at,
+    }
 }

@@ -9,8 +9,8 @@ use slipway_domain::ids::TokenId;
 use slipway_domain::quantity::Span;
 use slipway_domain::token::{Token, TokenKind};
 use slipway_store::TokenRow;
-use slipway_wire::Code;
 use slipway_wire::tokens::{CreatedToken, NewToken};
+use slipway_wire::{Code, Problem};
 
 use crate::audit::Target;
 use crate::call::Call;
@@ -27,15 +27,19 @@ const LIST_MAX: usize = 100;
 /// Make a token.
 #[utoipa::path(post, path = "/v1/tokens", tag = "tokens", operation_id = "token_create",
     params(("Idempotency-Key" = Option<String>, Header,
-        description = "Not taken here: the answer holds a secret and is not kept, so a repeated call makes another token.")),
+        description = "Makes a repeated call the same call; the kept answer is sealed, since it holds the text.")),
     request_body = NewToken,
-    responses((status = 201, description = "Made. The text is shown this once.", body = CreatedToken)))]
+    responses(
+        (status = 201, description = "Made. The text is shown this once.", body = CreatedToken),
+        (status = 404, description = "No such team, or the token may not know of it.", body = Problem,
+            content_type = "application/problem+json")))]
 pub(crate) async fn token_create(call: Call, Json(body): Json<NewToken>) -> Result<Response> {
     let reach = parse_reach(&body)?;
     if !call.caller.reach.covers(&reach) {
         return Err(ApiError::Refused(
             Code::TokenTooWide,
-            "A token can only be handed on narrower: ask for scopes, apps and environments that your own token has.".into(),
+            "A token can only be handed on narrower: ask for scopes, apps and environments that your own token has."
+                .into(),
         ));
     }
     let mut tx = call.begin().await?;
@@ -44,7 +48,10 @@ pub(crate) async fn token_create(call: Call, Json(body): Json<NewToken>) -> Resu
     let now = call.now();
     let expires_at = parse_end(body.expires_in, own_end, now)?;
 
-    let token = Token::mint(body.kind.unwrap_or_else(|| kind_for(&reach.scopes)), call.state.entropy.as_ref());
+    let token = Token::mint(
+        body.kind.unwrap_or_else(|| kind_for(&reach.scopes)),
+        call.state.entropy.as_ref(),
+    );
     let row = TokenRow {
         id: TokenId::mint(now, call.state.entropy.as_ref()),
         team: team.id,
@@ -63,11 +70,15 @@ pub(crate) async fn token_create(call: Call, Json(body): Json<NewToken>) -> Resu
         "expires_at": expires_at.to_rfc3339(),
     });
     let target = Target::new("token", row.id, &row.name);
-    call.audit(&mut tx, Some(team.id), "token.create", target, Some(change)).await?;
+    call.audit(&mut tx, Some(team.id), "token.create", target, Some(change))
+        .await?;
     tx.commit().await?;
     let location = located(&format!("/v1/tokens/{}", row.id));
     let info = view::token(row, team.name.as_str());
-    let created = CreatedToken { token: token.expose().to_owned(), info };
+    let created = CreatedToken {
+        token: token.expose().to_owned(),
+        info,
+    };
     Ok((StatusCode::CREATED, location, axum::Json(created)).into_response())
 }
 
@@ -76,7 +87,10 @@ fn parse_reach(body: &NewToken) -> Result<Reach> {
     if body.scopes.is_empty() || body.scopes.len() > LIST_MAX {
         return refuse("/scopes", format!("Give 1 to {LIST_MAX} scopes, such as `deploy:app`."));
     }
-    let lists = [("/apps", body.apps.as_ref().map(Vec::len)), ("/environments", body.environments.as_ref().map(Vec::len))];
+    let lists = [
+        ("/apps", body.apps.as_ref().map(Vec::len)),
+        ("/environments", body.environments.as_ref().map(Vec::len)),
+    ];
     for (pointer, length) in lists {
         if length.is_some_and(|n| n == 0 || n > LIST_MAX) {
             return refuse(pointer, format!("Give 1 to {LIST_MAX} names, or leave it out for all."));
@@ -86,9 +100,16 @@ fn parse_reach(body: &NewToken) -> Result<Reach> {
     scopes.sort_unstable();
     scopes.dedup();
     if scopes.contains(&Scope::Admin) && (body.apps.is_some() || body.environments.is_some()) {
-        return refuse("/scopes", "`admin` reaches everything and cannot be narrowed; use single scopes instead.".into());
+        return refuse(
+            "/scopes",
+            "`admin` reaches everything and cannot be narrowed; use single scopes instead.".into(),
+        );
     }
-    Ok(Reach { scopes, apps: body.apps.clone(), environments: body.environments.clone() })
+    Ok(Reach {
+        scopes,
+        apps: body.apps.clone(),
+        environments: body.environments.clone(),
+    })
 }
 
 /// When the token ends: as asked, by default in 90 days, never after the token that makes it.
@@ -103,7 +124,10 @@ fn parse_end(life: Option<Span>, own_end: Option<Timestamp>, now: Timestamp) -> 
         Some(own) if end > own && life.is_some() => Err(ApiError::member(
             Code::TokenTooWide,
             "/expires_in",
-            format!("Your own token ends at {}; one made with it cannot last longer.", own.to_rfc3339()),
+            format!(
+                "Your own token ends at {}; one made with it cannot last longer.",
+                own.to_rfc3339()
+            ),
         )),
         Some(own) => Ok(end.min(own)),
         None => Ok(end),
@@ -112,7 +136,9 @@ fn parse_end(life: Option<Span>, own_end: Option<Timestamp>, now: Timestamp) -> 
 
 /// What a token is for, when nobody says.
 fn kind_for(scopes: &[Scope]) -> TokenKind {
-    let deploys = scopes.iter().any(|s| matches!(s, Scope::One(p) if p.verb == Verb::Deploy));
+    let deploys = scopes
+        .iter()
+        .any(|s| matches!(s, Scope::One(p) if p.verb == Verb::Deploy));
     if deploys { TokenKind::Dpl } else { TokenKind::Pat }
 }
 

@@ -17,7 +17,11 @@ pub(crate) async fn token_delete(call: Call, Names(id): Names<String>) -> Result
     let missing = || ApiError::not_found("token", &id);
     let parsed: TokenId = id.parse().map_err(|_| missing())?;
     let mut tx = call.begin().await?;
-    let row = tx.token(parsed).await?.filter(|t| t.revoked_at.is_none()).ok_or_else(missing)?;
+    let row = tx
+        .token(parsed)
+        .await?
+        .filter(|t| t.revoked_at.is_none())
+        .ok_or_else(missing)?;
     if row.team != call.caller.team && !call.caller.is_admin() {
         return Err(missing());
     }
@@ -31,7 +35,14 @@ pub(crate) async fn token_delete(call: Call, Names(id): Names<String>) -> Result
     if !tx.revoke_token(row.id, call.now()).await? {
         return Err(missing());
     }
-    call.audit(&mut tx, Some(row.team), "token.revoke", Target::new("token", row.id, &row.name), None).await?;
+    call.audit(
+        &mut tx,
+        Some(row.team),
+        "token.revoke",
+        Target::new("token", row.id, &row.name),
+        None,
+    )
+    .await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

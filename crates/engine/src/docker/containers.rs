@@ -6,13 +6,12 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, RemoveContainerOptions, StartContainerOptions,
-    StopContainerOptions,
+    CreateContainerOptions, RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
 };
 use futures_util::StreamExt;
 use slipway_domain::quantity::Span;
 
-use crate::docker::{QUESTION, WORK, create, labels, or_gone, volumes, within};
+use crate::docker::{WORK, create, labels, observe, or_gone, volumes, within};
 use crate::engine::{EngineError, GroupSpec};
 
 /// So many containers of one group are started at once.
@@ -37,9 +36,7 @@ pub(crate) async fn apply(docker: &Docker, group: &GroupSpec, slots: &[u32]) -> 
 async fn run(docker: Docker, group: Arc<GroupSpec>, slot: u32) -> Result<(), EngineError> {
     let name = create::instance_name(&group, slot);
     let id = ensure(&docker, &name, create::instance(&group, slot)).await?;
-    if !group.mounts.is_empty() {
-        volumes::hand_over(&docker, &group, &id).await?;
-    }
+    volumes::hand_over(&docker, &group, &id).await?;
     within(WORK, docker.start_container(&id, None::<StartContainerOptions>)).await
 }
 
@@ -53,32 +50,32 @@ pub(crate) async fn ensure(docker: &Docker, name: &str, body: ContainerCreateBod
     match within(WORK, docker.create_container(Some(options), body)).await {
         Ok(created) => Ok(created.id),
         Err(EngineError::Busy(text) | EngineError::Refused(text)) if text.contains("already in use") => {
-            let found = within(
-                QUESTION,
-                docker.inspect_container(name, None::<InspectContainerOptions>),
-            )
-            .await?;
-            let theirs = found.config.and_then(|c| c.labels).unwrap_or_default();
-            let same = [
-                labels::ENVIRONMENT_ID,
-                labels::ROLE,
-                "slipway.release-id",
-                "slipway.slot",
-            ]
-            .iter()
-            .all(|l| theirs.get(*l) == identity.get(*l));
-            match found.id {
-                Some(id) if same => Ok(id),
-                _ => Err(EngineError::Refused(format!(
+            match observe::find(docker, name).await? {
+                Some((found, theirs)) if labels::is_same_place(&identity, &theirs) => {
+                    found.id.ok_or_else(|| EngineError::Busy(text))
+                }
+                Some(_) => Err(EngineError::Refused(format!(
                     "a container named {name} exists that is not this release's: remove or rename it (`docker rm {name}`)"
                 ))),
+                // It was on its way out.
+                None => Err(EngineError::Busy(text)),
             }
         }
         Err(error) => Err(error),
     }
 }
 
+/// Ends and removes a container of ours; anybody else's is refused.
 pub(crate) async fn remove(docker: &Docker, id: &str, timeout: Span) -> Result<(), EngineError> {
+    match observe::find(docker, id).await? {
+        None => return Ok(()),
+        Some((_, labels)) if !labels::is_container(&labels) => {
+            return Err(EngineError::Refused(format!(
+                "the container {id} does not carry Slipway's labels: it is left alone"
+            )));
+        }
+        Some(_) => {}
+    }
     let seconds = i32::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
     // The signal was given when the container was created: older engines take it only there.
     let options = StopContainerOptions {
@@ -90,7 +87,7 @@ pub(crate) async fn remove(docker: &Docker, id: &str, timeout: Span) -> Result<(
     discard(docker, id).await
 }
 
-/// Removes a container, running or not, with its anonymous volumes.
+/// Removes a container known to be ours, running or not, with its anonymous volumes.
 pub(crate) async fn discard(docker: &Docker, id: &str) -> Result<(), EngineError> {
     let options = RemoveContainerOptions {
         force: true,

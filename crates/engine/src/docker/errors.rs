@@ -24,6 +24,7 @@ fn by_status(status: u16, message: String) -> EngineError {
     }
     if says(&[
         "already in progress",
+        "already in use",
         "has active endpoints",
         "is in use",
         "try again",
@@ -106,6 +107,9 @@ mod tests {
                 "busy",
             ),
             (409, "remove vol: volume is in use - [abc]", "busy"),
+            (404, "No such volume: abc", "not found"),
+            (500, "write /data: disk quota exceeded", "disk full"),
+            (409, "conflict: unable to remove repository reference \"x\" (must force)", "refused"),
             (
                 403,
                 "error while removing network: network x id y has active endpoints",

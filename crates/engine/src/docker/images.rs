@@ -14,7 +14,7 @@ use crate::docker::{QUESTION, WORK, errors, or_gone, system, within};
 use crate::engine::{EngineError, LocalImage, PullProgress};
 
 /// A pull that makes no progress for so long has failed.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// A registry may take so long to say what a reference is.
 const RESOLVE: Duration = Duration::from_secs(25);
 
@@ -44,13 +44,12 @@ pub(crate) async fn resolve(
         Ok(Err(error)) => return Err(errors::registry(error, reference)),
         Err(_) => return Err(errors::registry(bollard::errors::Error::RequestTimeoutError, reference)),
     };
-    let digest: Digest = match reference.digest() {
-        Some(digest) => digest.clone(),
-        None => {
-            let given = found.descriptor.digest.unwrap_or_default();
-            let odd = || ResolveError::Unavailable(format!("the registry {host} answered without a usable digest"));
-            given.parse().map_err(|_| odd())?
-        }
+    let digest: Digest = if let Some(digest) = reference.digest() {
+        digest.clone()
+    } else {
+        let given = found.descriptor.digest.unwrap_or_default();
+        let odd = || ResolveError::Unavailable(format!("the registry {host} answered without a usable digest"));
+        given.parse().map_err(|_| odd())?
     };
     let offered: Vec<Platform> = found
         .platforms

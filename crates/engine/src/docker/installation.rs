@@ -10,7 +10,10 @@ use crate::docker::{DockerEngine, QUESTION, WORK, containers, labels, or_gone, w
 use crate::engine::EngineError;
 
 fn ours() -> Option<HashMap<String, Vec<String>>> {
-    Some(HashMap::from([("label".to_owned(), vec![labels::ENVIRONMENT_ID.to_owned()])]))
+    Some(HashMap::from([(
+        "label".to_owned(),
+        vec![labels::ENVIRONMENT_ID.to_owned()],
+    )]))
 }
 
 impl DockerEngine {
@@ -18,7 +21,11 @@ impl DockerEngine {
     /// Says how many things went.
     pub async fn remove_installation(&self, pool: Ipv4Net, volumes: bool) -> Result<usize, EngineError> {
         let docker = self.docker()?;
-        let networks = within(QUESTION, docker.list_networks(Some(ListNetworksOptions { filters: ours() }))).await?;
+        let networks = within(
+            QUESTION,
+            docker.list_networks(Some(ListNetworksOptions { filters: ours() })),
+        )
+        .await?;
         let mut environments = BTreeSet::new();
         let mut names = Vec::new();
         for network in networks {
@@ -46,7 +53,11 @@ impl DockerEngine {
 }
 
 async fn remove_containers(docker: &Docker, environments: &BTreeSet<String>) -> Result<usize, EngineError> {
-    let options = ListContainersOptions { all: true, filters: ours(), ..ListContainersOptions::default() };
+    let options = ListContainersOptions {
+        all: true,
+        filters: ours(),
+        ..ListContainersOptions::default()
+    };
     let mut removed = 0;
     for container in within(QUESTION, docker.list_containers(Some(options))).await? {
         let environment = container.labels.unwrap_or_default().remove(labels::ENVIRONMENT_ID);
@@ -63,7 +74,11 @@ async fn remove_containers(docker: &Docker, environments: &BTreeSet<String>) -> 
 async fn remove_volumes(docker: &Docker, environments: &BTreeSet<String>) -> Result<usize, EngineError> {
     let options = ListVolumesOptions { filters: ours() };
     let mut removed = 0;
-    for volume in within(QUESTION, docker.list_volumes(Some(options))).await?.volumes.unwrap_or_default() {
+    for volume in within(QUESTION, docker.list_volumes(Some(options)))
+        .await?
+        .volumes
+        .unwrap_or_default()
+    {
         let environment = volume.labels.get(labels::ENVIRONMENT_ID);
         if environment.is_some_and(|e| environments.contains(e)) {
             or_gone(within(WORK, docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>)).await)?;

@@ -2,12 +2,12 @@
 //! asked for.
 
 use bollard::Docker;
-use bollard::models::ContainerStateStatusEnum;
-use bollard::query_parameters::{InspectContainerOptions, StartContainerOptions};
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::query_parameters::StartContainerOptions;
 use slipway_domain::deployment::StepName;
 use slipway_domain::ids::ReleaseId;
 
-use crate::docker::{QUESTION, WORK, containers, create, logs, volumes, within};
+use crate::docker::{WORK, containers, create, labels, logs, observe, volumes, within};
 use crate::engine::{EngineError, GroupSpec, JobExit, JobState};
 
 /// So many last lines are kept of a command that ended.
@@ -25,20 +25,15 @@ pub(crate) async fn start(
     }
     volumes::ensure(docker, group).await?;
     let id = containers::ensure(docker, &name, create::job(group, command)).await?;
+    // A command may be the first to use a volume.
+    volumes::hand_over(docker, group, &id).await?;
     within(WORK, docker.start_container(&id, None::<StartContainerOptions>)).await
 }
 
 pub(crate) async fn state(docker: &Docker, release: ReleaseId, purpose: StepName) -> Result<JobState, EngineError> {
     let name = create::job_name(release, purpose);
-    let found = match within(
-        QUESTION,
-        docker.inspect_container(&name, None::<InspectContainerOptions>),
-    )
-    .await
-    {
-        Ok(found) => found,
-        Err(EngineError::NotFound(_)) => return Ok(JobState::Absent),
-        Err(error) => return Err(error),
+    let Some(found) = find(docker, release, &name).await? else {
+        return Ok(JobState::Absent);
     };
     let state = found.state.unwrap_or_default();
     Ok(match state.status {
@@ -54,5 +49,19 @@ pub(crate) async fn state(docker: &Docker, release: ReleaseId, purpose: StepName
 }
 
 pub(crate) async fn remove(docker: &Docker, release: ReleaseId, purpose: StepName) -> Result<(), EngineError> {
-    containers::discard(docker, &create::job_name(release, purpose)).await
+    let name = create::job_name(release, purpose);
+    match find(docker, release, &name).await? {
+        Some(_) => containers::discard(docker, &name).await,
+        None => Ok(()),
+    }
+}
+
+/// The container of the release's command; a foreign one of that name is not it.
+async fn find(
+    docker: &Docker,
+    release: ReleaseId,
+    name: &str,
+) -> Result<Option<ContainerInspectResponse>, EngineError> {
+    let found = observe::find(docker, name).await?;
+    Ok(found.and_then(|(found, labels)| labels::is_job_of(&labels, release).then_some(found)))
 }

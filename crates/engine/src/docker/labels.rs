@@ -21,6 +21,7 @@ const RELEASE_ID: &str = "slipway.release-id";
 const GENERATION: &str = "slipway.generation";
 const EPOCH: &str = "slipway.epoch";
 const SLOT: &str = "slipway.slot";
+const PORT: &str = "slipway.port";
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +63,40 @@ pub(crate) fn of_container(group: &GroupSpec, role: Role, slot: u32) -> HashMap<
         (RELEASE.to_owned(), group.release_number.0.to_string()),
         (RELEASE_ID.to_owned(), group.release.to_string()),
         (SLOT.to_owned(), slot.to_string()),
+        (PORT.to_owned(), group.port.to_string()),
     ]);
     labels
+}
+
+/// Whether a container carries our labels: the environment it is of, in our form, and a role of ours.
+pub(crate) fn is_container(labels: &HashMap<String, String>) -> bool {
+    let role = labels.get(ROLE).map(String::as_str);
+    is_any(labels) && [Role::App, Role::Job].iter().any(|r| role == Some(r.as_str()))
+}
+
+/// Whether a container is the one-off command of a release.
+pub(crate) fn is_job_of(labels: &HashMap<String, String>, release: ReleaseId) -> bool {
+    is_any(labels)
+        && labels.get(ROLE).map(String::as_str) == Some(Role::Job.as_str())
+        && labels.get(RELEASE_ID).and_then(|id| id.parse().ok()) == Some(release)
+}
+
+/// Whether a network or volume is of an environment.
+pub(crate) fn is_of(labels: &HashMap<String, String>, environment: EnvironmentId) -> bool {
+    labels.get(ENVIRONMENT_ID).and_then(|id| id.parse().ok()) == Some(environment)
+}
+
+fn is_any(labels: &HashMap<String, String>) -> bool {
+    labels
+        .get(ENVIRONMENT_ID)
+        .is_some_and(|id| id.parse::<EnvironmentId>().is_ok())
+}
+
+/// Whether two containers are one place of one release.
+pub(crate) fn is_same_place(one: &HashMap<String, String>, other: &HashMap<String, String>) -> bool {
+    [ENVIRONMENT_ID, ROLE, RELEASE_ID, SLOT]
+        .iter()
+        .all(|label| one.contains_key(*label) && one.get(*label) == other.get(*label))
 }
 
 /// What the labels of an instance say.
@@ -74,6 +107,8 @@ pub(crate) struct Identity {
     pub(crate) release_number: ReleaseNumber,
     pub(crate) slot: u32,
     pub(crate) epoch: Epoch,
+    /// The port it was told to listen on.
+    pub(crate) port: u16,
 }
 
 /// Reads the labels of a container; `None` when it is not an instance of ours.
@@ -87,6 +122,7 @@ pub(crate) fn identity(labels: &HashMap<String, String>) -> Option<Identity> {
         release_number: ReleaseNumber(labels.get(RELEASE)?.parse().ok()?),
         slot: labels.get(SLOT)?.parse().ok()?,
         epoch: Epoch(labels.get(EPOCH)?.parse().ok()?),
+        port: labels.get(PORT)?.parse().ok()?,
     })
 }
 
@@ -101,16 +137,38 @@ mod tests {
         let labels = of_container(&group, Role::App, 3);
         let read = identity(&labels).expect("ours");
         assert_eq!(
-            (read.environment, read.release, read.slot),
-            (group.owner.environment_id, group.release, 3)
+            (read.environment, read.release, read.slot, read.port),
+            (group.owner.environment_id, group.release, 3, group.port)
         );
         assert_eq!(identity(&of_container(&group, Role::Job, 0)), None);
-        for name in [ROLE, ENVIRONMENT_ID, RELEASE_ID, RELEASE, SLOT, EPOCH] {
+        for name in [ROLE, ENVIRONMENT_ID, RELEASE_ID, RELEASE, SLOT, EPOCH, PORT] {
             let mut damaged = labels.clone();
             damaged.insert(name.to_owned(), "?".to_owned());
             assert_eq!(identity(&damaged), None, "{name}");
             damaged.remove(name);
             assert_eq!(identity(&damaged), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_what_carries_our_labels_in_our_form_may_be_removed() {
+        let group = group();
+        let (app, job) = (
+            of_container(&group, Role::App, 0),
+            of_container(&group, Role::Job, 0),
+        );
+        assert!(is_container(&app) && is_container(&job));
+        assert!(is_job_of(&job, group.release) && !is_job_of(&app, group.release));
+        assert!(is_of(&of_owner(&group.owner), group.owner.environment_id));
+        assert!(is_same_place(&app, &app.clone()));
+        assert!(!is_same_place(&app, &of_container(&group, Role::App, 1)));
+        let foreign = HashMap::new();
+        assert!(!is_container(&foreign) && !is_same_place(&foreign, &foreign));
+        assert!(!is_job_of(&foreign, group.release) && !is_of(&foreign, group.owner.environment_id));
+        for (name, value) in [(ROLE, "database"), (ENVIRONMENT_ID, "production")] {
+            let mut damaged = app.clone();
+            damaged.insert(name.to_owned(), value.to_owned());
+            assert!(!is_container(&damaged), "{name}");
         }
     }
 }

@@ -5,8 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The state `LISTEN` in the kernel's table.
 const LISTEN: &str = "0A";
 
-/// Listening sockets of the network namespace of a process; empty where it cannot be read.
-pub(crate) async fn of_process(pid: i64) -> Vec<SocketAddr> {
+/// Listening sockets of the network namespace of a container's process; empty where it cannot be read, and where the
+/// process of that number is another one: Slipway may itself run in a container, with numbers of its own.
+pub(crate) async fn of_container(pid: i64, container: &str) -> Vec<SocketAddr> {
+    let groups = tokio::fs::read_to_string(format!("/proc/{pid}/cgroup")).await;
+    if !groups.is_ok_and(|text| text.contains(container)) {
+        return Vec::new();
+    }
     let mut found = Vec::new();
     for table in ["tcp", "tcp6"] {
         if let Ok(text) = tokio::fs::read_to_string(format!("/proc/{pid}/net/{table}")).await {

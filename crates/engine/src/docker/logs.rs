@@ -1,13 +1,12 @@
-//! What containers write.
+//! What containers have written.
 //!
-//! Promises: lines in order of time, cut at 16 KiB; a follower sees instances that start later too; a reader that is
-//! slow holds the writer of its own stream, nobody else, and nothing is kept beyond a bounded channel.
+//! Promises: lines in order of time, cut at 16 KiB; no more of them in memory than were asked for, per container; a
+//! reader that is slow holds the writer of its own stream, nobody else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 
 use bollard::Docker;
-use bollard::container::LogOutput;
-use bollard::query_parameters::{InspectContainerOptions, LogsOptions};
+use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 use slipway_domain::ids::EnvironmentId;
 use slipway_domain::ports::{BoxFuture, LogLine, LogQuery, LogReceiver, LogStream};
@@ -16,39 +15,25 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::docker::labels::{self, Role};
-use crate::docker::{QUESTION, events, observe, within};
+use crate::docker::lines::{Assembler, Source, fits};
+use crate::docker::{QUESTION, events, follow, observe, within};
 use crate::engine::EngineError;
 
-/// The longest line that is passed on whole.
-const LINE_BYTES_MAX: usize = 16 << 10;
 /// Lines that may wait for a slow reader.
 const WAITING_LINES_MAX: usize = 1024;
 
 /// The last lines of a container.
 pub(crate) async fn tail(docker: &Docker, id: &str, lines_max: u32) -> Result<Vec<String>, EngineError> {
-    let options = LogsOptions {
-        stdout: true,
-        stderr: true,
-        tail: lines_max.to_string(),
-        ..LogsOptions::default()
+    let source = Source {
+        id: id.to_owned(),
+        release: ReleaseNumber(0),
     };
-    let read = async {
-        let mut stream = Box::pin(docker.logs(id, Some(options)));
-        let mut lines = Vec::new();
-        while let Some(output) = stream.next().await {
-            let text = String::from_utf8_lossy(&output?.into_bytes())
-                .trim_end_matches(['\n', '\r'])
-                .to_owned();
-            lines.push(cut(text));
-        }
-        Ok(lines)
+    let query = LogQuery {
+        tail_lines_max: lines_max,
+        ..LogQuery::default()
     };
-    within(QUESTION, read).await
-}
-
-struct Source {
-    id: String,
-    release: ReleaseNumber,
+    let past = read(docker, &source, &query).await?;
+    Ok(past.lines.into_iter().map(|l| l.line).collect())
 }
 
 struct Lines(mpsc::Receiver<LogLine>);
@@ -64,47 +49,54 @@ pub(crate) async fn of_environment(
     environment: EnvironmentId,
     query: LogQuery,
 ) -> Result<Box<dyn LogReceiver>, EngineError> {
+    // Before the first look, so that no start falls between the look and the hints.
+    let hints = if query.follow {
+        Some(events::follow(docker).await?)
+    } else {
+        None
+    };
     let sources = sources(docker, environment, &query).await?;
-    let (sender, receiver) = mpsc::channel(WAITING_LINES_MAX);
-    let mut past = Vec::new();
-    let mut seen: BTreeMap<String, Timestamp> = BTreeMap::new();
+    let mut lines = Vec::new();
+    let mut seen = BTreeMap::new();
     for source in &sources {
-        let lines = past_lines(docker, source, &query).await?;
-        if let Some(last) = lines.last() {
-            seen.insert(source.id.clone(), last.time);
-        }
-        past.extend(lines.into_iter().filter(|l| fits(l, &query)));
+        let past = match read(docker, source, &query).await {
+            // Removed since the look.
+            Err(EngineError::NotFound(_)) => continue,
+            other => other?,
+        };
+        seen.extend(past.last.map(|last| (source.id.clone(), last)));
+        lines.extend(past.lines);
     }
-    past.sort_by_key(|l| l.time);
-    let tail = usize::try_from(query.tail_lines_max).unwrap_or(usize::MAX);
-    let past = past.split_off(past.len().saturating_sub(tail));
+    lines.sort_by_key(|l| l.time);
+    let lines = lines.split_off(lines.len().saturating_sub(count(query.tail_lines_max)));
+    let (sender, receiver) = mpsc::channel(WAITING_LINES_MAX);
     let docker = docker.clone();
     let tasks = TaskTracker::new();
-    let spawner = tasks.clone();
+    let followers = tasks.clone();
     tasks.spawn(async move {
-        for line in past {
+        for line in lines {
             if sender.send(line).await.is_err() {
                 return;
             }
         }
-        if query.follow {
-            follow(docker, environment, sources, seen, query, sender, spawner).await;
+        if let Some(hints) = hints {
+            let following = follow::Following::new(docker, environment, query, sender, followers, seen);
+            following.run(sources, hints).await;
         }
     });
     Ok(Box::new(Lines(receiver)))
 }
 
 /// The containers whose lines are wanted.
-async fn sources(docker: &Docker, environment: EnvironmentId, query: &LogQuery) -> Result<Vec<Source>, EngineError> {
+pub(crate) async fn sources(
+    docker: &Docker,
+    environment: EnvironmentId,
+    query: &LogQuery,
+) -> Result<Vec<Source>, EngineError> {
     let mut sources = Vec::new();
     for id in observe::ids(docker, Some(environment), Role::App).await? {
-        let found = match within(QUESTION, docker.inspect_container(&id, None::<InspectContainerOptions>)).await {
-            Ok(found) => found,
-            Err(EngineError::NotFound(_)) => continue,
-            Err(error) => return Err(error),
-        };
-        let labels: HashMap<String, String> = found.config.and_then(|c| c.labels).unwrap_or_default();
-        if let Some(identity) = labels::identity(&labels)
+        if let Some((_, labels)) = observe::find(docker, &id).await?
+            && let Some(identity) = labels::identity(&labels)
             && query.release.is_none_or(|wanted| wanted == identity.release_number)
         {
             sources.push(Source {
@@ -116,144 +108,101 @@ async fn sources(docker: &Docker, environment: EnvironmentId, query: &LogQuery) 
     Ok(sources)
 }
 
-fn options(query: &LogQuery, since: Option<Timestamp>, follow: bool, tail: &str) -> LogsOptions {
-    let seconds = |t: Option<Timestamp>| t.and_then(|t| i32::try_from(t.timestamp()).ok()).unwrap_or(0);
+/// What one container wrote so far.
+struct Past {
+    /// The newest lines that fit the query, at most as many as it asks for.
+    lines: VecDeque<LogLine>,
+    /// When it wrote the newest line of all.
+    last: Option<Timestamp>,
+}
+
+async fn read(docker: &Docker, source: &Source, query: &LogQuery) -> Result<Past, EngineError> {
+    let lines_max = count(query.tail_lines_max);
+    let options = LogsOptions {
+        until: seconds(query.until.map(|u| u + chrono::TimeDelta::seconds(1))),
+        tail: tail_option(query),
+        ..options(query, query.since)
+    };
+    let read = async {
+        let mut stream = Box::pin(docker.logs(&source.id, Some(options)));
+        let mut assembler = Assembler::new(source.clone());
+        let mut past = Past {
+            lines: VecDeque::new(),
+            last: None,
+        };
+        while let Some(output) = stream.next().await {
+            let Some(line) = assembler.piece(output?) else { continue };
+            past.last = past.last.max(Some(line.time));
+            if fits(&line, query) {
+                past.lines.push_back(line);
+            }
+            if past.lines.len() > lines_max {
+                past.lines.pop_front();
+            }
+        }
+        Ok(past)
+    };
+    within(QUESTION, read).await
+}
+
+/// The engine cuts its tail before it filters: with a filter, what is wanted may stand before the newest lines. One
+/// line at least is asked for, to know from where on a follower must read.
+fn tail_option(query: &LogQuery) -> String {
+    if query.contains.is_some() || query.stream.is_some() || query.until.is_some() {
+        "all".to_owned()
+    } else {
+        query.tail_lines_max.max(1).to_string()
+    }
+}
+
+/// The options that reading and following share.
+pub(crate) fn options(query: &LogQuery, since: Option<Timestamp>) -> LogsOptions {
     LogsOptions {
-        follow,
         stdout: query.stream != Some(LogStream::Stderr),
         stderr: query.stream != Some(LogStream::Stdout),
         since: seconds(since),
-        until: if follow {
-            0
-        } else {
-            seconds(query.until.map(|u| u + chrono::TimeDelta::seconds(1)))
-        },
         timestamps: true,
-        tail: tail.to_owned(),
+        ..LogsOptions::default()
     }
 }
 
-async fn past_lines(docker: &Docker, source: &Source, query: &LogQuery) -> Result<Vec<LogLine>, EngineError> {
-    // With a filter on the text the newest lines may all be others: only a plain tail can be left to the engine.
-    let tail = if query.contains.is_some() {
-        "all".to_owned()
-    } else {
-        query.tail_lines_max.to_string()
-    };
-    let options = options(query, query.since, false, &tail);
-    let read = async {
-        let mut stream = Box::pin(docker.logs(&source.id, Some(options)));
-        let mut lines = Vec::new();
-        while let Some(output) = stream.next().await {
-            lines.extend(line(output?, source));
-        }
-        Ok(lines)
-    };
-    match within(QUESTION, read).await {
-        Err(EngineError::NotFound(_)) => Ok(Vec::new()),
-        other => other,
-    }
+/// The engine takes whole seconds; 0 is no bound.
+fn seconds(time: Option<Timestamp>) -> i32 {
+    time.and_then(|t| i32::try_from(t.timestamp()).ok()).unwrap_or(0)
 }
 
-/// Passes new lines on until the reader is gone: of the instances there are, and of those that start later.
-async fn follow(
-    docker: Docker,
-    environment: EnvironmentId,
-    sources: Vec<Source>,
-    mut seen: BTreeMap<String, Timestamp>,
-    query: LogQuery,
-    sender: mpsc::Sender<LogLine>,
-    tasks: TaskTracker,
-) {
-    let begin = |source: Source, after: Option<Timestamp>| {
-        tasks.spawn(follow_one(docker.clone(), source, after, query.clone(), sender.clone()));
-    };
-    let mut known: Vec<String> = sources.iter().map(|s| s.id.clone()).collect();
-    for source in sources {
-        let after = seen.remove(&source.id);
-        begin(source, after);
-    }
-    let Ok(mut hints) = events::follow(&docker).await else {
-        return;
-    };
-    loop {
-        let hint = tokio::select! {
-            hint = hints.next() => hint,
-            () = sender.closed() => return,
+fn count(lines: u32) -> usize {
+    usize::try_from(lines).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_cuts_the_tail_only_where_nothing_is_filtered_after_it() {
+        let plain = LogQuery {
+            tail_lines_max: 50,
+            ..LogQuery::default()
         };
-        match hint {
-            None => return,
-            Some(hint) if hint.environment == environment && hint.action == "start" => {
-                for source in self::sources(&docker, environment, &query).await.unwrap_or_default() {
-                    if !known.contains(&source.id) {
-                        known.push(source.id.clone());
-                        begin(source, None);
-                    }
-                }
-            }
-            Some(_) => {}
+        assert_eq!(tail_option(&plain), "50");
+        assert_eq!(tail_option(&LogQuery::default()), "1");
+        let filtered = [
+            LogQuery {
+                contains: Some("x".into()),
+                ..plain.clone()
+            },
+            LogQuery {
+                stream: Some(LogStream::Stderr),
+                ..plain.clone()
+            },
+            LogQuery {
+                until: Some(Timestamp::default()),
+                ..plain
+            },
+        ];
+        for query in filtered {
+            assert_eq!(tail_option(&query), "all", "{query:?}");
         }
     }
-}
-
-async fn follow_one(
-    docker: Docker,
-    source: Source,
-    after: Option<Timestamp>,
-    query: LogQuery,
-    sender: mpsc::Sender<LogLine>,
-) {
-    // Nothing was seen of it yet: everything it writes is new.
-    let options = options(&query, after.or(query.since), true, "all");
-    let mut stream = Box::pin(docker.logs(&source.id, Some(options)));
-    loop {
-        let output = tokio::select! {
-            output = stream.next() => output,
-            () = sender.closed() => return,
-        };
-        let Some(Ok(output)) = output else { return };
-        // The engine's `since` is whole seconds: what was passed on already is left out here.
-        let new = line(output, &source).filter(|l| after.is_none_or(|a| l.time > a) && fits(l, &query));
-        if let Some(line) = new
-            && sender.send(line).await.is_err()
-        {
-            return;
-        }
-    }
-}
-
-fn fits(line: &LogLine, query: &LogQuery) -> bool {
-    query.since.is_none_or(|s| line.time >= s)
-        && query.until.is_none_or(|u| line.time <= u)
-        && query.contains.as_ref().is_none_or(|c| line.line.contains(c.as_str()))
-}
-
-/// `2026-01-02T03:04:05.678901234Z text`, as the engine writes it with timestamps.
-fn line(output: LogOutput, source: &Source) -> Option<LogLine> {
-    let stream = match &output {
-        LogOutput::StdErr { .. } => LogStream::Stderr,
-        _ => LogStream::Stdout,
-    };
-    let bytes = output.into_bytes();
-    let text = String::from_utf8_lossy(&bytes);
-    let (time, rest) = text.split_once(' ').unwrap_or((&text, ""));
-    let line = cut(rest.trim_end_matches(['\n', '\r']).to_owned());
-    Some(LogLine {
-        time: time.trim().parse().ok()?,
-        stream,
-        instance: source.id.clone(),
-        release: source.release,
-        line,
-    })
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > LINE_BYTES_MAX {
-        let end = (0..=LINE_BYTES_MAX)
-            .rev()
-            .find(|i| text.is_char_boundary(*i))
-            .unwrap_or(0);
-        text.truncate(end);
-    }
-    text
 }

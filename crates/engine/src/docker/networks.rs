@@ -1,4 +1,6 @@
 //! One network for each app and environment, on a subnet of ours.
+//!
+//! Promises: a network that is not the environment's is neither used nor removed, whatever it is called.
 
 use std::collections::HashMap;
 
@@ -18,18 +20,17 @@ pub(crate) async fn subnets(docker: &Docker) -> Result<SubnetsInUse, EngineError
 }
 
 pub(crate) async fn ensure(docker: &Docker, network: &NetworkSpec) -> Result<(), EngineError> {
-    let name = network_name(network.owner.environment_id);
-    match within(QUESTION, docker.inspect_network(&name, None::<InspectNetworkOptions>)).await {
-        Ok(_) => return Ok(()),
-        Err(EngineError::NotFound(_)) => {}
-        Err(error) => return Err(error),
+    let environment = network.owner.environment_id;
+    let name = network_name(environment);
+    if is_there(docker, environment, &name).await? {
+        return Ok(());
     }
     let pool = IpamConfig {
         subnet: Some(network.subnet.clone()),
         ..IpamConfig::default()
     };
     let request = NetworkCreateRequest {
-        name,
+        name: name.clone(),
         driver: Some("bridge".into()),
         ipam: Some(Ipam {
             config: Some(vec![pool]),
@@ -41,12 +42,36 @@ pub(crate) async fn ensure(docker: &Docker, network: &NetworkSpec) -> Result<(),
     };
     match within(WORK, docker.create_network(request)).await {
         Ok(_) => Ok(()),
-        // Made by an earlier attempt whose answer was lost.
-        Err(EngineError::Refused(text) | EngineError::Busy(text)) if text.contains("already exists") => Ok(()),
+        // An earlier attempt whose answer was lost may have made it, in this very subnet.
+        Err(error @ (EngineError::Refused(_) | EngineError::Busy(_))) => {
+            if is_there(docker, environment, &name).await? {
+                return Ok(());
+            }
+            Err(error)
+        }
         Err(error) => Err(error),
     }
 }
 
+/// Whether the environment's network is there. Another one of its name is refused.
+async fn is_there(docker: &Docker, environment: EnvironmentId, name: &str) -> Result<bool, EngineError> {
+    match within(QUESTION, docker.inspect_network(name, None::<InspectNetworkOptions>)).await {
+        Ok(found) if found.labels.as_ref().is_some_and(|l| labels::is_of(l, environment)) => Ok(true),
+        Ok(_) => Err(EngineError::Refused(format!(
+            "a network named {name} exists that is not this environment's: remove it (`docker network rm {name}`)"
+        ))),
+        Err(EngineError::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the environment's network.
 pub(crate) async fn remove(docker: &Docker, environment: EnvironmentId) -> Result<(), EngineError> {
-    or_gone(within(WORK, docker.remove_network(&network_name(environment))).await)
+    let name = network_name(environment);
+    match is_there(docker, environment, &name).await {
+        Ok(true) => or_gone(within(WORK, docker.remove_network(&name)).await),
+        // Somebody else's is not ours to remove, and ours is not there.
+        Ok(false) | Err(EngineError::Refused(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -62,14 +62,27 @@ pub(crate) async fn instances(
     Ok(instances)
 }
 
+/// The container under an id or name with its labels; `None` when there is none.
+pub(crate) async fn find(
+    docker: &Docker,
+    id: &str,
+) -> Result<Option<(ContainerInspectResponse, HashMap<String, String>)>, EngineError> {
+    match within(QUESTION, docker.inspect_container(id, None::<InspectContainerOptions>)).await {
+        Ok(mut found) => {
+            let labels = found.config.as_mut().and_then(|c| c.labels.take());
+            Ok(Some((found, labels.unwrap_or_default())))
+        }
+        Err(EngineError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 async fn inspect(docker: Docker, id: String) -> Result<ContainerInspectResponse, EngineError> {
     within(QUESTION, docker.inspect_container(&id, None::<InspectContainerOptions>)).await
 }
 
 fn instance(found: ContainerInspectResponse) -> Option<Instance> {
-    let config = found.config?;
-    let identity = labels::identity(&config.labels?)?;
-    let port = port(&config.env.unwrap_or_default());
+    let identity = labels::identity(&found.config?.labels?)?;
     let state = state(&found.state?);
     let networks = found.network_settings.and_then(|n| n.networks).unwrap_or_default();
     let ip = networks
@@ -84,17 +97,9 @@ fn instance(found: ContainerInspectResponse) -> Option<Instance> {
         slot: identity.slot,
         epoch: identity.epoch,
         state,
-        address: ip
-            .zip(port)
-            .filter(|_| running)
-            .map(|(ip, port)| SocketAddr::new(ip, port)),
+        address: ip.filter(|_| running).map(|ip| SocketAddr::new(ip, identity.port)),
         restarts: found.restart_count.and_then(|c| u32::try_from(c).ok()).unwrap_or(0),
     })
-}
-
-/// The port the instance was told to listen on.
-fn port(env: &[String]) -> Option<u16> {
-    env.iter().find_map(|v| v.strip_prefix("PORT=")?.parse().ok())
 }
 
 fn time(text: Option<&String>) -> Option<Timestamp> {
@@ -120,10 +125,9 @@ fn state(state: &ContainerState) -> InstanceState {
     }
 }
 
-/// The first process of a running container, as this machine numbers it.
-pub(crate) async fn pid(docker: &Docker, id: &str) -> Option<i64> {
-    let found = within(QUESTION, docker.inspect_container(id, None::<InspectContainerOptions>))
-        .await
-        .ok()?;
-    found.state?.pid.filter(|pid| *pid > 0)
+/// The first process of a running container, as the engine's machine numbers it, and the container's whole id.
+pub(crate) async fn process(docker: &Docker, id: &str) -> Option<(i64, String)> {
+    let (found, _) = find(docker, id).await.ok()??;
+    let pid = found.state?.pid.filter(|pid| *pid > 0)?;
+    Some((pid, found.id?))
 }

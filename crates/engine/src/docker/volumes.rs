@@ -1,69 +1,94 @@
 //! Named volumes of environments.
+//!
+//! Promises: a volume is made once and kept; the top of it belongs to the user the app runs as, and the mode that an
+//! image or an app gave it stays; a volume that is not of the environment is neither used nor removed.
 
 use bollard::Docker;
 use bollard::models::VolumeCreateRequest;
-use bollard::query_parameters::{RemoveVolumeOptions, UploadToContainerOptions};
+use bollard::query_parameters::{DownloadFromContainerOptions, RemoveVolumeOptions, UploadToContainerOptions};
+use futures_util::StreamExt;
 use slipway_domain::ids::EnvironmentId;
 use slipway_domain::name::VolumeName;
 use slipway_domain::spec::RunAs;
 
 use crate::docker::create::volume_name;
-use crate::docker::{WORK, labels, or_gone, within};
+use crate::docker::tar::{self, Top};
+use crate::docker::{QUESTION, WORK, labels, or_gone, within};
 use crate::engine::{EngineError, GroupSpec};
+
+/// The first entry of an archive is looked for within so many bytes.
+const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// Makes the volumes of a group where they are not there.
 pub(crate) async fn ensure(docker: &Docker, group: &GroupSpec) -> Result<(), EngineError> {
     for mount in &group.mounts {
+        let name = volume_name(group.owner.environment_id, &mount.volume);
         let request = VolumeCreateRequest {
-            name: Some(volume_name(group.owner.environment_id, &mount.volume)),
+            name: Some(name.clone()),
             labels: Some(labels::of_owner(&group.owner)),
             ..VolumeCreateRequest::default()
         };
-        within(WORK, docker.create_volume(request)).await?;
+        // The engine answers with the volume that is there, whoever made it.
+        let volume = within(WORK, docker.create_volume(request)).await?;
+        if !labels::is_of(&volume.labels, group.owner.environment_id) {
+            return Err(EngineError::Refused(format!(
+                "a volume named {name} exists that is not this environment's: remove it or copy it elsewhere (`docker volume rm {name}`)"
+            )));
+        }
     }
     Ok(())
 }
 
-/// Gives the top of each volume to the user the app runs as: a new volume belongs to root, and the app is not root.
+/// Gives the top of each volume to the user the app runs as, where it is not: a new volume belongs to root or to
+/// whom the image says, and the app may be neither.
 pub(crate) async fn hand_over(docker: &Docker, group: &GroupSpec, container: &str) -> Result<(), EngineError> {
     let RunAs::Uid(uid) = group.user else { return Ok(()) };
     for mount in &group.mounts {
+        let top = top(docker, container, &mount.path).await?;
+        if top.is_some_and(|t| t.uid == uid) {
+            continue;
+        }
         let options = UploadToContainerOptions {
             path: mount.path.clone(),
             ..UploadToContainerOptions::default()
         };
-        let archive = bollard::body_full(directory_archive(uid).into());
+        let mode = top.map_or(0o755, |t| t.mode);
+        let archive = bollard::body_full(tar::directory(&Top { uid, mode }).into());
         within(WORK, docker.upload_to_container(container, Some(options), archive)).await?;
     }
     Ok(())
 }
 
-/// A tar archive (POSIX.1-1988 ustar) of nothing but `./`, owned by the user.
-fn directory_archive(uid: u32) -> Vec<u8> {
-    let mut header = [0_u8; 512];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, "./");
-    put(100, "0000755\0");
-    put(108, &format!("{uid:07o}\0"));
-    put(116, &format!("{uid:07o}\0"));
-    put(124, "00000000000\0");
-    put(136, "00000000000\0");
-    put(148, "        ");
-    put(156, "5");
-    put(257, "ustar\0");
-    put(263, "00");
-    let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    let mut archive = header.to_vec();
-    archive.resize(512 * 3, 0);
-    archive
+/// Whose a directory in a container is; `None` when the engine's archive does not tell.
+async fn top(docker: &Docker, container: &str, path: &str) -> Result<Option<Top>, EngineError> {
+    let options = DownloadFromContainerOptions { path: path.to_owned() };
+    let read = async {
+        let mut stream = Box::pin(docker.download_from_container(container, Some(options)));
+        let mut head = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            head.extend_from_slice(&chunk?);
+            if tar::first_directory(&head).is_some() || head.len() >= HEAD_BYTES_MAX {
+                break;
+            }
+        }
+        // The rest of the archive is not read: dropping the stream ends the engine's work on it.
+        Ok(head)
+    };
+    Ok(tar::first_directory(&within(QUESTION, read).await?))
 }
 
+/// Removes a volume of the environment.
 pub(crate) async fn remove(
     docker: &Docker,
     environment: EnvironmentId,
     volume: &VolumeName,
 ) -> Result<(), EngineError> {
     let name = volume_name(environment, volume);
-    or_gone(within(WORK, docker.remove_volume(&name, None::<RemoveVolumeOptions>)).await)
+    match within(QUESTION, docker.inspect_volume(&name)).await {
+        Ok(found) if labels::is_of(&found.labels, environment) => {
+            or_gone(within(WORK, docker.remove_volume(&name, None::<RemoveVolumeOptions>)).await)
+        }
+        Ok(_) | Err(EngineError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

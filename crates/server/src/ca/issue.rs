@@ -60,8 +60,15 @@ impl InternalCa {
     /// Reads the root from a directory, or makes it there.
     pub(crate) fn load_or_create(dir: &Path, now: Timestamp) -> Result<Self, CaError> {
         let shown = dir.display().to_string();
-        let fail = |error: String| CaError { dir: shown.clone(), error };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| fail(e.to_string()))?;
+        let fail = |error: String| CaError {
+            dir: shown.clone(),
+            error,
+        };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| fail(e.to_string()))?;
         let (root, key_file) = (dir.join("root.pem"), dir.join("root.key"));
         let key_pem = files::read_secret(&key_file).map_err(|e| fail(e.to_string()))?;
         let key = match &key_pem {
@@ -69,7 +76,10 @@ impl InternalCa {
             None => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| fail(e.to_string()))?,
         };
         if key_pem.is_none() {
-            let pem = root_params(now).self_signed(&key).map_err(|e| fail(e.to_string()))?.pem();
+            let pem = root_params(now)
+                .self_signed(&key)
+                .map_err(|e| fail(e.to_string()))?
+                .pem();
             std::fs::write(&root, pem).map_err(|e| fail(e.to_string()))?;
             std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o644)).map_err(|e| fail(e.to_string()))?;
             // The key last: a directory with a key has a root.
@@ -82,20 +92,31 @@ impl InternalCa {
 
     /// Issues a certificate for names and one-label wildcards.
     pub(crate) fn issue(&self, names: &[String], now: Timestamp) -> Result<Issued, CaError> {
-        let fail = |error: rcgen::Error| CaError { dir: self.0.dir.clone(), error: error.to_string() };
+        let fail = |error: rcgen::Error| CaError {
+            dir: self.0.dir.clone(),
+            error: error.to_string(),
+        };
         let (not_before, not_after) = (now - BACKDATED, now + LEAF_LIFE);
         let mut params = CertificateParams::new(names.to_vec()).map_err(fail)?;
         params.not_before = date(not_before);
         params.not_after = date(not_after);
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, names.first().cloned().unwrap_or_default());
+        params
+            .distinguished_name
+            .push(DnType::CommonName, names.first().cloned().unwrap_or_default());
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(fail)?;
         let certificate = params.signed_by(&key, &self.0.issuer).map_err(fail)?;
-        Ok(Issued { chain_pem: certificate.pem(), key_pem: key.serialize_pem(), not_before, not_after, issuer: NAME.into() })
+        Ok(Issued {
+            chain_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            not_before,
+            not_after,
+            issuer: NAME.into(),
+        })
     }
 }
 
@@ -113,11 +134,11 @@ fn root_params(now: Timestamp) -> CertificateParams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
     use rustls::RootCertStore;
     use rustls::client::WebPkiServerVerifier;
     use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
     #[test]
     fn a_leaf_is_good_for_its_names_under_the_root_and_for_no_other() {
@@ -125,14 +146,19 @@ mod tests {
         let now = Timestamp::from_timestamp(1_800_000_000, 0).expect("a time");
         let names = ["*.apps.localhost".to_owned(), "apps.localhost".to_owned()];
         InternalCa::load_or_create(dir.path(), now).expect("made");
-        let issued = InternalCa::load_or_create(dir.path(), now).expect("read").issue(&names, now).expect("issued");
+        let issued = InternalCa::load_or_create(dir.path(), now)
+            .expect("read")
+            .issue(&names, now)
+            .expect("issued");
 
         let root = CertificateDer::from_pem_file(dir.path().join("root.pem")).expect("a root");
         let leaf = CertificateDer::from_pem_slice(issued.chain_pem.as_bytes()).expect("a leaf");
         let mut roots = RootCertStore::empty();
         roots.add(root).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().expect("a verifier");
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .expect("a verifier");
         let check = |name: &str, at: Timestamp| {
             let name = ServerName::try_from(name.to_owned()).expect("a name");
             let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.timestamp().unsigned_abs()));
@@ -141,7 +167,10 @@ mod tests {
         assert!(check("web.apps.localhost", now) && check("apps.localhost", now));
         assert!(!check("web.example.com", now) && !check("a.b.apps.localhost", now));
         assert!(!check("web.apps.localhost", now + LEAF_LIFE + TimeDelta::days(1)));
-        let mode = std::fs::metadata(dir.path().join("root.key")).expect("a key").permissions().mode();
+        let mode = std::fs::metadata(dir.path().join("root.key"))
+            .expect("a key")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

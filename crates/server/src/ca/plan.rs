@@ -9,7 +9,9 @@ pub(crate) fn plan(
     now: Timestamp,
 ) -> Vec<Vec<String>> {
     let fresh = |names: &Vec<String>| {
-        current.iter().any(|(have, from, to)| have == names && now >= *from && (*to - now) * 3 > *to - *from)
+        current
+            .iter()
+            .any(|(have, from, to)| have == names && now >= *from && (*to - now) * 3 > *to - *from)
     };
     wanted.iter().filter(|names| !fresh(names)).cloned().collect()
 }

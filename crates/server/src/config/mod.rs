@@ -132,21 +132,44 @@ impl Values {
     /// A value and where it came from; empty is the same as not there.
     fn get(&self, key: &str) -> Option<(String, String)> {
         let variable = format!("SLIPWAY_{}", key.to_uppercase());
-        let flag = || self.sources.flags.get(key).map(|v| (v.clone(), format!("--{}", key.replace('_', "-"))));
-        let from_environment = || self.sources.variables.get(&variable).map(|v| (v.clone(), variable.clone()));
-        let from_file = || self.file.get(key).map(|v| (v.clone(), format!("{} in {}", key, self.path)));
-        flag().or_else(from_environment).or_else(from_file).filter(|(v, _)| !v.is_empty())
+        let flag = || {
+            self.sources
+                .flags
+                .get(key)
+                .map(|v| (v.clone(), format!("--{}", key.replace('_', "-"))))
+        };
+        let from_environment = || {
+            self.sources
+                .variables
+                .get(&variable)
+                .map(|v| (v.clone(), variable.clone()))
+        };
+        let from_file = || {
+            self.file
+                .get(key)
+                .map(|v| (v.clone(), format!("{} in {}", key, self.path)))
+        };
+        flag()
+            .or_else(from_environment)
+            .or_else(from_file)
+            .filter(|(v, _)| !v.is_empty())
     }
 
     fn parse<T: FromStr>(&self, key: &str, expected: &str) -> Result<Option<T>, ConfigError>
     where
         T::Err: std::fmt::Display,
     {
-        let Some((value, origin)) = self.get(key) else { return Ok(None) };
+        let Some((value, origin)) = self.get(key) else {
+            return Ok(None);
+        };
         value.parse().map(Some).map_err(|error: T::Err| ConfigError::Value {
             origin,
             value: value.clone(),
-            expected: if expected.is_empty() { error.to_string() } else { expected.to_owned() },
+            expected: if expected.is_empty() {
+                error.to_string()
+            } else {
+                expected.to_owned()
+            },
         })
     }
 
@@ -171,15 +194,25 @@ const ADDRESS: &str = "give an address and a port such as 127.0.0.1:7070";
 impl Config {
     /// Puts the sources together.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        if let Some((variable, meant)) = sources.variables.keys().find_map(|v| Some((v, settings::mistyped(v)?))) {
+            return Err(ConfigError::Unknown {
+                path: "the environment".into(),
+                key: variable.clone(),
+                hint: format!("; did you mean `{}`?", meant.variable()),
+            });
+        }
         let (file, path) = read_file(sources.file.as_deref())?;
         let is_root = sources.is_root;
         let is_terminal = sources.is_terminal;
         let home = sources.variables.get("HOME").cloned();
         let v = Values { sources, file, path };
-        let data_dir = v.get("data_dir").map_or_else(|| default_data_dir(is_root, home.as_deref()), |(d, _)| d.into());
+        let data_dir = v
+            .get("data_dir")
+            .map_or_else(|| default_data_dir(is_root, home.as_deref()), |(d, _)| d.into());
         // Other processes that start elsewhere are told of it.
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
-        let port = |low: u16, high: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), if is_root { low } else { high });
+        let port =
+            |low: u16, high: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), if is_root { low } else { high });
         let base_domain: HostName = v.parse_or("base_domain", "")?;
         let api_domain: Option<HostName> = v.parse("api_domain", "")?;
         if let Some(api) = &api_domain
@@ -188,7 +221,9 @@ impl Config {
             return Err(ConfigError::Value {
                 origin: "SLIPWAY_API_DOMAIN".into(),
                 value: api.to_string(),
-                expected: format!("it must lie outside the base domain {base_domain}, so that no app shares the console's domain"),
+                expected: format!(
+                    "it must lie outside the base domain {base_domain}, so that no app shares the console's domain"
+                ),
             });
         }
         Ok(Self {
@@ -203,11 +238,22 @@ impl Config {
             docker_host: docker_host(&v)?,
             network_pool: network_pool(&v)?,
             disk_free_min: disk_floor(&v)?,
-            master_key_file: v.get("master_key_file").map_or_else(|| data_dir.join("master.key"), |(f, _)| f.into()),
+            master_key_file: v
+                .get("master_key_file")
+                .map_or_else(|| data_dir.join("master.key"), |(f, _)| f.into()),
             bootstrap_token: bootstrap_token(&v)?,
-            otlp_endpoint: v.sources.variables.get("OTEL_EXPORTER_OTLP_ENDPOINT").filter(|e| !e.is_empty()).cloned(),
+            otlp_endpoint: v
+                .sources
+                .variables
+                .get("OTEL_EXPORTER_OTLP_ENDPOINT")
+                .filter(|e| !e.is_empty())
+                .cloned(),
             pg_bin: v.sources.variables.get("SLIPWAY_PG_BIN").map(PathBuf::from),
-            parent: v.sources.variables.get(crate::up::PARENT_VARIABLE).and_then(|p| p.parse().ok()),
+            parent: v
+                .sources
+                .variables
+                .get(crate::up::PARENT_VARIABLE)
+                .and_then(|p| p.parse().ok()),
             log: v.get("log").map_or_else(|| "info".into(), |(l, _)| l),
             log_format: log_format(&v, is_terminal)?,
             base_domain,
@@ -218,7 +264,9 @@ impl Config {
 
     /// The program that dumps the platform's own database.
     pub fn pg_dump(&self) -> PathBuf {
-        self.pg_bin.as_ref().map_or_else(|| "pg_dump".into(), |dir| dir.join("pg_dump"))
+        self.pg_bin
+            .as_ref()
+            .map_or_else(|| "pg_dump".into(), |dir| dir.join("pg_dump"))
     }
 
     /// The port people reach HTTPS under.
@@ -235,23 +283,32 @@ fn default_data_dir(is_root: bool, home: Option<&str>) -> PathBuf {
 }
 
 fn read_file(path: Option<&Path>) -> Result<(BTreeMap<String, String>, String), ConfigError> {
-    let Some(path) = path else { return Ok(Default::default()) };
+    let Some(path) = path else {
+        return Ok(Default::default());
+    };
     let shown = path.display().to_string();
-    let fail = |error: String| ConfigError::File { path: shown.clone(), error };
+    let fail = |error: String| ConfigError::File {
+        path: shown.clone(),
+        error,
+    };
     let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| fail(e.to_string()))?;
     let mut values = BTreeMap::new();
     for (key, value) in table {
         if let Err(nearest) = settings::find(&key) {
-            let hint = nearest.map(|n| format!("; did you mean `{}`?", n.key)).unwrap_or_default();
+            let hint = nearest
+                .map(|n| format!("; did you mean `{}`?", n.key))
+                .unwrap_or_default();
             return Err(ConfigError::Unknown { path: shown, key, hint });
         }
         let value = match value {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
-            toml::Value::Array(items) => {
-                items.iter().map(|i| i.as_str().unwrap_or_default()).collect::<Vec<_>>().join(",")
-            }
+            toml::Value::Array(items) => items
+                .iter()
+                .map(|i| i.as_str().unwrap_or_default())
+                .collect::<Vec<_>>()
+                .join(","),
             other => {
                 return Err(ConfigError::Value {
                     origin: format!("{key} in {shown}"),
@@ -266,11 +323,17 @@ fn read_file(path: Option<&Path>) -> Result<(BTreeMap<String, String>, String), 
 }
 
 fn refuse(origin: String, value: String, expected: &str) -> ConfigError {
-    ConfigError::Value { origin, value, expected: expected.to_owned() }
+    ConfigError::Value {
+        origin,
+        value,
+        expected: expected.to_owned(),
+    }
 }
 
 fn networks(v: &Values) -> Result<Vec<IpNet>, ConfigError> {
-    let Some((value, origin)) = v.get("trusted_proxies") else { return Ok(Vec::new()) };
+    let Some((value, origin)) = v.get("trusted_proxies") else {
+        return Ok(Vec::new());
+    };
     let parsed: Result<_, _> = value.split(',').map(|n| n.trim().parse()).collect();
     parsed.map_err(|_| refuse(origin, value, "give networks such as 10.0.0.0/8, separated by commas"))
 }
@@ -280,7 +343,11 @@ fn control_socket(v: &Values, data_dir: &Path) -> Result<PathBuf, ConfigError> {
         None => Ok(data_dir.join("control.sock")),
         Some((value, origin)) => match value.strip_prefix("unix://") {
             Some(path) if path.starts_with('/') => Ok(path.into()),
-            _ => Err(refuse(origin, value, "give unix:// and an absolute path; other machines are not available in this version")),
+            _ => Err(refuse(
+                origin,
+                value,
+                "give unix:// and an absolute path; other machines are not available in this version",
+            )),
         },
     }
 }
@@ -288,7 +355,15 @@ fn control_socket(v: &Values, data_dir: &Path) -> Result<PathBuf, ConfigError> {
 fn docker_host(v: &Values) -> Result<String, ConfigError> {
     let host: String = v.parse_or("docker_host", "")?;
     let known = ["unix:///", "tcp://", "http://"].iter().any(|p| host.starts_with(p));
-    if known { Ok(host) } else { Err(refuse("SLIPWAY_DOCKER_HOST".into(), host, "give unix:///path or tcp://host:port")) }
+    if known {
+        Ok(host)
+    } else {
+        Err(refuse(
+            "SLIPWAY_DOCKER_HOST".into(),
+            host,
+            "give unix:///path or tcp://host:port",
+        ))
+    }
 }
 
 fn network_pool(v: &Values) -> Result<Ipv4Net, ConfigError> {
@@ -296,13 +371,22 @@ fn network_pool(v: &Values) -> Result<Ipv4Net, ConfigError> {
     if pool.prefix_len() <= 26 {
         Ok(pool.trunc())
     } else {
-        Err(refuse("SLIPWAY_NETWORK_POOL".into(), pool.to_string(), "it must hold at least one /26"))
+        Err(refuse(
+            "SLIPWAY_NETWORK_POOL".into(),
+            pool.to_string(),
+            "it must hold at least one /26",
+        ))
     }
 }
 
 fn disk_floor(v: &Values) -> Result<DiskFloor, ConfigError> {
-    let (value, origin) = v.get("disk_free_min").unwrap_or_else(|| ("10%".into(), "the default".into()));
-    let percent = value.strip_suffix('%').and_then(|p| p.parse::<f64>().ok()).filter(|p| (0.0..=100.0).contains(p));
+    let (value, origin) = v
+        .get("disk_free_min")
+        .unwrap_or_else(|| ("10%".into(), "the default".into()));
+    let percent = value
+        .strip_suffix('%')
+        .and_then(|p| p.parse::<f64>().ok())
+        .filter(|p| (0.0..=100.0).contains(p));
     percent
         .map(DiskFloor::Percent)
         .or_else(|| value.parse::<Bytes>().ok().map(|b| DiskFloor::Bytes(b.0)))
@@ -310,9 +394,14 @@ fn disk_floor(v: &Values) -> Result<DiskFloor, ConfigError> {
 }
 
 fn bootstrap_token(v: &Values) -> Result<Option<Token>, ConfigError> {
-    let Some((value, origin)) = v.get("bootstrap_token") else { return Ok(None) };
+    let Some((value, origin)) = v.get("bootstrap_token") else {
+        return Ok(None);
+    };
     // The value is a secret: it does not go into the message.
-    value.parse().map(Some).map_err(|e: slipway_domain::token::TokenError| refuse(origin, "****".into(), &e.to_string()))
+    value
+        .parse()
+        .map(Some)
+        .map_err(|e: slipway_domain::token::TokenError| refuse(origin, "****".into(), &e.to_string()))
 }
 
 fn log_format(v: &Values, is_terminal: bool) -> Result<LogFormat, ConfigError> {
@@ -335,14 +424,23 @@ mod tests {
         let path = dir.path().join("slipway-server.toml");
         std::fs::write(&path, file).expect("a file");
         let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let sources = Sources { file: Some(path), flags: map(flags), variables: map(variables), is_root: true, is_terminal: false };
+        let sources = Sources {
+            file: Some(path),
+            flags: map(flags),
+            variables: map(variables),
+            is_root: true,
+            is_terminal: false,
+        };
         (dir, sources)
     }
 
     #[test]
     fn flags_come_before_variables_before_the_file_before_defaults() {
         let file = "api_listen = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:2\"\nlog = \"debug\"";
-        let variables = [("SLIPWAY_API_LISTEN", "127.0.0.1:3"), ("SLIPWAY_ADMIN_LISTEN", "127.0.0.1:4")];
+        let variables = [
+            ("SLIPWAY_API_LISTEN", "127.0.0.1:3"),
+            ("SLIPWAY_ADMIN_LISTEN", "127.0.0.1:4"),
+        ];
         let (_dir, sources) = sources(&[("api_listen", "127.0.0.1:5")], &variables, file);
         let config = Config::load(sources).expect("usable");
         assert_eq!(config.api_listen.port(), 5);
@@ -357,13 +455,29 @@ mod tests {
         for (flags, variables, file, says) in [
             (&[][..], &[][..], "api_listn = \"x\"", "did you mean `api_listen`"),
             (&[("api_listen", "nowhere")][..], &[], "", "--api-listen: `nowhere`"),
-            (&[], &[("SLIPWAY_NETWORK_POOL", "10.0.0.0/30")][..], "", "at least one /26"),
+            (
+                &[],
+                &[("SLIPWAY_NETWORK_POOL", "10.0.0.0/30")][..],
+                "",
+                "at least one /26",
+            ),
             (&[], &[("SLIPWAY_DISK_FREE_MIN", "lots")], "", "10%"),
             (&[], &[("SLIPWAY_LOG_FORMAT", "xml")], "", "json or text"),
-            (&[], &[("SLIPWAY_API_DOMAIN", "api.apps.localhost")], "", "outside the base domain"),
+            (
+                &[],
+                &[("SLIPWAY_API_DOMAIN", "api.apps.localhost")],
+                "",
+                "outside the base domain",
+            ),
             (&[], &[("SLIPWAY_DOCKER_HOST", "docker")], "", "unix:///path"),
             (&[], &[("SLIPWAY_CONTROL_URL", "https://x")], "", "unix://"),
             (&[], &[], "log = 3.5", "in quotes"),
+            (
+                &[],
+                &[("SLIPWAY_BASE_DOMN", "x.test")],
+                "",
+                "did you mean `SLIPWAY_BASE_DOMAIN`",
+            ),
         ] {
             let (_dir, sources) = sources(flags, variables, file);
             let error = Config::load(sources).expect_err(says).to_string();
@@ -372,21 +486,46 @@ mod tests {
     }
 
     #[test]
+    fn variables_of_others_with_our_prefix_are_left_alone() {
+        let others = [
+            "TOKEN",
+            "URL",
+            "APP",
+            "ENVIRONMENT",
+            "CACERT",
+            "RELEASE",
+            "TEST_DATABASE_URL",
+            "PORT_7070_TCP",
+        ];
+        let others: Vec<String> = others.iter().map(|name| format!("SLIPWAY_{name}")).collect();
+        let variables: Vec<(&str, &str)> = others.iter().map(|name| (name.as_str(), "x")).collect();
+        let (_dir, sources) = sources(&[], &variables, "");
+        assert!(Config::load(sources).is_ok());
+    }
+
+    #[test]
     fn a_bootstrap_token_is_checked_and_never_shown() {
         let (_dir, sources) = sources(&[], &[("SLIPWAY_BOOTSTRAP_TOKEN", "slw_pat_typo")], "");
         let error = Config::load(sources).expect_err("malformed").to_string();
-        assert!(error.contains("SLIPWAY_BOOTSTRAP_TOKEN") && !error.contains("slw_pat_typo"), "{error}");
+        assert!(
+            error.contains("SLIPWAY_BOOTSTRAP_TOKEN") && !error.contains("slw_pat_typo"),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_example_is_a_file_of_all_settings_that_loads() {
         let text = example();
-        let uncommented: String = text.lines().filter_map(|l| l.strip_prefix("# ")).filter(|l| l.contains(" = \"")).fold(
-            String::new(),
-            |all, line| all + line + "\n",
-        );
+        let uncommented: String = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("# "))
+            .filter(|l| l.contains(" = \""))
+            .fold(String::new(), |all, line| all + line + "\n");
         let (_dir, sources) = sources(&[], &[], &uncommented);
         assert!(Config::load(sources).is_ok(), "{uncommented}");
-        assert_eq!(schema()["properties"].as_object().map(serde_json::Map::len), Some(SETTINGS.len()));
+        assert_eq!(
+            schema()["properties"].as_object().map(serde_json::Map::len),
+            Some(SETTINGS.len())
+        );
     }
 }

@@ -35,22 +35,82 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "An external Postgres, 15 or later (postgres://…). Default: `slipway up` runs a private one in the data directory.",
     ),
-    setting("base_domain", "apps.localhost", "An app answers at <app>.<base>, another environment at <app>--<environment>.<base>."),
+    setting(
+        "base_domain",
+        "apps.localhost",
+        "An app answers at <app>.<base>, another environment at <app>--<environment>.<base>.",
+    ),
     setting("api_listen", "127.0.0.1:7070", "Where the REST API listens."),
-    setting("api_domain", "", "The proxy serves the API there over TLS; it must lie outside the base domain."),
-    setting("admin_listen", "127.0.0.1:7071", "/metrics and /readyz of the control plane: never public."),
-    setting("proxy_admin_listen", "127.0.0.1:7072", "/metrics and /readyz of the proxy: never public."),
-    setting("http_listen", "", "Where the proxy takes plain HTTP. Default: 0.0.0.0:80, without privileges 0.0.0.0:8080."),
-    setting("https_listen", "", "Where the proxy takes HTTPS. Default: 0.0.0.0:443, without privileges 0.0.0.0:8443."),
-    setting("trusted_proxies", "", "Networks whose X-Forwarded-* and X-Request-Id are believed, separated by commas."),
-    setting("control_url", "", "Where a proxy reads its snapshots. Default: unix://<data dir>/control.sock."),
-    setting("docker_host", "unix:///var/run/docker.sock", "The container engine: unix:///path or tcp://host:port."),
-    setting("network_pool", "10.210.0.0/16", "Out of it each app and environment gets a network of 64 addresses."),
-    setting("disk_free_min", "10%", "Image pulls stop before the engine's disk has less free than this: a share or a size such as 20GiB."),
-    setting("master_key_file", "", "The key that wraps all data keys. Default: <data dir>/master.key, made on first start."),
-    setting("bootstrap_token", "", "The first admin token, for unattended installs. Default: made on first start, in <data dir>/admin.token."),
-    setting("log", "info", "What is logged: a level, or directives such as info,slipway_scheduler=debug."),
-    setting("log_format", "", "json or text. Default: text on a terminal, json otherwise."),
+    setting(
+        "api_domain",
+        "",
+        "The proxy serves the API there over TLS; it must lie outside the base domain.",
+    ),
+    setting(
+        "admin_listen",
+        "127.0.0.1:7071",
+        "/metrics and /readyz of the control plane: never public.",
+    ),
+    setting(
+        "proxy_admin_listen",
+        "127.0.0.1:7072",
+        "/metrics and /readyz of the proxy: never public.",
+    ),
+    setting(
+        "http_listen",
+        "",
+        "Where the proxy takes plain HTTP. Default: 0.0.0.0:80, without privileges 0.0.0.0:8080.",
+    ),
+    setting(
+        "https_listen",
+        "",
+        "Where the proxy takes HTTPS. Default: 0.0.0.0:443, without privileges 0.0.0.0:8443.",
+    ),
+    setting(
+        "trusted_proxies",
+        "",
+        "Networks whose X-Forwarded-* and X-Request-Id are believed, separated by commas.",
+    ),
+    setting(
+        "control_url",
+        "",
+        "Where a proxy reads its snapshots. Default: unix://<data dir>/control.sock.",
+    ),
+    setting(
+        "docker_host",
+        "unix:///var/run/docker.sock",
+        "The container engine: unix:///path or tcp://host:port.",
+    ),
+    setting(
+        "network_pool",
+        "10.210.0.0/16",
+        "Out of it each app and environment gets a network of 64 addresses.",
+    ),
+    setting(
+        "disk_free_min",
+        "10%",
+        "Image pulls stop before the engine's disk has less free than this: a share or a size such as 20GiB.",
+    ),
+    setting(
+        "master_key_file",
+        "",
+        "The key that wraps all data keys. Default: <data dir>/master.key, made on first start.",
+    ),
+    setting(
+        "bootstrap_token",
+        "",
+        "The first admin token, for unattended installs. Default: made on first start, in <data dir>/admin.token.",
+    ),
+    setting(
+        "log",
+        "info",
+        "What is logged: a level, or directives such as info,slipway_scheduler=debug.",
+    ),
+    setting(
+        "log_format",
+        "",
+        "json or text. Default: text on a terminal, json otherwise.",
+    ),
 ];
 
 /// The setting with this key, or the nearest one there is.
@@ -61,6 +121,18 @@ pub(super) fn find(key: &str) -> Result<&'static Setting, Option<&'static Settin
     })
 }
 
+/// The setting that a variable which is none of ours was probably meant to be: two slips of the finger away at most.
+///
+/// Variables further away are left alone: others may have some of the same prefix, for the client or for scripts.
+pub(crate) fn mistyped(variable: &str) -> Option<&'static Setting> {
+    let key = variable.strip_prefix("SLIPWAY_")?.to_lowercase();
+    // Short names are near to too much.
+    if key.len() < 6 || SETTINGS.iter().any(|s| s.key == key) {
+        return None;
+    }
+    SETTINGS.iter().find(|s| strsim::damerau_levenshtein(s.key, &key) <= 2)
+}
+
 /// A file with every setting, commented out, at its default.
 pub fn example() -> String {
     use std::fmt::Write as _;
@@ -69,7 +141,14 @@ pub fn example() -> String {
     );
     for s in SETTINGS {
         // Writing to a String cannot fail.
-        let _ = write!(text, "\n# {}\n# Variable: {}\n# {} = \"{}\"\n", s.help, s.variable(), s.key, s.default);
+        let _ = write!(
+            text,
+            "\n# {}\n# Variable: {}\n# {} = \"{}\"\n",
+            s.help,
+            s.variable(),
+            s.key,
+            s.default
+        );
     }
     text
 }

@@ -44,12 +44,22 @@ pub struct Cluster {
 impl Cluster {
     /// Makes the cluster in `dir` on the first start, and finds it on every later one.
     pub fn prepare(found: &[Binaries], dir: &Path, as_root: bool) -> Result<Self, PostgresError> {
-        let user = if as_root { Some(place::unprivileged_user()?) } else { None };
+        let user = if as_root {
+            Some(place::unprivileged_user()?)
+        } else {
+            None
+        };
         make_dir(dir, user.as_ref())?;
         let data = dir.join("data");
         let binaries = choose(found, &data)?;
         let socket = place::socket_dir(dir, &place::short_base(user.as_ref()), user.as_ref())?;
-        let cluster = Self { binaries, data, socket, log: dir.join("postgres.log"), user };
+        let cluster = Self {
+            binaries,
+            data,
+            socket,
+            log: dir.join("postgres.log"),
+            user,
+        };
         cluster.stop_leftover()?;
         if !cluster.data.join("PG_VERSION").exists() {
             cluster.initialise(dir)?;
@@ -73,7 +83,13 @@ impl Cluster {
             .display()
             .to_string()
             .bytes()
-            .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .map(|b| {
+                if b.is_ascii_alphanumeric() {
+                    char::from(b).to_string()
+                } else {
+                    format!("%{b:02X}")
+                }
+            })
             .collect();
         format!("postgres://{NAME}@localhost/{NAME}?host={host}")
     }
@@ -85,14 +101,24 @@ impl Cluster {
 
     /// The server, to be started; it runs in the foreground and writes to its log.
     pub fn command(&self) -> Result<Command, PostgresError> {
-        let fail = |error| PostgresError::Io { what: format!("{} cannot be opened", self.log.display()), error };
+        let fail = |error| PostgresError::Io {
+            what: format!("{} cannot be opened", self.log.display()),
+            error,
+        };
         if std::fs::metadata(&self.log).is_ok_and(|m| m.len() > 10 << 20) {
             std::fs::rename(&self.log, self.log.with_extension("log.1")).map_err(fail)?;
         }
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).map_err(fail)?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(fail)?;
         let mut command = self.as_user("postgres");
         command.arg("-D").arg(&self.data).arg("-k").arg(&self.socket);
-        command.stdin(Stdio::null()).stdout(log.try_clone().map_err(fail)?).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(fail)?)
+            .stderr(log);
         Ok(command)
     }
 
@@ -127,13 +153,20 @@ impl Cluster {
             command.uid(user.uid).gid(user.gid);
         }
         // Nothing of the caller's environment may change how it behaves.
-        command.env_clear().env("PATH", &self.binaries.dir).env("LC_ALL", "C.UTF-8").current_dir("/");
+        command
+            .env_clear()
+            .env("PATH", &self.binaries.dir)
+            .env("LC_ALL", "C.UTF-8")
+            .current_dir("/");
         command
     }
 
     fn initialise(&self, dir: &Path) -> Result<(), PostgresError> {
         let fresh = dir.join("data.new");
-        let io = |error| PostgresError::Io { what: format!("{} cannot be made", fresh.display()), error };
+        let io = |error| PostgresError::Io {
+            what: format!("{} cannot be made", fresh.display()),
+            error,
+        };
         match std::fs::remove_dir_all(&fresh) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
             _ => {}
@@ -162,17 +195,25 @@ impl Cluster {
         let pid = match pidfile::look(&self.data) {
             State::Absent => return Ok(()),
             State::Taken(other) => {
-                tracing::info!(pid = other.as_raw_nonzero(), "postgres.stale_pid_file: that process is another program");
+                tracing::info!(
+                    pid = other.as_raw_nonzero(),
+                    "postgres.stale_pid_file: that process is another program"
+                );
                 let path = self.data.join("postmaster.pid");
-                return std::fs::remove_file(&path)
-                    .map_err(|error| PostgresError::Io { what: format!("{} cannot be removed", path.display()), error });
+                return std::fs::remove_file(&path).map_err(|error| PostgresError::Io {
+                    what: format!("{} cannot be removed", path.display()),
+                    error,
+                });
             }
             State::Running(running) => running.pid,
         };
         if kill_process(pid, Signal::INT).is_err() {
             return Ok(());
         }
-        tracing::info!(pid = pid.as_raw_nonzero(), "postgres.leftover: a server of an earlier start is asked to stop");
+        tracing::info!(
+            pid = pid.as_raw_nonzero(),
+            "postgres.leftover: a server of an earlier start is asked to stop"
+        );
         let pause = Duration::from_millis(50);
         for _ in 0..STOP_WAIT.as_millis() / pause.as_millis() {
             if test_kill_process(pid).is_err() || pidfile::look(&self.data) == State::Absent {
@@ -180,18 +221,31 @@ impl Cluster {
             }
             std::thread::sleep(pause);
         }
-        let said = format!("the server with pid {} on {} does not stop", pid.as_raw_nonzero(), self.data.display());
-        Err(PostgresError::Program { program: "postgres".into(), said })
+        let said = format!(
+            "the server with pid {} on {} does not stop",
+            pid.as_raw_nonzero(),
+            self.data.display()
+        );
+        Err(PostgresError::Program {
+            program: "postgres".into(),
+            said,
+        })
     }
 }
 
 fn choose(found: &[Binaries], data: &Path) -> Result<Binaries, PostgresError> {
     let newest = found.first().cloned().ok_or(PostgresError::NotFound)?;
-    let Ok(version) = std::fs::read_to_string(data.join("PG_VERSION")) else { return Ok(newest) };
+    let Ok(version) = std::fs::read_to_string(data.join("PG_VERSION")) else {
+        return Ok(newest);
+    };
     let version = version.trim();
-    found.iter().find(|b| b.major.to_string() == version).cloned().ok_or_else(|| PostgresError::OtherMajor {
-        dir: data.display().to_string(),
-        found: version.to_owned(),
-        have: found.iter().map(|b| b.major.to_string()).collect::<Vec<_>>().join(", "),
-    })
+    found
+        .iter()
+        .find(|b| b.major.to_string() == version)
+        .cloned()
+        .ok_or_else(|| PostgresError::OtherMajor {
+            dir: data.display().to_string(),
+            found: version.to_owned(),
+            have: found.iter().map(|b| b.major.to_string()).collect::<Vec<_>>().join(", "),
+        })
 }

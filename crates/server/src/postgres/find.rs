@@ -36,20 +36,35 @@ pub fn find(path: &str) -> Result<Vec<Binaries>, PostgresError> {
             }
         }
     }
-    let mut found: Vec<Binaries> = places.iter().filter_map(|p| look(p)).filter(|b| b.major >= MAJOR_MIN).collect();
+    let mut found: Vec<Binaries> = places
+        .iter()
+        .filter_map(|p| look(p))
+        .filter(|b| b.major >= MAJOR_MIN)
+        .collect();
     found.sort_by_key(|b| std::cmp::Reverse(b.major));
     found.dedup_by_key(|b| b.major);
-    if found.is_empty() { Err(PostgresError::NotFound) } else { Ok(found) }
+    if found.is_empty() {
+        Err(PostgresError::NotFound)
+    } else {
+        Ok(found)
+    }
 }
 
 fn look(dir: &Path) -> Option<Binaries> {
-    let all = ["postgres", "initdb", "createdb", "pg_dump"].iter().all(|p| dir.join(p).is_file());
+    let all = ["postgres", "initdb", "createdb", "pg_dump"]
+        .iter()
+        .all(|p| dir.join(p).is_file());
     if !all {
         return None;
     }
     let output = Command::new(dir.join("postgres")).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit()))?;
+    let version = text
+        .split_whitespace()
+        .find(|w| w.starts_with(|c: char| c.is_ascii_digit()))?;
     let major = version.split('.').next()?.parse().ok()?;
-    Some(Binaries { dir: dir.to_owned(), major })
+    Some(Binaries {
+        dir: dir.to_owned(),
+        major,
+    })
 }

@@ -17,10 +17,14 @@ pub use find::{Binaries, find};
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// There are no programs.
-    #[error("no PostgreSQL 15 or later on this machine: install it (Debian, Ubuntu: `apt-get install postgresql`), or set SLIPWAY_DATABASE_URL to one elsewhere")]
+    #[error(
+        "no PostgreSQL 15 or later on this machine: install it (Debian, Ubuntu: `apt-get install postgresql`), or set SLIPWAY_DATABASE_URL to one elsewhere"
+    )]
     NotFound,
     /// The cluster was made by another major version.
-    #[error("the database in {dir} was made by PostgreSQL {found}, and only {have} is here: install PostgreSQL {found} beside it, or bring the data over with pg_upgrade; nothing was touched")]
+    #[error(
+        "the database in {dir} was made by PostgreSQL {found}, and only {have} is here: install PostgreSQL {found} beside it, or bring the data over with pg_upgrade; nothing was touched"
+    )]
     OtherMajor {
         /// Where it is.
         dir: String,
@@ -46,7 +50,9 @@ pub enum PostgresError {
         error: std::io::Error,
     },
     /// Its user cannot get to its data.
-    #[error("the user {user}, as whom Postgres runs, cannot pass through {dir}: `chmod o+x {dir}`, or choose another SLIPWAY_DATA_DIR")]
+    #[error(
+        "the user {user}, as whom Postgres runs, cannot pass through {dir}: `chmod o+x {dir}`, or choose another SLIPWAY_DATA_DIR"
+    )]
     Unreachable {
         /// Who.
         user: String,
@@ -60,7 +66,10 @@ pub enum PostgresError {
 
 /// Runs one of the programs to its end.
 fn run(program: &str, mut command: Command) -> Result<(), PostgresError> {
-    let fail = |error| PostgresError::Io { what: format!("{program} cannot be run"), error };
+    let fail = |error| PostgresError::Io {
+        what: format!("{program} cannot be run"),
+        error,
+    };
     let output = command.stdin(Stdio::null()).output().map_err(fail)?;
     if output.status.success() {
         return Ok(());
@@ -68,5 +77,8 @@ fn run(program: &str, mut command: Command) -> Result<(), PostgresError> {
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.lines().collect();
     let last = lines[lines.len().saturating_sub(5)..].join("; ");
-    Err(PostgresError::Program { program: program.to_owned(), said: last })
+    Err(PostgresError::Program {
+        program: program.to_owned(),
+        said: last,
+    })
 }

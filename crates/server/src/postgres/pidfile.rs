@@ -84,12 +84,21 @@ mod tests {
             .stderr(std::process::Stdio::null())
             .spawn()
             .expect("tail runs");
-        for (status, ready) in [("starting", false), ("ready   ", true)] {
+        let mut seen = Vec::new();
+        for status in ["starting", "ready   "] {
             let text = format!("{}\n/data\n1\n5432\n/run\n\n  1 0\n{status}\n", sleeper.id());
             std::fs::write(place.path().join("postmaster.pid"), text).expect("a file");
-            assert!(matches!(look(place.path()), State::Running(r) if r.ready == ready), "{status}");
+            // Right after its start a process has no command line yet.
+            let begun = std::time::Instant::now();
+            while look(place.path()) == State::Absent && begun.elapsed().as_secs() < 30 {
+                std::thread::yield_now();
+            }
+            seen.push(look(place.path()));
         }
         sleeper.kill().expect("our own child");
         sleeper.wait().expect("our own child");
+        let pid = Pid::from_raw(i32::try_from(sleeper.id()).expect("a pid")).expect("a pid");
+        let expected = [false, true].map(|ready| State::Running(Running { pid, ready }));
+        assert_eq!(seen, expected);
     }
 }

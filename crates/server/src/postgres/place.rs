@@ -34,7 +34,14 @@ pub(super) fn unprivileged_user() -> Result<User, PostgresError> {
         return Ok(user);
     }
     let mut useradd = Command::new("useradd");
-    useradd.args(["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", OWN_USER]);
+    useradd.args([
+        "--system",
+        "--user-group",
+        "--no-create-home",
+        "--shell",
+        "/usr/sbin/nologin",
+        OWN_USER,
+    ]);
     super::run("useradd", useradd)?;
     lookup(OWN_USER).ok_or_else(|| PostgresError::Program {
         program: "useradd".into(),
@@ -46,12 +53,19 @@ fn lookup(name: &str) -> Option<User> {
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
     let line = users.lines().find(|l| l.split(':').next() == Some(name))?;
     let mut words = line.split(':').skip(2);
-    Some(User { name: name.to_owned(), uid: words.next()?.parse().ok()?, gid: words.next()?.parse().ok()? })
+    Some(User {
+        name: name.to_owned(),
+        uid: words.next()?.parse().ok()?,
+        gid: words.next()?.parse().ok()?,
+    })
 }
 
 /// Lets the user pass through the data directory, and checks that it can get that far.
 pub(super) fn let_through(data_dir: &Path, user: &User) -> Result<(), PostgresError> {
-    let fail = |error| PostgresError::Io { what: format!("{} cannot be prepared", data_dir.display()), error };
+    let fail = |error| PostgresError::Io {
+        what: format!("{} cannot be prepared", data_dir.display()),
+        error,
+    };
     chown(data_dir, None, Some(user.gid)).map_err(fail)?;
     std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o710)).map_err(fail)?;
     let data_dir = std::fs::canonicalize(data_dir).map_err(fail)?;
@@ -63,7 +77,10 @@ pub(super) fn let_through(data_dir: &Path, user: &User) -> Result<(), PostgresEr
             (false, false) => 0o001,
         };
         if meta.mode() & bit == 0 {
-            return Err(PostgresError::Unreachable { user: user.name.clone(), dir: dir.display().to_string() });
+            return Err(PostgresError::Unreachable {
+                user: user.name.clone(),
+                dir: dir.display().to_string(),
+            });
         }
     }
     Ok(())
@@ -71,8 +88,15 @@ pub(super) fn let_through(data_dir: &Path, user: &User) -> Result<(), PostgresEr
 
 /// Makes a directory that belongs to the server's user alone.
 pub(super) fn make_dir(dir: &Path, user: Option<&User>) -> Result<(), PostgresError> {
-    let fail = |error| PostgresError::Io { what: format!("{} cannot be made", dir.display()), error };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
+    let fail = |error| PostgresError::Io {
+        what: format!("{} cannot be made", dir.display()),
+        error,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(fail)?;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(fail)?;
     give(dir, user)
 }
@@ -87,14 +111,19 @@ pub(super) fn socket_dir(cluster: &Path, short_base: &Path, user: Option<&User>)
     }
     let hash = Sha256::digest(cluster.as_os_str().as_encoded_bytes());
     let short = short_base.join(format!("slipway-{}", hex::encode(&hash[..8])));
-    let fail = |error| PostgresError::Io { what: format!("{} cannot be made", short.display()), error };
+    let fail = |error| PostgresError::Io {
+        what: format!("{} cannot be made", short.display()),
+        error,
+    };
     match std::fs::DirBuilder::new().mode(0o700).create(&short) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             // Not followed if it is a link: that would be somebody else's way to have any directory given away.
             let meta = std::fs::symlink_metadata(&short).map_err(fail)?;
             let owner = user.map_or_else(|| rustix::process::geteuid().as_raw(), |u| u.uid);
             if !meta.is_dir() || (meta.uid() != owner && meta.uid() != rustix::process::geteuid().as_raw()) {
-                let error = std::io::Error::other("it belongs to somebody else: remove it, or choose a shorter SLIPWAY_DATA_DIR");
+                let error = std::io::Error::other(
+                    "it belongs to somebody else: remove it, or choose a shorter SLIPWAY_DATA_DIR",
+                );
                 return Err(fail(error));
             }
         }
@@ -110,20 +139,29 @@ pub(super) fn socket_dir(cluster: &Path, short_base: &Path, user: Option<&User>)
 
 /// Where short-lived sockets belong: root's own directory, or the one for everybody.
 pub(super) fn short_base(user: Option<&User>) -> PathBuf {
-    if user.is_some() { PathBuf::from("/run") } else { std::env::temp_dir() }
+    if user.is_some() {
+        PathBuf::from("/run")
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 /// Writes a file that belongs to the server's user.
 pub(super) fn write(path: &Path, text: &str, user: Option<&User>) -> Result<(), PostgresError> {
-    let fail = |error| PostgresError::Io { what: format!("{} cannot be written", path.display()), error };
+    let fail = |error| PostgresError::Io {
+        what: format!("{} cannot be written", path.display()),
+        error,
+    };
     std::fs::write(path, text).map_err(fail)?;
     give(path, user)
 }
 
 fn give(path: &Path, user: Option<&User>) -> Result<(), PostgresError> {
     let Some(user) = user else { return Ok(()) };
-    chown(path, Some(user.uid), Some(user.gid))
-        .map_err(|error| PostgresError::Io { what: format!("{} cannot be given to its user", path.display()), error })
+    chown(path, Some(user.uid), Some(user.gid)).map_err(|error| PostgresError::Io {
+        what: format!("{} cannot be given to its user", path.display()),
+        error,
+    })
 }
 
 #[cfg(test)]
@@ -153,7 +191,11 @@ mod tests {
         std::os::unix::fs::symlink(&victim, &short).expect("made");
         let error = socket_dir(&deep, base.path(), None).expect_err("a link").to_string();
         assert!(error.contains("SLIPWAY_DATA_DIR"), "{error}");
-        assert_eq!(std::fs::metadata(&victim).expect("there").mode() & 0o777, 0o755, "untouched");
+        assert_eq!(
+            std::fs::metadata(&victim).expect("there").mode() & 0o777,
+            0o755,
+            "untouched"
+        );
     }
 
     #[test]
@@ -163,11 +205,18 @@ mod tests {
         std::fs::create_dir(&data).expect("made");
         let own = std::fs::metadata(&data).expect("there");
         // Nobody's user id, and the group that the directory has already, so that any user may run this.
-        let user = User { name: "somebody".into(), uid: 4_000_000_000, gid: own.gid() };
+        let user = User {
+            name: "somebody".into(),
+            uid: 4_000_000_000,
+            gid: own.gid(),
+        };
         std::fs::set_permissions(base.path(), std::fs::Permissions::from_mode(0o700)).expect("ours");
         let error = let_through(&data, &user).expect_err("closed").to_string();
         let closed = std::fs::canonicalize(base.path()).expect("there");
-        assert!(error.contains(&*closed.to_string_lossy()) && error.contains("somebody"), "{error}");
+        assert!(
+            error.contains(&*closed.to_string_lossy()) && error.contains("somebody"),
+            "{error}"
+        );
         std::fs::set_permissions(base.path(), std::fs::Permissions::from_mode(0o711)).expect("ours");
         let_through(&data, &user).expect("open");
         assert_eq!(std::fs::metadata(&data).expect("there").mode() & 0o777, 0o710);

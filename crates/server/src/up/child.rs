@@ -34,16 +34,26 @@ pub(crate) struct Spec {
 impl Spec {
     fn start(&self) -> std::io::Result<Child> {
         let mut command = std::process::Command::new(&self.program);
-        command.args(&self.arguments).envs(self.variables.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
+        command
+            .args(&self.arguments)
+            .envs(self.variables.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::null());
         command.env(super::PARENT_VARIABLE, std::process::id().to_string());
         let mut mappings = Vec::new();
         for (place, (_, socket)) in (3..).zip(&self.sockets) {
-            mappings.push(FdMapping { parent_fd: socket.try_clone()?, child_fd: place });
+            mappings.push(FdMapping {
+                parent_fd: socket.try_clone()?,
+                child_fd: place,
+            });
         }
         if !mappings.is_empty() {
             let names: Vec<&str> = self.sockets.iter().map(|(name, _)| *name).collect();
-            command.env("LISTEN_FDS", mappings.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
-            command.fd_mappings(mappings).map_err(|e| std::io::Error::other(e.to_string()))?;
+            command
+                .env("LISTEN_FDS", mappings.len().to_string())
+                .env("LISTEN_FDNAMES", names.join(":"));
+            command
+                .fd_mappings(mappings)
+                .map_err(|e| std::io::Error::other(e.to_string()))?;
         }
         if let Some(output) = &self.output {
             command.stdout(output.try_clone()?).stderr(output.try_clone()?);

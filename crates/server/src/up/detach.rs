@@ -35,7 +35,11 @@ pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Re
     let log = open_log(&config.data_dir)?;
     let fail = || ServerError::io("the platform cannot be started in the background");
     let mut command = Command::new(program);
-    command.arg("up").args(arguments).arg(DETACHED_FLAG).stdin(Stdio::null());
+    command
+        .arg("up")
+        .args(arguments)
+        .arg(DETACHED_FLAG)
+        .stdin(Stdio::null());
     // What it says before its log is open, and its last words if it panics.
     command.stdout(log.try_clone().map_err(fail())?).stderr(log);
     let child = command.spawn().map_err(fail())?;
@@ -74,8 +78,15 @@ async fn wait_ready(config: &Config, mut child: Option<std::process::Child>) -> 
         if ended.is_some() || tokio::time::Instant::now() > deadline {
             let log = log_path(&config.data_dir);
             let tail = log::tail(&log, TAIL_LINES_MAX);
-            let what = if ended.is_some() { "the platform ended" } else { "the platform is not ready after two minutes" };
-            return Err(ServerError::Setup(format!("{what}; the end of {}:\n{tail}", log.display())));
+            let what = if ended.is_some() {
+                "the platform ended"
+            } else {
+                "the platform is not ready after two minutes"
+            };
+            return Err(ServerError::Setup(format!(
+                "{what}; the end of {}:\n{tail}",
+                log.display()
+            )));
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -85,7 +96,9 @@ async fn wait_ready(config: &Config, mut child: Option<std::process::Child>) -> 
 async fn is_ready(address: SocketAddr) -> bool {
     let asked = async {
         let mut stream = tokio::net::TcpStream::connect(address).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .await?;
         let mut head = [0; 12];
         stream.read_exact(&mut head).await?;
         Ok::<_, std::io::Error>(head.ends_with(b" 200"))
@@ -95,15 +108,21 @@ async fn is_ready(address: SocketAddr) -> bool {
 
 /// Stops the platform; the apps run on. Says whether it ran.
 pub async fn down(data_dir: &Path) -> Result<bool, ServerError> {
-    let Some(pid) = lock::holder(data_dir) else { return Ok(false) };
+    let Some(pid) = lock::holder(data_dir) else {
+        return Ok(false);
+    };
     let process = Pid::from_raw(pid).ok_or_else(|| ServerError::Setup("the pid file is damaged".into()))?;
     kill_process(process, Signal::TERM).map_err(|error| {
-        ServerError::Setup(format!("the platform with pid {pid} cannot be asked to stop ({error}): is it another user's?"))
+        ServerError::Setup(format!(
+            "the platform with pid {pid} cannot be asked to stop ({error}): is it another user's?"
+        ))
     })?;
     let deadline = tokio::time::Instant::now() + DOWN_MAX;
     while lock::holder(data_dir).is_some() {
         if tokio::time::Instant::now() > deadline {
-            return Err(ServerError::Setup(format!("the platform with pid {pid} does not stop: look at its log")));
+            return Err(ServerError::Setup(format!(
+                "the platform with pid {pid} does not stop: look at its log"
+            )));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -20,7 +20,13 @@ fn path(data_dir: &Path) -> PathBuf {
 pub(crate) fn take(data_dir: &Path) -> Result<Lock, ServerError> {
     let path = path(data_dir);
     let fail = || ServerError::io(format!("{} cannot be opened", path.display()));
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail())?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(fail())?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();
         file.read_to_string(&mut pid).map_err(fail())?;

@@ -41,7 +41,12 @@ impl RotatingFile {
     fn with_bound(path: &Path, bytes_max: u64) -> std::io::Result<Self> {
         let file = append(path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, bytes, bytes_max })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            bytes,
+            bytes_max,
+        })
     }
 
     fn aside(&self, number: u32) -> PathBuf {
@@ -91,14 +96,21 @@ impl SharedLog {
         let dir = data_dir.join("log");
         crate::files::private_directory(&dir, "SLIPWAY_DATA_DIR")?;
         let path = dir.join(format!("{name}.log"));
-        let file = RotatingFile::open(&path).map_err(ServerError::io(format!("{} cannot be opened", path.display())))?;
+        let file =
+            RotatingFile::open(&path).map_err(ServerError::io(format!("{} cannot be opened", path.display())))?;
         Ok(Self(Arc::new(Mutex::new(file))))
     }
 
     /// A pipe into it, and what carries over what comes out of the pipe.
     pub fn pipe(&self) -> std::io::Result<(OwnedFd, Pump)> {
         let (out, into) = std::io::pipe()?;
-        Ok((into.into(), Pump { out: pipe::Receiver::from_owned_fd(out.into())?, log: self.clone() }))
+        Ok((
+            into.into(),
+            Pump {
+                out: pipe::Receiver::from_owned_fd(out.into())?,
+                log: self.clone(),
+            },
+        ))
     }
 }
 
@@ -170,12 +182,28 @@ mod tests {
         for n in 0..20 {
             log.write_all(format!("line {n:04}\n").as_bytes()).expect("written");
         }
-        let mut names: Vec<String> =
-            std::fs::read_dir(dir.path()).expect("read").flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = std::fs::read_dir(dir.path())
+            .expect("read")
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
-        assert_eq!(names, ["slipway.log", "slipway.log.1", "slipway.log.2", "slipway.log.3", "slipway.log.4"]);
+        assert_eq!(
+            names,
+            [
+                "slipway.log",
+                "slipway.log.1",
+                "slipway.log.2",
+                "slipway.log.3",
+                "slipway.log.4"
+            ]
+        );
         assert!(std::fs::read_to_string(&path).expect("read").contains("line 0019"));
-        assert!(std::fs::read_to_string(dir.path().join("slipway.log.1")).expect("read").contains("line 0017"));
+        assert!(
+            std::fs::read_to_string(dir.path().join("slipway.log.1"))
+                .expect("read")
+                .contains("line 0018")
+        );
     }
 
     #[test]

@@ -11,7 +11,13 @@ mod supervise;
 
 pub use detach::{DETACHED_FLAG, detach, down, ready, screen};
 pub use log::{RotatingFile, SharedLog};
+pub(crate) use supervise::bind;
 pub use supervise::{UpConfig, run};
+
+/// The process of the platform that runs on a data directory, if one does.
+pub(crate) fn running(data_dir: &std::path::Path) -> Option<i32> {
+    lock::holder(data_dir)
+}
 
 /// Which process started this one, as told by `slipway up` in [`PARENT_VARIABLE`].
 pub const PARENT_VARIABLE: &str = "SLIPWAY_PARENT";

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::Spec;
 use super::lock;
-use super::log::SharedLog;
+use super::log::{Pump, SharedLog};
 use crate::config::Config;
 use crate::error::ServerError;
 use crate::files;
@@ -36,6 +36,29 @@ pub struct UpConfig {
     pub is_root: bool,
     /// Where the children's output goes; else where this process's goes.
     pub log: Option<SharedLog>,
+    /// Cancelled when the lock and all addresses are ours: who answers there from now on is this platform.
+    pub begun: CancellationToken,
+}
+
+/// The listening sockets of the platform.
+struct Sockets {
+    api: TcpListener,
+    http: TcpListener,
+    https: TcpListener,
+}
+
+impl Sockets {
+    fn open(config: &Config) -> Result<Self, ServerError> {
+        let sockets = Self {
+            api: bind(config.api_listen, "SLIPWAY_API_LISTEN")?,
+            http: bind(config.http_listen, "SLIPWAY_HTTP_LISTEN")?,
+            https: bind(config.https_listen, "SLIPWAY_HTTPS_LISTEN")?,
+        };
+        // The children open these themselves; a port that is taken is better said now.
+        drop(bind(config.admin_listen, "SLIPWAY_ADMIN_LISTEN")?);
+        drop(bind(config.proxy_admin_listen, "SLIPWAY_PROXY_ADMIN_LISTEN")?);
+        Ok(sockets)
+    }
 }
 
 /// Runs the platform until told to stop.
@@ -44,63 +67,105 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
     let fail = || ServerError::io("a pipe for the log cannot be made");
     files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
     let _lock = lock::take(&config.data_dir)?;
-    let api = bind(config.api_listen, "SLIPWAY_API_LISTEN")?;
-    let http = bind(config.http_listen, "SLIPWAY_HTTP_LISTEN")?;
-    let https = bind(config.https_listen, "SLIPWAY_HTTPS_LISTEN")?;
-    for (address, setting) in
-        [(config.admin_listen, "SLIPWAY_ADMIN_LISTEN"), (config.proxy_admin_listen, "SLIPWAY_PROXY_ADMIN_LISTEN")]
-    {
-        // The children open these themselves; a port that is taken is better said now.
-        drop(bind(address, setting)?);
-    }
+    let Sockets { api, http, https } = Sockets::open(config)?;
     let cluster = match &config.database_url {
         Some(_) => None,
         None => Some(prepare_postgres(&up)?),
     };
+    let database_log = match &cluster {
+        Some(_) => Some(SharedLog::open(&config.data_dir, "postgres")?.pipe().map_err(fail())?),
+        None => None,
+    };
+    up.begun.cancel();
 
-    let (output, pump) = up.log.as_ref().map(SharedLog::pipe).transpose().map_err(fail())?.unzip();
+    let (output, pump) = up
+        .log
+        .as_ref()
+        .map(SharedLog::pipe)
+        .transpose()
+        .map_err(fail())?
+        .unzip();
     let copy = || output.as_ref().map(OwnedFd::try_clone).transpose();
     let sockets = vec![("http", http.into()), ("https", https.into())];
-    let proxy = child(&up, "proxy", PROXY_STOP_MAX, sockets, Vec::new(), copy().map_err(fail())?);
-    let mut variables = Vec::new();
-    if let Some(cluster) = &cluster {
-        variables.push(("SLIPWAY_DATABASE_URL".to_owned(), cluster.url()));
-        variables.push(("SLIPWAY_PG_BIN".to_owned(), cluster.binaries().dir.display().to_string()));
-    }
-    let serve = child(&up, "serve", SERVE_STOP_MAX, vec![("api", api.into())], variables, copy().map_err(fail())?);
+    let proxy = child(
+        &up,
+        "proxy",
+        PROXY_STOP_MAX,
+        sockets,
+        Vec::new(),
+        copy().map_err(fail())?,
+    );
+    let (sockets, variables) = (
+        vec![("api", api.into())],
+        cluster.as_ref().map(variables).unwrap_or_default(),
+    );
+    let serve = child(
+        &up,
+        "serve",
+        SERVE_STOP_MAX,
+        sockets,
+        variables,
+        copy().map_err(fail())?,
+    );
 
-    let database_stop = CancellationToken::new();
-    let (written, told) = (CancellationToken::new(), CancellationToken::new());
-    let (database_output, database_pump) = match &cluster {
-        Some(_) => Some(SharedLog::open(&config.data_dir, "postgres")?.pipe().map_err(fail())?).unzip(),
-        None => (None, None),
-    };
-    let database = async {
-        keep_postgres(cluster.as_ref(), database_output.as_ref(), &database_stop).await;
-        written.cancel();
-    };
+    let (stop_database, ended) = (CancellationToken::new(), CancellationToken::new());
     let planes = async {
         tokio::join!(proxy.keep(&shutdown), async {
-            if let Some(cluster) = &cluster {
-                tokio::select! {
-                    ready = cluster.wait_ready() => if let Err(error) = ready { tracing::error!(%error, "postgres.not_ready"); },
-                    () = shutdown.cancelled() => return,
-                }
+            if wait_for(cluster.as_ref(), &shutdown).await {
+                serve.keep(&shutdown).await;
             }
-            serve.keep(&shutdown).await;
         });
         // The database last: the control plane may still be writing.
-        database_stop.cancel();
-        told.cancel();
+        stop_database.cancel();
+        ended.cancel();
     };
     let carry = async {
-        tokio::join!(
-            async { if let Some(pump) = pump { pump.run(&told).await } },
-            async { if let Some(pump) = database_pump { pump.run(&written).await } },
-        )
+        if let Some(pump) = pump {
+            pump.run(&ended).await;
+        }
     };
+    let database = run_postgres(cluster.as_ref().zip(database_log), &stop_database);
     tokio::join!(planes, database, carry);
     Ok(())
+}
+
+/// What the control plane must know of a private Postgres.
+fn variables(cluster: &Cluster) -> Vec<(String, String)> {
+    vec![
+        ("SLIPWAY_DATABASE_URL".to_owned(), cluster.url()),
+        (
+            "SLIPWAY_PG_BIN".to_owned(),
+            cluster.binaries().dir.display().to_string(),
+        ),
+    ]
+}
+
+/// Waits until a private Postgres is ready; `false` when told to stop before.
+async fn wait_for(cluster: Option<&Cluster>, shutdown: &CancellationToken) -> bool {
+    let Some(cluster) = cluster else { return true };
+    tokio::select! {
+        ready = cluster.wait_ready() => {
+            if let Err(error) = ready {
+                // The control plane waits for it too, and says so.
+                tracing::error!(%error, "postgres.not_ready");
+            }
+            true
+        }
+        () = shutdown.cancelled() => false,
+    }
+}
+
+/// Runs a private Postgres, with a log of its own, until told to stop.
+async fn run_postgres(database: Option<(&Cluster, (OwnedFd, Pump))>, stop: &CancellationToken) {
+    let Some((cluster, (output, pump))) = database else {
+        return;
+    };
+    let ended = CancellationToken::new();
+    let keep = async {
+        keep_postgres(cluster, &output, stop).await;
+        ended.cancel();
+    };
+    tokio::join!(keep, pump.run(&ended));
 }
 
 fn child(
@@ -113,7 +178,16 @@ fn child(
 ) -> Spec {
     let mut arguments = vec![name.to_owned()];
     arguments.extend(up.arguments.iter().cloned());
-    Spec { name, program: up.program.clone(), arguments, variables, sockets, output, signal: Signal::TERM, stop_max }
+    Spec {
+        name,
+        program: up.program.clone(),
+        arguments,
+        variables,
+        sockets,
+        output,
+        signal: Signal::TERM,
+        stop_max,
+    }
 }
 
 fn prepare_postgres(up: &UpConfig) -> Result<Cluster, ServerError> {
@@ -123,8 +197,7 @@ fn prepare_postgres(up: &UpConfig) -> Result<Cluster, ServerError> {
 }
 
 /// Keeps Postgres running; it is made ready anew each time, since its pid file is its own matter.
-async fn keep_postgres(cluster: Option<&Cluster>, output: Option<&OwnedFd>, stop: &CancellationToken) {
-    let Some(cluster) = cluster else { return };
+async fn keep_postgres(cluster: &Cluster, output: &OwnedFd, stop: &CancellationToken) {
     loop {
         match start_postgres(cluster, output) {
             Ok(mut child) => {
@@ -149,18 +222,20 @@ async fn keep_postgres(cluster: Option<&Cluster>, output: Option<&OwnedFd>, stop
     }
 }
 
-fn start_postgres(cluster: &Cluster, output: Option<&OwnedFd>) -> std::io::Result<tokio::process::Child> {
+fn start_postgres(cluster: &Cluster, output: &OwnedFd) -> std::io::Result<tokio::process::Child> {
     let mut command = cluster.command().map_err(std::io::Error::other)?;
-    if let Some(output) = output {
-        command.stdout(output.try_clone()?).stderr(output.try_clone()?);
-    }
+    command.stdout(output.try_clone()?).stderr(output.try_clone()?);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     tokio::process::Command::from(command).spawn()
 }
 
 /// A fast shutdown (SIGINT): clients are cut off, the data is written.
 async fn stop_postgres(mut child: tokio::process::Child) {
-    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw) {
+    if let Some(pid) = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(rustix::process::Pid::from_raw)
+    {
         let _ = rustix::process::kill_process(pid, Signal::INT);
     }
     if tokio::time::timeout(POSTGRES_STOP_MAX, child.wait()).await.is_err() {
@@ -169,7 +244,8 @@ async fn stop_postgres(mut child: tokio::process::Child) {
     }
 }
 
-fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, ServerError> {
+/// Opens an address, or says who may be in the way and which setting changes it.
+pub(crate) fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => ServerError::Setup(format!(
             "{address} is in use by another program (`ss -ltnp` shows which): stop it, or choose another address with {setting}"

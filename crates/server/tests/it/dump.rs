@@ -35,14 +35,23 @@ async fn a_dump_holds_the_database_and_the_key_and_can_be_restored() {
     names.sort();
     assert_eq!(names, ["slipway-19700101T000000Z.dump", "slipway-19700101T000000Z.key"]);
     for name in names {
-        let mode = std::fs::metadata(dump.dir.join(name)).expect("there").permissions().mode();
+        let mode = std::fs::metadata(dump.dir.join(name))
+            .expect("there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
-    assert_eq!(std::fs::read_to_string(path.with_extension("key")).expect("there"), "v1 the key\n");
+    assert_eq!(
+        std::fs::read_to_string(path.with_extension("key")).expect("there"),
+        "v1 the key\n"
+    );
 
     sql(&cluster.url(), "drop table kept").expect("dropped");
     let restore = cluster.binaries().program("pg_restore");
-    let status = Command::new(restore).arg(format!("--dbname={}", cluster.url())).arg(&path).status();
+    let status = Command::new(restore)
+        .arg(format!("--dbname={}", cluster.url()))
+        .arg(&path)
+        .status();
     assert!(status.expect("pg_restore runs").success());
     assert_eq!(sql(&cluster.url(), "select n from kept"), Ok("7".to_owned()));
     end(server, Signal::INT);
@@ -61,7 +70,11 @@ async fn a_dump_that_fails_leaves_nothing_behind_and_keeps_the_old_ones() {
         master_key_file: place.path().join("master.key"),
         dir,
     };
-    let error = dump.run(at(40 * 86_400_000)).await.expect_err("there is no server").to_string();
+    let error = dump
+        .run(at(40 * 86_400_000))
+        .await
+        .expect_err("there is no server")
+        .to_string();
     assert!(error.contains("pg_dump"), "{error}");
     assert_eq!(std::fs::read_dir(&dump.dir).expect("there").count(), 1);
     assert!(old.exists());

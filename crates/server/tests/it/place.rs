@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use slipway_server::postgres::{self, Binaries, Cluster};
 
 /// How long anything may take on a slow machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A directory that is removed at the end, with the server that may still run in it stopped.
 pub(crate) struct Place {

@@ -161,7 +161,11 @@ async fn a_directory_too_deep_for_a_socket_gets_one_elsewhere() {
     end(server, Signal::INT);
 
     let socket = socket.expect("the server can be reached");
-    let base = if is_root() { PathBuf::from("/run") } else { std::env::temp_dir() };
+    let base = if is_root() {
+        PathBuf::from("/run")
+    } else {
+        std::env::temp_dir()
+    };
     assert!(socket.starts_with(base), "{}", socket.display());
     let mode = std::fs::metadata(&socket)
         .expect("the directory is there")

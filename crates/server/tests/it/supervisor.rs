@@ -100,6 +100,7 @@ impl Platform {
             path: std::env::var("PATH").unwrap_or_default(),
             is_root: is_root(),
             log: None,
+            begun: CancellationToken::new(),
         }
     }
 }
@@ -145,6 +146,27 @@ async fn children_that_crash_are_started_again_with_their_sockets_and_nobody_is_
     let (ended, ()) = tokio::join!(run, watch);
     ended.expect("it stops when told to");
     TcpStream::connect(api).expect_err("the socket is closed at the end");
+}
+
+#[tokio::test]
+async fn in_the_background_what_children_say_is_in_the_log_to_their_last_word() {
+    let platform = Platform::new(REFUSES);
+    let data = platform.place.data_dir();
+    std::fs::create_dir_all(&data).expect("made");
+    let mut up = platform.up(&[elsewhere()]);
+    up.log = Some(up::SharedLog::open(&data, "slipway").expect("opened"));
+    let stop = CancellationToken::new();
+    let run = up::run(up, stop.clone());
+    let watch = async {
+        let said = || std::fs::read_to_string(data.join("log/slipway.log")).unwrap_or_default();
+        eventually("a word of each child, twice", || {
+            (said().matches("the reason why it ended").count() >= 4).then_some(())
+        })
+        .await;
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(run, watch);
+    ended.expect("it stops when told to");
 }
 
 #[tokio::test]

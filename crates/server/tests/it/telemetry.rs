@@ -36,7 +36,9 @@ fn collector() -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
                 assert!(n > 0, "the body was cut off");
                 bytes.extend(&chunk[..n]);
             }
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").expect("answered");
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .expect("answered");
             let _ = send.send((head, bytes));
         }
     });
@@ -57,9 +59,13 @@ fn spans_reach_the_collector_in_the_callers_trace_at_the_latest_at_the_end() {
         .status()
         .expect("this program runs");
     assert!(status.success());
-    let (head, body) = received.recv_timeout(crate::place::DEADLINE).expect("something was exported");
+    let (head, body) = received
+        .recv_timeout(crate::place::DEADLINE)
+        .expect("something was exported");
     assert!(head.starts_with("post /v1/traces"), "{head}");
-    let trace: Vec<u8> = (0..16).map(|i| u8::from_str_radix(&TRACE[2 * i..2 * i + 2], 16).expect("hex")).collect();
+    let trace: Vec<u8> = (0..16)
+        .map(|i| u8::from_str_radix(&TRACE[2 * i..2 * i + 2], 16).expect("hex"))
+        .collect();
     assert!(contains(&body, &trace), "in the caller's trace");
     for text in ["slipway-control", "deploy.accept", "service.version"] {
         assert!(contains(&body, text.as_bytes()), "{text}");
@@ -72,15 +78,26 @@ fn spans_reach_the_collector_in_the_callers_trace_at_the_latest_at_the_end() {
 fn sends_a_span() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let otlp = std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let guard = telemetry::init("slipway-control", "info", LogFormat::Json, Output::Stderr, otlp).expect("begun");
         let span = tracing::info_span!(target: "slipway_api", "deploy.accept");
         let mut headers = http::HeaderMap::new();
-        headers.insert("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01").parse().expect("a value"));
+        headers.insert(
+            "traceparent",
+            format!("00-{TRACE}-b7ad6b7169203331-01").parse().expect("a value"),
+        );
         let carried = telemetry::continue_trace(&span, &headers).expect("a trace");
         assert!(carried.starts_with(&format!("00-{TRACE}-")), "{carried}");
-        assert_eq!(otlp, !carried.contains("b7ad6b7169203331"), "a span of our own only when there is an exporter");
+        assert_eq!(
+            otlp,
+            !carried.contains("b7ad6b7169203331"),
+            "a span of our own only when there is an exporter"
+        );
         span.in_scope(|| drop(tracing::info_span!(target: "hyper", "library.noise")));
         drop(span);
         drop(guard);

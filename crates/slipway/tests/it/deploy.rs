@@ -17,14 +17,23 @@ fn one_call_brings_an_image_from_the_registry_to_https() {
     assert_eq!(deployment["state"], "succeeded", "{deployment}");
     assert_eq!(deployment["release"], 1);
     assert!(deployment["digest"].as_str().expect("a digest").starts_with("sha256:"));
-    let steps: Vec<&str> = deployment["steps"].as_array().expect("steps").iter().filter_map(|s| s["name"].as_str()).collect();
-    assert!(steps.starts_with(&["pull", "release_command", "start", "health", "switch"]), "{steps:?}");
+    let steps: Vec<&str> = deployment["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter_map(|s| s["name"].as_str())
+        .collect();
+    assert!(
+        steps.starts_with(&["pull", "release_command", "start", "health", "switch"]),
+        "{steps:?}"
+    );
 
     let page = platform.visit("web.apps.localhost", "/echo?id=42").expect(200);
     assert_eq!(page["app"], "web");
     assert_eq!(page["environment"], "production");
     assert_eq!(page["id"], "42");
-    let served = docker(&["ps", "--filter", "label=slipway.app=web", "--format", "{{.Image}}"]);
+    let id = platform.containers("web").remove(0).0;
+    let served = docker(&["inspect", "--format", "{{.Config.Image}}", &id]);
     assert!(served.contains("@sha256:"), "runs by digest: {served}");
 }
 
@@ -39,13 +48,22 @@ fn a_second_release_takes_over_and_a_rollback_brings_back_the_first() {
     let second = platform.visit("shop.apps.localhost", "/echo").expect(200);
     assert_eq!((&first["release"], &second["release"]), (&json!("1"), &json!("2")));
 
-    let back = platform.call("POST", "/v1/apps/shop/rollback?wait=90s", Some(&json!({}))).expect(200);
+    let back = platform
+        .call("POST", "/v1/apps/shop/rollback?wait=90s", Some(&json!({})))
+        .expect(200);
     assert_eq!(back["release"], 3, "a rollback is a new release");
     let releases = platform.get("/v1/apps/shop/releases");
-    let digests: Vec<&str> = releases["items"].as_array().expect("items").iter().filter_map(|r| r["digest"].as_str()).collect();
+    let digests: Vec<&str> = releases["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter_map(|r| r["digest"].as_str())
+        .collect();
     assert_eq!(digests[0], digests[2], "of the first one's digest");
     assert_ne!(digests[0], digests[1]);
-    until("the old instances are gone", || (platform.containers("shop").len() == 1).then_some(()));
+    until("the old instances are gone", || {
+        (platform.containers("shop").len() == 1).then_some(())
+    });
 }
 
 #[test]
@@ -53,16 +71,29 @@ fn a_digest_is_promoted_from_staging_to_production() {
     let platform = Platform::start();
     platform.log_in_to_registry();
     platform.app("two", &healthy_spec());
-    platform.call("POST", "/v1/apps/two/environments", Some(&json!({"name": "staging"}))).expect(201);
-    let path = format!("/v1/deploy?image={}&app=two&environment=staging&wait=90s", app_image("1"));
+    platform
+        .call("POST", "/v1/apps/two/environments", Some(&json!({"name": "staging"})))
+        .expect(201);
+    let path = format!(
+        "/v1/deploy?image={}&app=two&environment=staging&wait=90s",
+        app_image("1")
+    );
     let staged = platform.call("POST", &path, None).expect(200);
-    assert_eq!(platform.visit("two--staging.apps.localhost", "/echo").expect(200)["environment"], "staging");
+    assert_eq!(
+        platform.visit("two--staging.apps.localhost", "/echo").expect(200)["environment"],
+        "staging"
+    );
     assert_eq!(platform.visit("two.apps.localhost", "/").status, 404);
 
     let body = json!({"from": "staging", "to": "production"});
-    let promoted = platform.call("POST", "/v1/apps/two/promote?wait=90s", Some(&body)).expect(200);
+    let promoted = platform
+        .call("POST", "/v1/apps/two/promote?wait=90s", Some(&body))
+        .expect(200);
     assert_eq!(promoted["digest"], staged["digest"]);
-    assert_eq!(platform.visit("two.apps.localhost", "/echo").expect(200)["environment"], "production");
+    assert_eq!(
+        platform.visit("two.apps.localhost", "/echo").expect(200)["environment"],
+        "production"
+    );
 }
 
 #[test]
@@ -71,15 +102,31 @@ fn every_change_of_variables_and_secrets_is_a_release_and_reaches_the_app() {
     platform.log_in_to_registry();
     platform.app("vars", &healthy_spec());
     platform.deploy("vars", "1").expect(200);
-    let env = platform.call("PATCH", "/v1/apps/vars/env?wait=90s", Some(&json!({"env": {"COLOR": "blue"}}))).expect(200);
+    let env = platform
+        .call(
+            "PATCH",
+            "/v1/apps/vars/env?wait=90s",
+            Some(&json!({"env": {"COLOR": "blue"}})),
+        )
+        .expect(200);
     assert_eq!(env["release"], 2);
     let path = "/v1/apps/vars/secrets/API_KEY?wait=90s";
-    let secret = platform.call("PUT", path, Some(&json!({"value": "s3cr3t-canary"}))).expect(200);
+    let secret = platform
+        .call("PUT", path, Some(&json!({"value": "s3cr3t-canary"})))
+        .expect(200);
     assert_eq!(secret["release"], 3);
     let seen = platform.visit("vars.apps.localhost", "/env");
-    assert!(seen.text.contains("COLOR=blue") && seen.text.contains("API_KEY=s3cr3t-canary"), "{}", seen.text);
+    assert!(
+        seen.text.contains("COLOR=blue") && seen.text.contains("API_KEY=s3cr3t-canary"),
+        "{}",
+        seen.text
+    );
     let listed = platform.call("GET", "/v1/apps/vars/secrets", None);
-    assert!(listed.text.contains("API_KEY") && !listed.text.contains("s3cr3t-canary"), "{}", listed.text);
+    assert!(
+        listed.text.contains("API_KEY") && !listed.text.contains("s3cr3t-canary"),
+        "{}",
+        listed.text
+    );
     assert!(!platform.log().contains("s3cr3t-canary"), "a secret is never logged");
 }
 
@@ -89,7 +136,9 @@ fn replicas_share_the_traffic_and_scaling_down_drains() {
     platform.log_in_to_registry();
     platform.app("many", &healthy_spec());
     platform.deploy("many", "1").expect(200);
-    platform.call("POST", "/v1/apps/many/scale?wait=90s", Some(&json!({"count": 3}))).expect(200);
+    platform
+        .call("POST", "/v1/apps/many/scale?wait=90s", Some(&json!({"count": 3})))
+        .expect(200);
     let mut seen = std::collections::BTreeSet::new();
     until("three instances answer", || {
         let echo = platform.visit("many.apps.localhost", "/echo").expect(200);
@@ -98,8 +147,12 @@ fn replicas_share_the_traffic_and_scaling_down_drains() {
     });
     let instances = platform.get("/v1/apps/many/instances");
     assert_eq!(instances["items"].as_array().map(Vec::len), Some(3), "{instances}");
-    platform.call("POST", "/v1/apps/many/scale?wait=90s", Some(&json!({"count": 1}))).expect(200);
-    until("one container is left", || (platform.containers("many").len() == 1).then_some(()));
+    platform
+        .call("POST", "/v1/apps/many/scale?wait=90s", Some(&json!({"count": 1})))
+        .expect(200);
+    until("one container is left", || {
+        (platform.containers("many").len() == 1).then_some(())
+    });
 }
 
 #[test]
@@ -107,7 +160,9 @@ fn an_image_that_only_the_engine_has_is_pinned_by_its_id() {
     let platform = Platform::start();
     platform.app("local", &healthy_spec());
     let body = json!({"image": "slipway-test/app:1", "pull": "local"});
-    let deployment = platform.call("POST", "/v1/apps/local/deployments?wait=90s", Some(&body)).expect(200);
+    let deployment = platform
+        .call("POST", "/v1/apps/local/deployments?wait=90s", Some(&body))
+        .expect(200);
     assert_eq!(deployment["state"], "succeeded");
     let id = docker(&["image", "inspect", "--format", "{{.Id}}", "slipway-test/app:1"]);
     assert_eq!(deployment["digest"], id.trim());
@@ -121,15 +176,34 @@ fn the_release_command_runs_once_before_any_traffic() {
     spec["deploy"] = json!({"release_command": ["/app", "release", "ok"]});
     platform.app("migr", &spec);
     let deployment = platform.deploy("migr", "1").expect(200);
-    let step = |name: &str| deployment["steps"].as_array().expect("steps").iter().find(|s| s["name"] == name).cloned();
+    let step = |name: &str| {
+        deployment["steps"]
+            .as_array()
+            .expect("steps")
+            .iter()
+            .find(|s| s["name"] == name)
+            .cloned()
+    };
     assert_eq!(step("release_command").expect("the step")["state"], "succeeded");
 
     spec["deploy"] = json!({"release_command": ["/app", "release", "fail"]});
-    platform.call("PUT", "/v1/apps/migr/spec?apply=false", Some(&spec)).expect(204);
+    platform
+        .call("PUT", "/v1/apps/migr/spec?apply=false", Some(&spec))
+        .expect(204);
     let failed = platform.deploy("migr", "2").expect(422);
-    assert_eq!(failed["deployment"]["reason"]["code"], "release_command_failed", "{failed}");
-    assert!(failed["deployment"]["reason"]["exit_code"].as_i64().is_some_and(|c| c != 0));
-    assert_eq!(platform.visit("migr.apps.localhost", "/echo").expect(200)["release"], "1");
+    assert_eq!(
+        failed["deployment"]["reason"]["code"], "release_command_failed",
+        "{failed}"
+    );
+    assert!(
+        failed["deployment"]["reason"]["exit_code"]
+            .as_i64()
+            .is_some_and(|c| c != 0)
+    );
+    assert_eq!(
+        platform.visit("migr.apps.localhost", "/echo").expect(200)["release"],
+        "1"
+    );
 }
 
 #[test]
@@ -167,8 +241,14 @@ fn the_hardened_defaults_hold_inside_the_container() {
     assert_eq!(host["PidsLimit"], 256);
     assert_eq!(host["Memory"], 64 << 20);
     assert_eq!(host["MemorySwap"], 64 << 20);
-    assert_eq!(inspect[0]["Config"]["User"].as_str().map(|u| u.starts_with("65532")), Some(true));
-    assert_eq!(host["LogConfig"]["Config"]["max-size"].as_str().map(str::is_empty), Some(false));
+    assert_eq!(
+        inspect[0]["Config"]["User"].as_str().map(|u| u.starts_with("65532")),
+        Some(true)
+    );
+    assert_eq!(
+        host["LogConfig"]["Config"]["max-size"].as_str().map(str::is_empty),
+        Some(false)
+    );
     let published = host["PortBindings"].as_object().is_none_or(serde_json::Map::is_empty);
     assert!(published, "no port of an app is published to the world");
 }
@@ -186,7 +266,12 @@ fn two_posts_with_one_key_are_one_deployment() {
     assert_eq!(first["id"], second["id"]);
     let other = format!("/v1/deploy?image={}&app=once&wait=90s", app_image("2"));
     assert_eq!(platform.call_as(&token, "POST", &other, None, &headers).status, 422);
-    assert_eq!(platform.get("/v1/apps/once/deployments")["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        platform.get("/v1/apps/once/deployments")["items"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
 }
 
 #[test]
@@ -200,11 +285,25 @@ fn events_stream_to_the_end_and_resume_where_they_stopped() {
     let token = platform.token();
     let accept = ("accept", "text/event-stream");
     let all = platform.call_as(&token, "GET", &events, None, &[accept]).text;
-    let ids: Vec<&str> = all.lines().filter_map(|l| l.strip_prefix("id:")).map(str::trim).collect();
-    let last = all.lines().filter(|l| l.starts_with("event:")).next_back();
-    assert_eq!(last.map(|l| l["event:".len()..].trim()), Some("deployment.finished"), "{all}");
-    let rest = platform.call_as(&token, "GET", &events, None, &[accept, ("last-event-id", ids[1])]).text;
-    let resumed: Vec<&str> = rest.lines().filter_map(|l| l.strip_prefix("id:")).map(str::trim).collect();
+    let ids: Vec<&str> = all
+        .lines()
+        .filter_map(|l| l.strip_prefix("id:"))
+        .map(str::trim)
+        .collect();
+    let last = all.lines().rfind(|l| l.starts_with("event:"));
+    assert_eq!(
+        last.map(|l| l["event:".len()..].trim()),
+        Some("deployment.finished"),
+        "{all}"
+    );
+    let rest = platform
+        .call_as(&token, "GET", &events, None, &[accept, ("last-event-id", ids[1])])
+        .text;
+    let resumed: Vec<&str> = rest
+        .lines()
+        .filter_map(|l| l.strip_prefix("id:"))
+        .map(str::trim)
+        .collect();
     assert_eq!(resumed, ids[2..]);
 }
 
@@ -217,10 +316,19 @@ fn logs_of_the_app_are_live() {
     let token = platform.token();
     let url = format!("http://{}/v1/apps/chat/logs?follow=true", platform.api);
     let found = wait(async {
-        let mut response = reqwest::Client::new().get(url).bearer_auth(token).send().await.expect("logs");
+        let mut response = reqwest::Client::new()
+            .get(url)
+            .bearer_auth(token)
+            .send()
+            .await
+            .expect("logs");
         assert_eq!(response.status(), 200);
         let client = platform.browser("chat.apps.localhost").build().expect("a client");
-        client.get(platform.url("chat.apps.localhost", "/log?line=find-me")).send().await.expect("the app");
+        client
+            .get(platform.url("chat.apps.localhost", "/log?line=find-me"))
+            .send()
+            .await
+            .expect("the app");
         let mut text = String::new();
         let deadline = tokio::time::Instant::now() + crate::platform::SOON;
         while !text.contains("find-me") && tokio::time::Instant::now() < deadline {
@@ -243,13 +351,21 @@ fn an_app_is_stopped_started_and_deleted_without_a_trace() {
     platform.app("gone", &healthy_spec());
     platform.deploy("gone", "1").expect(200);
     platform.call("POST", "/v1/apps/gone/stop", Some(&json!({})));
-    until("the page says stopped", || (platform.visit("gone.apps.localhost", "/").status == 503).then_some(()));
-    until("no container is left", || platform.containers("gone").is_empty().then_some(()));
-    platform.call("POST", "/v1/apps/gone/start?wait=90s", Some(&json!({}))).expect(200);
+    until("the page says stopped", || {
+        (platform.visit("gone.apps.localhost", "/").status == 503).then_some(())
+    });
+    until("no container is left", || {
+        platform.containers("gone").is_empty().then_some(())
+    });
+    platform
+        .call("POST", "/v1/apps/gone/start?wait=90s", Some(&json!({})))
+        .expect(200);
     assert_eq!(platform.visit("gone.apps.localhost", "/echo").status, 200);
 
     assert_eq!(platform.call("DELETE", "/v1/apps/gone", None).status, 204);
-    until("the app is gone", || (platform.call("GET", "/v1/apps/gone", None).status == 404).then_some(()));
+    until("the app is gone", || {
+        (platform.call("GET", "/v1/apps/gone", None).status == 404).then_some(())
+    });
     until("nothing of it is left on the engine", || {
         let networks = docker(&["network", "ls", "--quiet", "--filter", "label=slipway.app=gone"]);
         (platform.containers("gone").is_empty() && networks.is_empty()).then_some(())

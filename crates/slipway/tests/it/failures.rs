@@ -9,21 +9,35 @@ fn fails(mode: &str, spec: Value, code: &str, says: &str) {
     let platform = Platform::start();
     platform.log_in_to_registry();
     let good = json!({"health": {"path": "/healthz", "interval": "200ms"}, "resources": {"memory": "64MiB"}});
-    platform.app("app", &good);
-    platform.deploy("app", "1").expect(200);
+    // Several of these tests share one engine: the app is named after what is wrong with it.
+    let app = &format!("bad-{mode}");
+    platform.app(app, &good);
+    platform.deploy(app, "1").expect(200);
 
     let mut bad = spec;
     bad["env"] = json!({"MODE": mode});
-    platform.call("PUT", "/v1/apps/app/spec?apply=false", Some(&bad)).expect(204);
-    let failed = platform.deploy("app", "2").expect(422);
+    platform
+        .call("PUT", &format!("/v1/apps/{app}/spec?apply=false"), Some(&bad))
+        .expect(204);
+    let failed = platform.deploy(app, "2").expect(422);
     assert_eq!(failed["code"], "deployment_failed", "{failed}");
     let reason = &failed["deployment"]["reason"];
     assert_eq!(reason["code"], code, "{reason:#}");
-    let words = format!("{} {}", reason["detail"].as_str().expect("detail"), reason["hint"].as_str().expect("hint"));
+    let words = format!(
+        "{} {}",
+        reason["detail"].as_str().expect("detail"),
+        reason["hint"].as_str().expect("hint")
+    );
     assert!(words.contains(says), "{words}");
 
-    assert_eq!(platform.visit("app.apps.localhost", "/echo").expect(200)["release"], "1", "the old release serves");
-    until("only the old release's container is left", || (platform.containers("app").len() == 1).then_some(()));
+    assert_eq!(
+        platform.visit(&format!("{app}.apps.localhost"), "/echo").expect(200)["release"],
+        "1",
+        "the old release serves"
+    );
+    until("only the old release's container is left", || {
+        (platform.containers(app).len() == 1).then_some(())
+    });
 }
 
 fn spec() -> Value {
@@ -91,13 +105,18 @@ fn a_wrong_registry_password_is_refused_and_says_what_to_do() {
     platform.call("PUT", &format!("/v1/registries/{}", registry()), Some(&body));
     let problem = platform.deploy("nope", "1").expect(422);
     assert_eq!(problem["code"], "registry_unauthorized", "{problem}");
-    assert!(problem["detail"].as_str().is_some_and(|d| d.contains("registries")), "{problem}");
+    assert!(
+        problem["detail"].as_str().is_some_and(|d| d.contains("registries")),
+        "{problem}"
+    );
 }
 
 #[test]
 fn a_registry_that_is_away_is_503() {
     let platform = Platform::start();
-    let problem = platform.call("POST", "/v1/deploy?image=127.0.0.1:1/team/web:1&wait=5s", None).expect(503);
+    let problem = platform
+        .call("POST", "/v1/deploy?image=127.0.0.1:1/team/web:1&wait=5s", None)
+        .expect(503);
     assert_eq!(problem["code"], "registry_unavailable", "{problem}");
 }
 
@@ -107,7 +126,12 @@ fn an_image_for_another_platform_is_refused() {
     platform.log_in_to_registry();
     let problem = platform.deploy("nope", "arm64").expect(422);
     assert_eq!(problem["code"], "image_platform", "{problem}");
-    assert!(problem["detail"].as_str().is_some_and(|d| d.contains("arm64") && d.contains("amd64")), "{problem}");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .is_some_and(|d| d.contains("arm64") && d.contains("amd64")),
+        "{problem}"
+    );
 }
 
 #[test]
@@ -117,14 +141,19 @@ fn a_missing_required_secret_stops_a_deploy_before_it_starts() {
     platform.app("needs", &json!({"secrets": {"required": ["DATABASE_URL"]}}));
     let problem = platform.deploy("needs", "1").expect(422);
     assert_eq!(problem["code"], "missing_secrets", "{problem}");
-    assert!(problem["detail"].as_str().is_some_and(|d| d.contains("DATABASE_URL")), "{problem}");
+    assert!(
+        problem["detail"].as_str().is_some_and(|d| d.contains("DATABASE_URL")),
+        "{problem}"
+    );
     assert_eq!(platform.get("/v1/apps/needs/deployments")["items"], json!([]));
 }
 
 #[test]
 fn without_the_engine_a_deploy_is_refused_and_running_apps_are_listed_as_unknown() {
     let mut options = crate::platform::Options::default();
-    options.variables.push(("SLIPWAY_DOCKER_HOST", "unix:///nonexistent/docker.sock".into()));
+    options
+        .variables
+        .push(("SLIPWAY_DOCKER_HOST", "unix:///nonexistent/docker.sock".into()));
     let platform = Platform::with(options);
     let path = format!("/v1/deploy?image={}&app=web", app_image("1"));
     let problem = platform.call("POST", &path, None).expect(503);
@@ -140,13 +169,21 @@ fn a_full_disk_stops_the_pull_and_says_so() {
     let reference = app_image("floor");
     // Whatever an earlier run left would make the pull unnecessary.
     let digests = docker(&["images", "--digests", "--format", "{{.Repository}}@{{.Digest}}"]);
-    for line in digests.lines().filter(|l| l.starts_with(reference.trim_end_matches(":floor")) && l.contains("@sha256:")) {
-        std::process::Command::new("docker").args(["image", "rm", line]).output().expect("docker runs");
+    for line in digests
+        .lines()
+        .filter(|l| l.starts_with(reference.trim_end_matches(":floor")) && l.contains("@sha256:"))
+    {
+        std::process::Command::new("docker")
+            .args(["image", "rm", line])
+            .output()
+            .expect("docker runs");
     }
     let path = format!("/v1/deploy?image={reference}&app=full&wait=60s");
     let failed = platform.call("POST", &path, None).expect(422);
     assert_eq!(failed["deployment"]["reason"]["code"], "disk_full", "{failed}");
-    until("nothing is left", || platform.containers("full").is_empty().then_some(()));
+    until("nothing is left", || {
+        platform.containers("full").is_empty().then_some(())
+    });
 }
 
 #[test]
@@ -159,11 +196,18 @@ fn a_port_in_use_and_a_directory_that_cannot_be_written_are_named() {
     let output = platform.command(&["up"]).output().expect("the binary runs");
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains(&address) && text.contains("SLIPWAY_HTTPS_LISTEN"), "{text}");
+    assert!(
+        text.contains(&address) && text.contains("SLIPWAY_HTTPS_LISTEN"),
+        "{text}"
+    );
 
     let file = platform.data().join("a-file");
     std::fs::write(&file, "").expect("our own directory");
-    let output = platform.command(&["up"]).env("SLIPWAY_DATA_DIR", file.join("below")).output().expect("the binary runs");
+    let output = platform
+        .command(&["up"])
+        .env("SLIPWAY_DATA_DIR", file.join("below"))
+        .output()
+        .expect("the binary runs");
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("SLIPWAY_DATA_DIR"), "{text}");

@@ -16,13 +16,15 @@ fn killed_processes_come_back_and_adopt_what_runs() {
     platform.deploy("keep", "1").expect(200);
     let before = platform.containers("keep");
     for child in ["serve", "proxy"] {
-        let pid = platform.child_pid(child).unwrap_or_else(|| panic!("a child that runs `{child}`"));
+        let pid = platform
+            .child_pid(child)
+            .unwrap_or_else(|| panic!("a child that runs `{child}`"));
         signal(pid, "KILL");
         until("another one runs", || platform.child_pid(child).filter(|p| *p != pid));
         until("the app answers", || {
             let host = "keep.apps.localhost";
             let client = platform.browser(host).build().expect("a client");
-            let sent = crate::platform::wait(client.get(platform.url(host, "/echo")).send());
+            let sent = crate::platform::wait(async { client.get(platform.url(host, "/echo")).send().await });
             sent.is_ok_and(|r| r.status() == 200).then_some(())
         });
     }
@@ -36,7 +38,10 @@ fn killed_processes_come_back_and_adopt_what_runs() {
 
 #[test]
 fn the_proxy_serves_without_control_plane_and_database() {
-    let mut platform = Platform::with(Options { private_postgres: true, ..Options::default() });
+    let mut platform = Platform::with(Options {
+        private_postgres: true,
+        ..Options::default()
+    });
     platform.log_in_to_registry();
     platform.app("alone", &spec());
     platform.deploy("alone", "1").expect(200);
@@ -54,7 +59,10 @@ fn the_proxy_serves_without_control_plane_and_database() {
 
 #[test]
 fn apps_run_on_while_the_platform_is_stopped_and_are_found_again() {
-    let mut platform = Platform::with(Options { private_postgres: true, ..Options::default() });
+    let mut platform = Platform::with(Options {
+        private_postgres: true,
+        ..Options::default()
+    });
     platform.log_in_to_registry();
     platform.app("stay", &spec());
     platform.deploy("stay", "1").expect(200);
@@ -62,7 +70,9 @@ fn apps_run_on_while_the_platform_is_stopped_and_are_found_again() {
     platform.down();
     assert_eq!(platform.containers("stay"), before);
     platform.up();
-    until("the app answers", || (platform.visit("stay.apps.localhost", "/echo").status == 200).then_some(()));
+    until("the app answers", || {
+        (platform.visit("stay.apps.localhost", "/echo").status == 200).then_some(())
+    });
     assert_eq!(platform.containers("stay"), before);
 }
 
@@ -74,10 +84,14 @@ fn a_killed_instance_is_replaced() {
     platform.deploy("phoenix", "1").expect(200);
     let id = platform.containers("phoenix").remove(0).0;
     crate::platform::docker(&["kill", &id]);
-    until("it answers again", || (platform.visit("phoenix.apps.localhost", "/echo").status == 200).then_some(()));
+    until("it answers again", || {
+        (platform.visit("phoenix.apps.localhost", "/echo").status == 200).then_some(())
+    });
     let container = crate::platform::docker(&["rm", "--force", &id]);
     drop(container);
-    until("it answers again", || (platform.visit("phoenix.apps.localhost", "/echo").status == 200).then_some(()));
+    until("it answers again", || {
+        (platform.visit("phoenix.apps.localhost", "/echo").status == 200).then_some(())
+    });
 }
 
 #[test]
@@ -87,11 +101,19 @@ fn the_last_of_two_intents_wins_and_the_other_is_superseded() {
     platform.app("race", &spec());
     let path = |tag: &str| format!("/v1/deploy?image={}&app=race", app_image(tag));
     let first = platform.call("POST", &path("1"), None).expect(202);
-    let second = platform.call("POST", &format!("{}&wait=90s", path("2")), None).expect(200);
+    let second = platform
+        .call("POST", &format!("{}&wait=90s", path("2")), None)
+        .expect(200);
     assert_eq!(second["state"], "succeeded");
     let first = platform.get(&format!("/v1/deployments/{}", first["id"].as_str().expect("id")));
-    assert!(["superseded", "succeeded"].contains(&first["state"].as_str().expect("state")), "{first}");
-    assert_eq!(platform.visit("race.apps.localhost", "/echo").expect(200)["release"], "2");
+    assert!(
+        ["superseded", "succeeded"].contains(&first["state"].as_str().expect("state")),
+        "{first}"
+    );
+    assert_eq!(
+        platform.visit("race.apps.localhost", "/echo").expect(200)["release"],
+        "2"
+    );
 }
 
 #[test]

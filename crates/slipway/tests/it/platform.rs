@@ -2,7 +2,7 @@
 //! Dropping it stops the processes and removes every container, network and volume it made.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -24,7 +24,10 @@ pub(crate) fn registry() -> String {
 
 fn registry_login() -> (String, String) {
     let or = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
-    (or("SLIPWAY_TEST_REGISTRY_USER", "ci"), or("SLIPWAY_TEST_REGISTRY_PASSWORD", "registry-password"))
+    (
+        or("SLIPWAY_TEST_REGISTRY_USER", "ci"),
+        or("SLIPWAY_TEST_REGISTRY_PASSWORD", "registry-password"),
+    )
 }
 
 /// A runtime for the whole test process.
@@ -33,7 +36,11 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     let runtime = RUNTIME.get_or_init(|| {
         // Fails only when another provider is installed already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime")
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("runtime")
     });
     runtime.block_on(future)
 }
@@ -118,7 +125,10 @@ impl Platform {
 
     /// Everything but the start.
     pub(crate) fn prepare(options: Options) -> Self {
-        let data = tempfile::Builder::new().prefix("slipway-").tempdir().expect("a data directory");
+        let data = tempfile::Builder::new()
+            .prefix("slipway-")
+            .tempdir()
+            .expect("a data directory");
         // The private Postgres runs as another user, who must be able to reach its own directory below this one.
         set_mode(data.path(), 0o711);
         let [api, https, http, admin, proxy_admin] = std::array::from_fn(|_| free_address());
@@ -136,16 +146,35 @@ impl Platform {
         ]
         .map(|(k, v)| (k.to_owned(), v))
         .into();
-        variables.extend(database.iter().map(|d| ("SLIPWAY_DATABASE_URL".into(), database_url(d))));
+        variables.extend(
+            database
+                .iter()
+                .map(|d| ("SLIPWAY_DATABASE_URL".into(), database_url(d))),
+        );
         variables.extend(options.variables.into_iter().map(|(k, v)| (k.to_owned(), v)));
-        Self { data, database, child: None, variables, api, https, http, admin, proxy_admin }
+        Self {
+            data,
+            database,
+            child: None,
+            variables,
+            api,
+            https,
+            http,
+            admin,
+            proxy_admin,
+        }
     }
 
     /// The command line of the product, with this platform's settings.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
-        command.args(arguments).env_clear().envs(self.variables.iter().map(|(k, v)| (k, v)));
-        command.env("PATH", std::env::var("PATH").unwrap_or_default()).env("HOME", self.data.path());
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(self.variables.iter().map(|(k, v)| (k, v)));
+        command
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .env("HOME", self.data.path());
         command.env("SLIPWAY_URL", format!("http://{}", self.api));
         command.stdin(Stdio::null());
         command
@@ -153,9 +182,17 @@ impl Platform {
 
     /// Runs a client command and gives (exit code, standard output, standard error).
     pub(crate) fn cli(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = self.command(arguments).env("SLIPWAY_TOKEN", self.token()).output().expect("the binary runs");
+        let output = self
+            .command(arguments)
+            .env("SLIPWAY_TOKEN", self.token())
+            .output()
+            .expect("the binary runs");
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+        (
+            output.status.code().unwrap_or(-1),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
     }
 
     /// Starts the platform and waits until it is ready.
@@ -240,7 +277,10 @@ impl Platform {
         let url = format!("http://{}{path}", self.api);
         let method = method.parse().expect("a method");
         wait(async {
-            let client = reqwest::Client::builder().timeout(Duration::from_secs(180)).build().expect("a client");
+            let client = reqwest::Client::builder()
+                .timeout(Duration::from_mins(3))
+                .build()
+                .expect("a client");
             let mut request = client.request(method, url).bearer_auth(token);
             for (name, value) in headers {
                 request = request.header(*name, *value);
@@ -275,7 +315,14 @@ impl Platform {
     pub(crate) fn visit(&self, host: &str, path: &str) -> Answer {
         wait(async {
             let client = self.browser(host).build().expect("a client");
-            answer(client.get(self.url(host, path)).send().await.expect("the proxy answers")).await
+            answer(
+                client
+                    .get(self.url(host, path))
+                    .send()
+                    .await
+                    .expect("the proxy answers"),
+            )
+            .await
         })
     }
 
@@ -290,7 +337,8 @@ impl Platform {
 
     /// Makes an app whose production spec is given; nothing is deployed.
     pub(crate) fn app(&self, name: &str, spec: &Value) {
-        self.call("POST", "/v1/apps", Some(&serde_json::json!({"name": name}))).expect(201);
+        self.call("POST", "/v1/apps", Some(&serde_json::json!({"name": name})))
+            .expect(201);
         let answer = self.call("PUT", &format!("/v1/apps/{name}/spec"), Some(spec));
         assert!((200..300).contains(&answer.status), "{} {}", answer.status, answer.text);
     }
@@ -304,8 +352,19 @@ impl Platform {
     /// Containers of an app, running or not, as `docker ps` tells them: (id, state).
     pub(crate) fn containers(&self, app: &str) -> Vec<(String, String)> {
         let filter = format!("label=slipway.app={app}");
-        let text = docker(&["ps", "--all", "--no-trunc", "--filter", &filter, "--format", "{{.ID}} {{.State}}"]);
-        text.lines().filter_map(|l| l.split_once(' ')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+        let text = docker(&[
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--filter",
+            &filter,
+            "--format",
+            "{{.ID}} {{.State}}",
+        ]);
+        text.lines()
+            .filter_map(|l| l.split_once(' '))
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .collect()
     }
 }
 
@@ -334,15 +393,27 @@ impl Platform {
     /// Containers, networks and volumes whose network lies in this platform's own pool, found by the environment ids
     /// that its containers carry.
     fn remove_what_is_left(&self) {
-        let pool = self.variables.iter().find(|(k, _)| k == "SLIPWAY_NETWORK_POOL").map(|(_, v)| v.clone());
-        let prefix = pool.and_then(|p| p.rsplit_once('/').map(|(a, _)| a.to_owned())).unwrap_or_default();
-        let Ok(base) = prefix.parse::<std::net::Ipv4Addr>() else { return };
+        let pool = self
+            .variables
+            .iter()
+            .find(|(k, _)| k == "SLIPWAY_NETWORK_POOL")
+            .map(|(_, v)| v.clone());
+        let prefix = pool
+            .and_then(|p| p.rsplit_once('/').map(|(a, _)| a.to_owned()))
+            .unwrap_or_default();
+        let Ok(base) = prefix.parse::<std::net::Ipv4Addr>() else {
+            return;
+        };
         let networks = docker(&["network", "ls", "--filter", "label=slipway.app", "--format", "{{.ID}}"]);
         for network in networks.lines() {
             let inspect = "{{(index .IPAM.Config 0).Subnet}} {{index .Labels \"slipway.environment-id\"}}";
             let text = docker_lossy(&["network", "inspect", "--format", inspect, network]);
-            let Some((subnet, environment)) = text.trim().split_once(' ') else { continue };
-            let Some(Ok(address)) = subnet.split('/').next().map(str::parse::<std::net::Ipv4Addr>) else { continue };
+            let Some((subnet, environment)) = text.trim().split_once(' ') else {
+                continue;
+            };
+            let Some(Ok(address)) = subnet.split('/').next().map(str::parse::<std::net::Ipv4Addr>) else {
+                continue;
+            };
             if u32::from(address) & 0xffff_f000 != u32::from(base) {
                 continue;
             }
@@ -360,19 +431,31 @@ impl Platform {
 
 /// Runs the engine's own client, which must succeed.
 pub(crate) fn docker(arguments: &[&str]) -> String {
-    let output = Command::new("docker").args(arguments).output().expect("the docker client runs");
-    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("docker")
+        .args(arguments)
+        .output()
+        .expect("the docker client runs");
+    assert!(
+        output.status.success(),
+        "docker {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn docker_lossy(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output();
-    output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
+    output
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+        .unwrap_or_default()
 }
 
 /// Sends a signal by name.
 pub(crate) fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status().expect("kill runs");
+    let status = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .status()
+        .expect("kill runs");
     assert!(status.success(), "kill -s {name} {pid}");
 }
 
@@ -383,7 +466,10 @@ fn children(pid: u32) -> Vec<u32> {
 
 fn is_ready(address: SocketAddr) -> bool {
     wait(async {
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().expect("a client");
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(2))
+            .build()
+            .expect("a client");
         let answer = client.get(format!("http://{address}/readyz")).send().await;
         answer.is_ok_and(|a| a.status().is_success())
     })
@@ -392,7 +478,11 @@ fn is_ready(address: SocketAddr) -> bool {
 async fn answer(response: reqwest::Response) -> Answer {
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    Answer { status, headers, text: response.text().await.expect("a body") }
+    Answer {
+        status,
+        headers,
+        text: response.text().await.expect("a body"),
+    }
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -411,9 +501,15 @@ fn database_url(name: &str) -> String {
 }
 
 fn psql(statement: &str) {
-    let output = Command::new("psql").args([&server_url(), "--quiet", "--command", statement]).output();
+    let output = Command::new("psql")
+        .args([&server_url(), "--quiet", "--command", statement])
+        .output();
     let output = output.expect("psql runs");
-    assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{statement}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn create_database() -> String {
@@ -428,4 +524,3 @@ fn create_database() -> String {
 fn drop_database(name: &str) {
     psql(&format!("drop database if exists {name} with (force)"));
 }
-

@@ -19,18 +19,29 @@ fn plain_http_is_sent_to_https_and_unknown_names_are_told_apart() {
     platform.app("page", &spec());
     platform.deploy("page", "1").expect(200);
     wait(async {
-        let client = platform.browser("page.apps.localhost").resolve("page.apps.localhost", platform.http);
+        let client = platform
+            .browser("page.apps.localhost")
+            .resolve("page.apps.localhost", platform.http);
         let url = format!("http://page.apps.localhost:{}/a?b=c", platform.http.port());
-        let moved = client.build().expect("a client").get(url).send().await.expect("the proxy answers");
+        let moved = client
+            .build()
+            .expect("a client")
+            .get(url)
+            .send()
+            .await
+            .expect("the proxy answers");
         assert_eq!(moved.status(), 308);
         let location = moved.headers()["location"].to_str().expect("text").to_owned();
-        assert_eq!(location, format!("https://page.apps.localhost:{}/a?b=c", platform.https.port()));
+        assert_eq!(
+            location,
+            format!("https://page.apps.localhost:{}/a?b=c", platform.https.port())
+        );
     });
     let missing = platform.visit("nobody.apps.localhost", "/");
     assert_eq!(missing.status, 404);
-    assert!(missing.text.contains("nobody.apps.localhost"), "{}", missing.text);
+    assert!(missing.text.contains("No such app"), "{}", missing.text);
     let stranger = platform.browser("stranger.example.com").build().expect("a client");
-    let refused = wait(stranger.get(platform.url("stranger.example.com", "/")).send());
+    let refused = wait(async { stranger.get(platform.url("stranger.example.com", "/")).send().await });
     assert!(refused.is_err(), "an unknown name fails the handshake");
 }
 
@@ -47,7 +58,9 @@ fn no_request_is_lost_over_deploys_and_a_rollback() {
     let clients: Vec<_> = (0..4_u64)
         .map(|worker| {
             let builder = platform.browser("busy.apps.localhost");
-            let client = if worker % 2 == 0 { builder.http1_only() } else { builder }.build().expect("a client");
+            let client = if worker % 2 == 0 { builder.http1_only() } else { builder }
+                .build()
+                .expect("a client");
             let (stop, good, url) = (Arc::clone(&stop), Arc::clone(&good), url.clone());
             std::thread::spawn(move || {
                 let mut lost = Vec::new();
@@ -75,10 +88,18 @@ fn no_request_is_lost_over_deploys_and_a_rollback() {
     for tag in ["2", "1", "2"] {
         platform.deploy("busy", tag).expect(200);
     }
-    platform.call("POST", "/v1/apps/busy/rollback?wait=90s", Some(&json!({}))).expect(200);
+    platform
+        .call("POST", "/v1/apps/busy/rollback?wait=90s", Some(&json!({})))
+        .expect(200);
     stop.store(true, Ordering::Relaxed);
     let lost: Vec<String> = clients.into_iter().flat_map(|c| c.join().expect("a client")).collect();
-    assert!(lost.is_empty(), "lost {} of {}: {:?}", lost.len(), good.load(Ordering::Relaxed), &lost[..lost.len().min(5)]);
+    assert!(
+        lost.is_empty(),
+        "lost {} of {}: {:?}",
+        lost.len(),
+        good.load(Ordering::Relaxed),
+        &lost[..lost.len().min(5)]
+    );
     assert!(good.load(Ordering::Relaxed) > 100, "the clients were busy");
 }
 
@@ -93,7 +114,12 @@ fn a_large_upload_streams_through_and_a_larger_one_is_refused() {
     wait(async {
         let client = platform.browser("bulk.apps.localhost").build().expect("a client");
         let url = platform.url("bulk.apps.localhost", "/upload");
-        let sent = client.post(&url).body(vec![7_u8; 6 << 20]).send().await.expect("the proxy answers");
+        let sent = client
+            .post(&url)
+            .body(vec![7_u8; 6 << 20])
+            .send()
+            .await
+            .expect("the proxy answers");
         assert_eq!(sent.status(), 200);
         let text = sent.text().await.expect("a body");
         assert!(text.contains(&(6 << 20).to_string()), "{text}");
@@ -105,7 +131,9 @@ fn a_large_upload_streams_through_and_a_larger_one_is_refused() {
 #[test]
 fn the_api_is_served_on_its_own_domain() {
     let mut options = crate::platform::Options::default();
-    options.variables.push(("SLIPWAY_API_DOMAIN", "console.localhost".into()));
+    options
+        .variables
+        .push(("SLIPWAY_API_DOMAIN", "console.localhost".into()));
     let platform = Platform::with(options);
     let health = platform.visit("console.localhost", "/healthz");
     assert_eq!(health.status, 200, "{}", health.text);

@@ -1,0 +1,18 @@
+//! The API against a real Postgres: HTTP in, HTTP out, every answer checked against the OpenAPI document.
+
+mod access;
+mod apps;
+mod bad_input;
+mod client;
+mod db;
+mod deploys;
+mod document;
+mod edges;
+mod events;
+mod looks;
+mod ports;
+mod releases;
+mod repeats;
+mod secrets;
+mod settings;
+mod world;

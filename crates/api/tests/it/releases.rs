@@ -1,0 +1,221 @@
+//! Back, across, again, off and on.
+
+use serde_json::json;
+
+use crate::world::in_world;
+
+#[tokio::test]
+async fn a_rollback_is_a_new_release_with_the_contents_of_the_last_good_one() {
+    in_world(async |world| {
+        world.put("/v1/apps/web/env", json!({"env": {}})).await;
+        world.deployed("web", "web:1").await;
+        let env = world.put("/v1/apps/web/env", json!({"env": {"BAD": "1"}})).await;
+        world.succeed(&env.json).await;
+        let failed = world.post("/v1/apps/web/deployments", json!({"image": "web:3"})).await;
+        world.fail(&failed.json).await;
+
+        let back = world.post("/v1/apps/web/rollback", json!({})).await;
+        assert_eq!((back.status, &back.json["release"]), (202, &json!(4)), "{}", back.text);
+        assert_eq!(
+            (&back.json["image"], &back.json["cause"]),
+            (&json!("web:1"), &json!("rollback"))
+        );
+        assert_eq!(back.json["message"], "rollback to v2");
+        world.succeed(&back.json).await;
+
+        let further = world.post("/v1/apps/web/rollback", json!({"release": "v1"})).await;
+        assert_eq!(further.json["release"], 5);
+        assert_eq!(
+            world.get("/v1/apps/web/env").await.json["env"],
+            json!({}),
+            "the old spec is back"
+        );
+        let listed = world.get("/v1/apps/web/releases").await;
+        assert_eq!(listed.column("release"), ["5", "4", "3", "2", "1"]);
+        assert_eq!(listed.column("good"), ["false", "true", "false", "true", "true"]);
+        assert_eq!(listed.column("current"), ["true", "false", "false", "false", "false"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rollback_to_nowhere_is_refused() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        let none = world.ask("POST", "/v1/apps/web/rollback").send().await;
+        assert_eq!((none.status, none.code().as_str()), (409, "nothing_deployed"));
+        world.deployed("web", "web:1").await;
+        assert_eq!(
+            world.post("/v1/apps/web/rollback", json!({})).await.code(),
+            "nothing_deployed"
+        );
+        let failed = world.post("/v1/apps/web/deployments", json!({"image": "web:2"})).await;
+        world.fail(&failed.json).await;
+        for (release, code) in [
+            (json!(2), "release_not_good"),
+            (json!(9), "not_found"),
+            (json!("new"), "invalid_body"),
+        ] {
+            let refused = world.post("/v1/apps/web/rollback", json!({"release": release})).await;
+            assert_eq!(refused.code(), code, "{release}");
+        }
+        let staging = world
+            .post("/v1/apps/web/rollback", json!({"environment": "staging"}))
+            .await;
+        assert_eq!(staging.code(), "not_found");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn promotion_takes_the_same_digest_with_the_targets_own_spec() {
+    in_world(async |world| {
+        let first = json!({"image": "web:1", "environment": "staging"});
+        let staged = world.post("/v1/apps/web/deployments", first).await;
+        let promote = || world.post("/v1/apps/web/promote", json!({"from": "staging", "to": "production"}));
+        assert_eq!(promote().await.code(), "nothing_deployed", "nothing was good yet");
+        world.succeed(&staged.json).await;
+        world
+            .put("/v1/apps/web/env", json!({"env": {"WHERE": "production"}}))
+            .await;
+        let promoted = promote().await;
+        assert_eq!(
+            (promoted.status, &promoted.json["cause"]),
+            (202, &json!("promote")),
+            "{}",
+            promoted.text
+        );
+        assert_eq!(promoted.json["digest"], staged.json["digest"]);
+        assert_eq!(promoted.json["environment"], "production");
+        let right = "select count(*) from releases where spec->'env'->>'WHERE' = 'production' and cause = 'promote'";
+        assert_eq!(world.db.number(right).await, 1);
+        let same = world
+            .post("/v1/apps/web/promote", json!({"from": "qa", "to": "qa"}))
+            .await;
+        assert_eq!((same.code().as_str(), same.pointers()), ("invalid_body", vec!["/to"]));
+        let missing = world
+            .post("/v1/apps/web/promote", json!({"from": "qa", "to": "production"}))
+            .await;
+        assert_eq!(missing.code(), "not_found");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn restart_repeats_the_contents_and_leaves_staged_changes_staged() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        assert_eq!(
+            world.post("/v1/apps/web/restart", json!({})).await.code(),
+            "nothing_deployed"
+        );
+        world.deployed("web", "web:1").await;
+        world
+            .put("/v1/apps/web/env?apply=false", json!({"env": {"A": "1"}}))
+            .await;
+        let restarted = world.ask("POST", "/v1/apps/web/restart").send().await;
+        assert_eq!((restarted.status, &restarted.json["cause"]), (202, &json!("restart")));
+        let without = "select count(*) from releases where number = 2 and spec->'env' = '{}'";
+        assert_eq!(world.db.number(without).await, 1);
+        assert_eq!(
+            world.get("/v1/apps/web/environments").await.json["items"][0]["staged"],
+            true
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_stopped_stays_stopped_until_it_is_started_or_deployed() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        assert_eq!(
+            world.post("/v1/apps/web/stop", json!({})).await.code(),
+            "nothing_deployed"
+        );
+        world.deployed("web", "web:1").await;
+        assert_eq!(world.post("/v1/apps/web/start", json!({})).await.code(), "not_stopped");
+        let wakes = world.wakes();
+        for _ in 0..2 {
+            let stopped = world.ask("POST", "/v1/apps/web/stop").send().await;
+            assert_eq!(
+                (stopped.status, &stopped.json["state"]),
+                (202, &json!("stopped")),
+                "{}",
+                stopped.text
+            );
+            assert_eq!(
+                (&stopped.json["generation"], &stopped.json["settled"]),
+                (&json!(2), &json!(false))
+            );
+        }
+        assert!(world.wakes() > wakes);
+        assert_eq!(world.post("/v1/apps/web/restart", json!({})).await.code(), "stopped");
+        let staged = world.put("/v1/apps/web/env", json!({"env": {"A": "1"}})).await;
+        assert_eq!(
+            staged.status, 204,
+            "a change of settings does not start what is stopped"
+        );
+
+        let started = world
+            .post("/v1/apps/web/start", json!({"environment": "production"}))
+            .await;
+        assert_eq!((started.status, &started.json["cause"]), (202, &json!("start")));
+        let with = "select count(*) from releases where number = 2 and spec->'env'->>'A' = '1'";
+        assert_eq!(world.db.number(with).await, 1);
+        world.post("/v1/apps/web/stop", json!({})).await;
+        let deployed = world.post("/v1/apps/web/deployments", json!({"image": "web:2"})).await;
+        assert_eq!(deployed.status, 202);
+        assert_eq!(
+            world.get("/v1/apps/web").await.json["environments"][0]["state"],
+            "deploying"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stopping_with_wait_answers_when_nothing_runs() {
+    in_world(async |world| {
+        world.deployed("web", "web:1").await;
+        let slow = world.ask("POST", "/v1/apps/web/stop?wait=10ms").send().await;
+        assert_eq!(slow.status, 202);
+        world
+            .db
+            .execute("update environment_status set observed_generation = 2")
+            .await;
+        let done = world.ask("POST", "/v1/apps/web/stop?wait=10s").send().await;
+        assert_eq!((done.status, &done.json["settled"]), (200, &json!(true)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_aborted_deployment_leaves_the_intent_with_what_serves() {
+    in_world(async |world| {
+        world.deployed("web", "web:1").await;
+        let second = world.post("/v1/apps/web/deployments", json!({"image": "web:2"})).await;
+        let path = format!("{}/abort", second.header("location"));
+        let wakes = world.wakes();
+        let aborted = world.ask("POST", &path).send().await;
+        assert_eq!(
+            (aborted.status, &aborted.json["state"]),
+            (200, &json!("aborted")),
+            "{}",
+            aborted.text
+        );
+        assert!(world.wakes() > wakes);
+        let environment = world.get("/v1/apps/web/environments").await.json["items"][0].clone();
+        assert_eq!(
+            (&environment["release"], &environment["serving"]),
+            (&json!(1), &json!(1))
+        );
+        let again = world.ask("POST", &path).send().await;
+        assert_eq!((again.status, again.code().as_str()), (409, "already_finished"));
+        for gate in ["approve", "promote"] {
+            let path = format!("{}/{gate}", second.header("location"));
+            assert_eq!(world.ask("POST", &path).send().await.code(), "not_available");
+        }
+    })
+    .await;
+}
