@@ -75,6 +75,9 @@ impl fmt::Debug for TokenHash {
 
 impl Token {
     /// A new token from injected randomness; each base62 digit is drawn without bias.
+    ///
+    /// # Panics
+    /// When the source of randomness is broken: a token anybody could guess is worse than none.
     pub fn mint(kind: TokenKind, entropy: &dyn Entropy) -> Self {
         let mut random = String::with_capacity(RANDOM_LEN);
         let mut pool = [0_u8; 64];

@@ -1,8 +1,7 @@
-//! The container engine behind one trait: Docker, and a fake for tests of what stands above.
+//! The container engine behind one trait: Docker, from 20.10 on.
 
 pub mod docker;
 pub mod engine;
-pub mod fake;
 
 #[cfg(test)]
 mod testing;

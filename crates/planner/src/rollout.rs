@@ -225,7 +225,7 @@ fn roll(world: &World, deployment: &DeploymentFacts, instances: &[Instance], pla
         .collect();
     if !missing.is_empty() {
         mark(plan, deployment, StepName::Start, StepState::Running);
-        start_slots(world, plan, deployment, missing);
+        start_slots(world, plan, deployment, &missing);
     }
     if new.iter().any(|i| i.is_running()) && !is_done(deployment, StepName::Health) {
         if healthy_count + u32::try_from(unproven).unwrap_or(0) >= target.replicas {
@@ -241,7 +241,7 @@ fn roll(world: &World, deployment: &DeploymentFacts, instances: &[Instance], pla
 }
 
 /// Starts slots unless an operation that starts some of them is under way.
-fn start_slots(world: &World, plan: &mut Plan, deployment: &DeploymentFacts, slots: BTreeSet<u32>) {
+fn start_slots(world: &World, plan: &mut Plan, deployment: &DeploymentFacts, slots: &BTreeSet<u32>) {
     let busy: BTreeSet<u32> = world
         .running
         .iter()

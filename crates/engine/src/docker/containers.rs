@@ -52,7 +52,7 @@ pub(crate) async fn ensure(docker: &Docker, name: &str, body: ContainerCreateBod
         Err(EngineError::Busy(text) | EngineError::Refused(text)) if text.contains("already in use") => {
             match observe::find(docker, name).await? {
                 Some((found, theirs)) if labels::is_same_place(&identity, &theirs) => {
-                    found.id.ok_or_else(|| EngineError::Busy(text))
+                    found.id.ok_or(EngineError::Busy(text))
                 }
                 Some(_) => Err(EngineError::Refused(format!(
                     "a container named {name} exists that is not this release's: remove or rename it (`docker rm {name}`)"

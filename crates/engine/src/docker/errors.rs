@@ -109,7 +109,11 @@ mod tests {
             (409, "remove vol: volume is in use - [abc]", "busy"),
             (404, "No such volume: abc", "not found"),
             (500, "write /data: disk quota exceeded", "disk full"),
-            (409, "conflict: unable to remove repository reference \"x\" (must force)", "refused"),
+            (
+                409,
+                "conflict: unable to remove repository reference \"x\" (must force)",
+                "refused",
+            ),
             (
                 403,
                 "error while removing network: network x id y has active endpoints",

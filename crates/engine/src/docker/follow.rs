@@ -145,7 +145,9 @@ impl One {
             };
             let Some(Ok(output)) = output else { break };
             // The engine's `since` is whole seconds: what was passed on already is left out here.
-            let new = assembler.piece(output).filter(|l| self.after.is_none_or(|a| l.time > a));
+            let new = assembler
+                .piece(output)
+                .filter(|l| self.after.is_none_or(|a| l.time > a));
             let Some(line) = new else { continue };
             last = last.max(Some(line.time));
             if self.query.until.is_some_and(|until| line.time > until) {

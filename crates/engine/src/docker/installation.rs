@@ -9,11 +9,8 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::docker::{DockerEngine, QUESTION, WORK, containers, labels, or_gone, within};
 use crate::engine::EngineError;
 
-fn ours() -> Option<HashMap<String, Vec<String>>> {
-    Some(HashMap::from([(
-        "label".to_owned(),
-        vec![labels::ENVIRONMENT_ID.to_owned()],
-    )]))
+fn ours() -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![labels::ENVIRONMENT_ID.to_owned()])])
 }
 
 impl DockerEngine {
@@ -23,7 +20,7 @@ impl DockerEngine {
         let docker = self.docker()?;
         let networks = within(
             QUESTION,
-            docker.list_networks(Some(ListNetworksOptions { filters: ours() })),
+            docker.list_networks(Some(ListNetworksOptions { filters: Some(ours()) })),
         )
         .await?;
         let mut environments = BTreeSet::new();
@@ -55,7 +52,7 @@ impl DockerEngine {
 async fn remove_containers(docker: &Docker, environments: &BTreeSet<String>) -> Result<usize, EngineError> {
     let options = ListContainersOptions {
         all: true,
-        filters: ours(),
+        filters: Some(ours()),
         ..ListContainersOptions::default()
     };
     let mut removed = 0;
@@ -72,7 +69,7 @@ async fn remove_containers(docker: &Docker, environments: &BTreeSet<String>) -> 
 }
 
 async fn remove_volumes(docker: &Docker, environments: &BTreeSet<String>) -> Result<usize, EngineError> {
-    let options = ListVolumesOptions { filters: ours() };
+    let options = ListVolumesOptions { filters: Some(ours()) };
     let mut removed = 0;
     for volume in within(QUESTION, docker.list_volumes(Some(options)))
         .await?

@@ -153,10 +153,7 @@ mod tests {
     #[test]
     fn only_what_carries_our_labels_in_our_form_may_be_removed() {
         let group = group();
-        let (app, job) = (
-            of_container(&group, Role::App, 0),
-            of_container(&group, Role::Job, 0),
-        );
+        let (app, job) = (of_container(&group, Role::App, 0), of_container(&group, Role::Job, 0));
         assert!(is_container(&app) && is_container(&job));
         assert!(is_job_of(&job, group.release) && !is_job_of(&app, group.release));
         assert!(is_of(&of_owner(&group.owner), group.owner.environment_id));

@@ -78,9 +78,15 @@ mod tests {
         });
         let output = |text: &str, error: bool| {
             let message = format!("2026-01-02T03:04:05.678901234Z {text}").into();
-            if error { LogOutput::StdErr { message } } else { LogOutput::StdOut { message } }
+            if error {
+                LogOutput::StdErr { message }
+            } else {
+                LogOutput::StdOut { message }
+            }
         };
-        let lines = outputs.iter().filter_map(|(text, error)| assembler.piece(output(text, *error)));
+        let lines = outputs
+            .iter()
+            .filter_map(|(text, error)| assembler.piece(output(text, *error)));
         lines.map(|l| (l.stream, l.line)).collect()
     }
 
@@ -108,17 +114,34 @@ mod tests {
             release: ReleaseNumber(3),
         };
         let message = "2026-01-02T03:04:05.678901234Z a b\n".into();
-        let line = Assembler::new(source).piece(LogOutput::StdOut { message }).expect("a line");
+        let line = Assembler::new(source)
+            .piece(LogOutput::StdOut { message })
+            .expect("a line");
         assert_eq!(line.time.timestamp_subsec_nanos(), 678_901_234);
-        assert_eq!((line.instance.as_str(), line.release, line.line.as_str()), ("c", ReleaseNumber(3), "a b"));
-        let odd = LogOutput::StdOut { message: "no time\n".into() };
-        assert_eq!(Assembler::new(Source { id: "c".into(), release: ReleaseNumber(3) }).piece(odd), None);
+        assert_eq!(
+            (line.instance.as_str(), line.release, line.line.as_str()),
+            ("c", ReleaseNumber(3), "a b")
+        );
+        let odd = LogOutput::StdOut {
+            message: "no time\n".into(),
+        };
+        assert_eq!(
+            Assembler::new(Source {
+                id: "c".into(),
+                release: ReleaseNumber(3)
+            })
+            .piece(odd),
+            None
+        );
     }
 
     #[test]
     fn too_long_a_line_is_cut_between_characters() {
         assert_eq!(cut(&"é".repeat(LINE_BYTES_MAX)).len(), LINE_BYTES_MAX);
-        assert_eq!(cut(&format!("a{}", "é".repeat(LINE_BYTES_MAX))).len(), LINE_BYTES_MAX - 1);
+        assert_eq!(
+            cut(&format!("a{}", "é".repeat(LINE_BYTES_MAX))).len(),
+            LINE_BYTES_MAX - 1
+        );
         assert_eq!(cut("short"), "short");
     }
 }

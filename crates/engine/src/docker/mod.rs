@@ -49,6 +49,8 @@ use crate::engine::{
     SubnetsInUse,
 };
 
+/// Longer than any call may take: each call has its own deadline here.
+const CLIENT_SECONDS_MAX: u64 = 3600 * 24;
 /// For questions.
 const QUESTION: Duration = Duration::from_secs(10);
 /// For making and starting.
@@ -83,8 +85,6 @@ impl DockerEngine {
         if let Some(docker) = self.docker.get() {
             return Ok(docker);
         }
-        // Longer than any call may take: each call has its own deadline here.
-        const CLIENT_SECONDS_MAX: u64 = 3600 * 24;
         let made = if self.is_local() {
             Docker::connect_with_unix(&self.host, CLIENT_SECONDS_MAX, API_DEFAULT_VERSION)
         } else {
@@ -226,7 +226,10 @@ impl Engine for DockerEngine {
     async fn disk(&self) -> Result<(u64, u64), EngineError> {
         let docker = self.docker()?;
         if !self.is_local() {
-            return Err(EngineError::NotFound(format!("the disk of the engine at {} is elsewhere", self.host)));
+            return Err(EngineError::NotFound(format!(
+                "the disk of the engine at {} is elsewhere",
+                self.host
+            )));
         }
         system::disk(docker).await
     }

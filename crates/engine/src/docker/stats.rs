@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn a_container_that_does_not_run_uses_nothing_that_could_be_told() {
-        let stopped = stats(json!({"read": "0001-01-01T00:00:00Z", "cpu_stats": {"cpu_usage": {"total_usage": 0}}, "memory_stats": {}}));
+        let stopped = stats(
+            json!({"read": "0001-01-01T00:00:00Z", "cpu_stats": {"cpu_usage": {"total_usage": 0}}, "memory_stats": {}}),
+        );
         assert_eq!(read(&stopped, None), None);
     }
 }

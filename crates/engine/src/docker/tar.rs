@@ -15,7 +15,7 @@ pub(crate) struct Top {
 }
 
 /// An archive of nothing but `./`.
-pub(crate) fn directory(top: &Top) -> Vec<u8> {
+pub(crate) fn directory(top: Top) -> Vec<u8> {
     let mut header = [0_u8; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"./");
@@ -88,21 +88,25 @@ mod tests {
     fn what_is_written_is_read_back_whatever_the_size_of_the_number() {
         for uid in [0, 65_532, OCTAL_MAX, OCTAL_MAX + 1, u32::MAX] {
             let top = Top { uid, mode: 0o700 };
-            let archive = directory(&top);
-            assert_eq!((archive.len(), first_directory(&archive)), (3 * BLOCK, Some(top)), "{uid}");
+            let archive = directory(top);
+            assert_eq!(
+                (archive.len(), first_directory(&archive)),
+                (3 * BLOCK, Some(top)),
+                "{uid}"
+            );
         }
     }
 
     #[test]
     fn an_extended_header_is_skipped_and_half_an_archive_tells_nothing() {
         let top = Top { uid: 999, mode: 0o750 };
-        let mut archive = directory(&Top { uid: 0, mode: 0o644 });
+        let mut archive = directory(Top { uid: 0, mode: 0o644 });
         archive.truncate(BLOCK);
         archive[156] = b'x';
         archive[124..136].copy_from_slice(b"00000000020\0");
         archive.extend([b'x'; BLOCK]);
         assert_eq!(first_directory(&archive), None);
-        archive.extend(directory(&top));
+        archive.extend(directory(top));
         assert_eq!(first_directory(&archive), Some(top));
         assert_eq!(first_directory(b"not an archive"), None);
         archive[124] = b'7';

@@ -53,7 +53,7 @@ pub(crate) async fn hand_over(docker: &Docker, group: &GroupSpec, container: &st
             ..UploadToContainerOptions::default()
         };
         let mode = top.map_or(0o755, |t| t.mode);
-        let archive = bollard::body_full(tar::directory(&Top { uid, mode }).into());
+        let archive = bollard::body_full(tar::directory(Top { uid, mode }).into());
         within(WORK, docker.upload_to_container(container, Some(options), archive)).await?;
     }
     Ok(())

@@ -87,7 +87,7 @@ fn perform(world: &mut World, step: &Step, sick: bool) {
                 assert!(is_running(world, id), "{id} does not run and was routed");
             }
             world.route.state = route.state;
-            world.route.instances = route.instances.clone();
+            world.route.instances.clone_from(&route.instances);
             world.route.acknowledged = false;
         }
         Step::Succeed(_) => {
@@ -156,7 +156,9 @@ fn run(mut world: World, sick: bool, crash_at: usize) -> World {
 fn serving(replicas: u32) -> World {
     let mut text = format!("serving r1 x{replicas}\nroute serving\n");
     for slot in 0..replicas {
-        text.push_str(&format!("r1#{slot} running healthy routed\n"));
+        text.push_str("r1#");
+        text.push_str(&slot.to_string());
+        text.push_str(" running healthy routed\n");
     }
     world(&text)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::platform::{Platform, app_image, docker, registry, until, wait};
+use crate::platform::{Platform, app_image, containers, docker, registry, until, wait};
 
 fn healthy_spec() -> serde_json::Value {
     json!({"health": {"path": "/healthz", "interval": "200ms", "deadline": "20s"}, "resources": {"memory": "64MiB"}})
@@ -32,7 +32,7 @@ fn one_call_brings_an_image_from_the_registry_to_https() {
     assert_eq!(page["app"], "web");
     assert_eq!(page["environment"], "production");
     assert_eq!(page["id"], "42");
-    let id = platform.containers("web").remove(0).0;
+    let id = containers("web").remove(0).0;
     let served = docker(&["inspect", "--format", "{{.Config.Image}}", &id]);
     assert!(served.contains("@sha256:"), "runs by digest: {served}");
 }
@@ -62,7 +62,7 @@ fn a_second_release_takes_over_and_a_rollback_brings_back_the_first() {
     assert_eq!(digests[0], digests[2], "of the first one's digest");
     assert_ne!(digests[0], digests[1]);
     until("the old instances are gone", || {
-        (platform.containers("shop").len() == 1).then_some(())
+        (containers("shop").len() == 1).then_some(())
     });
 }
 
@@ -151,7 +151,7 @@ fn replicas_share_the_traffic_and_scaling_down_drains() {
         .call("POST", "/v1/apps/many/scale?wait=90s", Some(&json!({"count": 1})))
         .expect(200);
     until("one container is left", || {
-        (platform.containers("many").len() == 1).then_some(())
+        (containers("many").len() == 1).then_some(())
     });
 }
 
@@ -231,7 +231,7 @@ fn the_hardened_defaults_hold_inside_the_container() {
     platform.log_in_to_registry();
     platform.app("hard", &healthy_spec());
     platform.deploy("hard", "1").expect(200);
-    let id = platform.containers("hard").remove(0).0;
+    let id = containers("hard").remove(0).0;
     let inspect = docker(&["inspect", &id]);
     let inspect: serde_json::Value = serde_json::from_str(&inspect).expect("JSON");
     let host = &inspect[0]["HostConfig"];
@@ -354,9 +354,7 @@ fn an_app_is_stopped_started_and_deleted_without_a_trace() {
     until("the page says stopped", || {
         (platform.visit("gone.apps.localhost", "/").status == 503).then_some(())
     });
-    until("no container is left", || {
-        platform.containers("gone").is_empty().then_some(())
-    });
+    until("no container is left", || containers("gone").is_empty().then_some(()));
     platform
         .call("POST", "/v1/apps/gone/start?wait=90s", Some(&json!({})))
         .expect(200);
@@ -368,7 +366,7 @@ fn an_app_is_stopped_started_and_deleted_without_a_trace() {
     });
     until("nothing of it is left on the engine", || {
         let networks = docker(&["network", "ls", "--quiet", "--filter", "label=slipway.app=gone"]);
-        (platform.containers("gone").is_empty() && networks.is_empty()).then_some(())
+        (containers("gone").is_empty() && networks.is_empty()).then_some(())
     });
     assert_eq!(platform.visit("gone.apps.localhost", "/").status, 404);
 }

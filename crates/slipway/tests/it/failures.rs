@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::platform::{Platform, app_image, docker, registry, until};
+use crate::platform::{Platform, app_image, containers, docker, registry, until};
 
 /// Deploys a misbehaving app after a good one and checks the reason and that the good one still serves.
 fn fails(mode: &str, spec: Value, code: &str, says: &str) {
@@ -36,7 +36,7 @@ fn fails(mode: &str, spec: Value, code: &str, says: &str) {
         "the old release serves"
     );
     until("only the old release's container is left", || {
-        (platform.containers(app).len() == 1).then_some(())
+        (containers(app).len() == 1).then_some(())
     });
 }
 
@@ -181,9 +181,7 @@ fn a_full_disk_stops_the_pull_and_says_so() {
     let path = format!("/v1/deploy?image={reference}&app=full&wait=60s");
     let failed = platform.call("POST", &path, None).expect(422);
     assert_eq!(failed["deployment"]["reason"]["code"], "disk_full", "{failed}");
-    until("nothing is left", || {
-        platform.containers("full").is_empty().then_some(())
-    });
+    until("nothing is left", || containers("full").is_empty().then_some(()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::platform::{Options, Platform, app_image, signal, until};
+use crate::platform::{Options, Platform, app_image, containers, signal, until};
 
 fn spec() -> serde_json::Value {
     json!({"health": {"path": "/healthz", "interval": "200ms"}, "resources": {"memory": "64MiB"}})
@@ -14,7 +14,7 @@ fn killed_processes_come_back_and_adopt_what_runs() {
     platform.log_in_to_registry();
     platform.app("keep", &spec());
     platform.deploy("keep", "1").expect(200);
-    let before = platform.containers("keep");
+    let before = containers("keep");
     for child in ["serve", "proxy"] {
         let pid = platform
             .child_pid(child)
@@ -32,7 +32,7 @@ fn killed_processes_come_back_and_adopt_what_runs() {
         let address = std::net::TcpStream::connect(platform.api);
         address.is_ok().then_some(())
     });
-    assert_eq!(platform.containers("keep"), before, "nothing was made anew");
+    assert_eq!(containers("keep"), before, "nothing was made anew");
     platform.deploy("keep", "2").expect(200);
 }
 
@@ -66,14 +66,14 @@ fn apps_run_on_while_the_platform_is_stopped_and_are_found_again() {
     platform.log_in_to_registry();
     platform.app("stay", &spec());
     platform.deploy("stay", "1").expect(200);
-    let before = platform.containers("stay");
+    let before = containers("stay");
     platform.down();
-    assert_eq!(platform.containers("stay"), before);
+    assert_eq!(containers("stay"), before);
     platform.up();
     until("the app answers", || {
         (platform.visit("stay.apps.localhost", "/echo").status == 200).then_some(())
     });
-    assert_eq!(platform.containers("stay"), before);
+    assert_eq!(containers("stay"), before);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_killed_instance_is_replaced() {
     platform.log_in_to_registry();
     platform.app("phoenix", &spec());
     platform.deploy("phoenix", "1").expect(200);
-    let id = platform.containers("phoenix").remove(0).0;
+    let id = containers("phoenix").remove(0).0;
     crate::platform::docker(&["kill", &id]);
     until("it answers again", || {
         (platform.visit("phoenix.apps.localhost", "/echo").status == 200).then_some(())
@@ -130,4 +130,41 @@ fn the_command_line_deploys_and_explains() {
     assert_eq!(code, 1, "{err}");
     let (code, _, _) = platform.cli(&["no-such-command"]);
     assert_eq!(code, 2);
+}
+
+#[test]
+fn the_platform_counts_what_it_does_and_names_every_request() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("counted", &spec());
+    platform.deploy("counted", "1").expect(200);
+    platform.visit("counted.apps.localhost", "/echo").expect(200);
+    let scrape = |address: std::net::SocketAddr| {
+        crate::platform::wait(async {
+            let answer = reqwest::get(format!("http://{address}/metrics"))
+                .await
+                .expect("metrics");
+            answer.text().await.expect("a text")
+        })
+    };
+    let control = scrape(platform.admin);
+    assert!(
+        control.contains("slipway_deploys_total{result=\"succeeded\",reason=\"none\"} 1"),
+        "{control}"
+    );
+    until("the proxy counted the visit", || {
+        let text = scrape(platform.proxy_admin);
+        let line = text
+            .lines()
+            .find(|l| l.starts_with("http_server_request_duration_seconds_count") && l.contains("counted"));
+        line.is_some().then_some(())
+    });
+    let answer = platform.call_as(
+        &platform.token(),
+        "GET",
+        "/v1/apps",
+        None,
+        &[("x-request-id", "mine-1")],
+    );
+    assert_eq!(answer.headers["x-request-id"], "mine-1");
 }

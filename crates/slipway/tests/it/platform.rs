@@ -348,24 +348,6 @@ impl Platform {
         let path = format!("/v1/deploy?image={}&app={app}&wait=90s", app_image(tag));
         self.call("POST", &path, None)
     }
-
-    /// Containers of an app, running or not, as `docker ps` tells them: (id, state).
-    pub(crate) fn containers(&self, app: &str) -> Vec<(String, String)> {
-        let filter = format!("label=slipway.app={app}");
-        let text = docker(&[
-            "ps",
-            "--all",
-            "--no-trunc",
-            "--filter",
-            &filter,
-            "--format",
-            "{{.ID}} {{.State}}",
-        ]);
-        text.lines()
-            .filter_map(|l| l.split_once(' '))
-            .map(|(a, b)| (a.to_owned(), b.to_owned()))
-            .collect()
-    }
 }
 
 impl Drop for Platform {
@@ -523,4 +505,22 @@ fn create_database() -> String {
 
 fn drop_database(name: &str) {
     psql(&format!("drop database if exists {name} with (force)"));
+}
+
+/// Containers of an app, running or not, as `docker ps` tells them: (id, state).
+pub(crate) fn containers(app: &str) -> Vec<(String, String)> {
+    let filter = format!("label=slipway.app={app}");
+    let text = docker(&[
+        "ps",
+        "--all",
+        "--no-trunc",
+        "--filter",
+        &filter,
+        "--format",
+        "{{.ID}} {{.State}}",
+    ]);
+    text.lines()
+        .filter_map(|l| l.split_once(' '))
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .collect()
 }
