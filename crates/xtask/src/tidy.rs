@@ -169,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn a_function_may_have_seventy_lines_and_no_more() {
+    fn a_function_may_have_a_hundred_lines_and_no_more() {
         let function = |lines: usize| format!("fn long() {{\n{}}}\n", "    call();\n".repeat(lines - 2));
         assert_eq!(check(&function(100)), Vec::<String>::new());
-        assert!(check(&function(101))[0].contains("fn long has 71 lines"));
+        assert!(check(&function(101))[0].contains("fn long has 101 lines"));
     }
 
     #[test]

@@ -353,7 +353,7 @@ fn mounts(top: &mut Section<'_>) -> Vec<Mount> {
 fn is_mount_path(path: &str) -> bool {
     let forbidden = ["/proc", "/sys", "/dev", "/etc"];
     path.len() > 1
-        && path.len() <= 255
+        && path.len() <= 99
         && path.starts_with('/')
         && !path.ends_with('/')
         && path.bytes().all(|b| b.is_ascii_graphic() && b != b':' && b != b',')

@@ -14,11 +14,11 @@ pub(crate) struct Top {
     pub(crate) mode: u32,
 }
 
-/// An archive of nothing but `./`.
-pub(crate) fn directory(top: Top) -> Vec<u8> {
+/// An archive of nothing but one directory, whose path has at most 99 bytes.
+pub(crate) fn directory(path: &str, top: Top) -> Vec<u8> {
     let mut header = [0_u8; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, b"./");
+    put(0, &path.as_bytes()[..path.len().min(99)]);
     put(100, format!("{:07o}\0", top.mode & 0o7777).as_bytes());
     put(108, &number(top.uid));
     put(116, &number(top.uid));
@@ -88,7 +88,7 @@ mod tests {
     fn what_is_written_is_read_back_whatever_the_size_of_the_number() {
         for uid in [0, 65_532, OCTAL_MAX, OCTAL_MAX + 1, u32::MAX] {
             let top = Top { uid, mode: 0o700 };
-            let archive = directory(top);
+            let archive = directory("./", top);
             assert_eq!(
                 (archive.len(), first_directory(&archive)),
                 (3 * BLOCK, Some(top)),
@@ -100,13 +100,13 @@ mod tests {
     #[test]
     fn an_extended_header_is_skipped_and_half_an_archive_tells_nothing() {
         let top = Top { uid: 999, mode: 0o750 };
-        let mut archive = directory(Top { uid: 0, mode: 0o644 });
+        let mut archive = directory("./", Top { uid: 0, mode: 0o644 });
         archive.truncate(BLOCK);
         archive[156] = b'x';
         archive[124..136].copy_from_slice(b"00000000020\0");
         archive.extend([b'x'; BLOCK]);
         assert_eq!(first_directory(&archive), None);
-        archive.extend(directory(top));
+        archive.extend(directory("./", top));
         assert_eq!(first_directory(&archive), Some(top));
         assert_eq!(first_directory(b"not an archive"), None);
         archive[124] = b'7';

@@ -11,9 +11,9 @@ use slipway_domain::ids::EnvironmentId;
 use slipway_domain::name::VolumeName;
 use slipway_domain::spec::RunAs;
 
-use crate::docker::create::volume_name;
+use crate::docker::create::{self, volume_name};
 use crate::docker::tar::{self, Top};
-use crate::docker::{QUESTION, WORK, labels, or_gone, within};
+use crate::docker::{QUESTION, WORK, containers, labels, or_gone, within};
 use crate::engine::{EngineError, GroupSpec};
 
 /// The first entry of an archive is looked for within so many bytes.
@@ -48,15 +48,33 @@ pub(crate) async fn hand_over(docker: &Docker, group: &GroupSpec, container: &st
         if top.is_some_and(|t| t.uid == uid) {
             continue;
         }
-        let options = UploadToContainerOptions {
-            path: mount.path.clone(),
-            ..UploadToContainerOptions::default()
-        };
         let mode = top.map_or(0o755, |t| t.mode);
-        let archive = bollard::body_full(tar::directory(Top { uid, mode }).into());
-        within(WORK, docker.upload_to_container(container, Some(options), archive)).await?;
+        let archive = tar::directory(mount.path.trim_start_matches('/'), Top { uid, mode });
+        through_helper(docker, group, archive).await?;
     }
     Ok(())
+}
+
+/// Unpacks an archive at the root of a container that is never started. The engine leaves the directory it unpacks
+/// into as it is, so a volume's top can only be given away from above it, and the app's own container has a root that
+/// cannot be written to.
+async fn through_helper(docker: &Docker, group: &GroupSpec, archive: Vec<u8>) -> Result<(), EngineError> {
+    let writable = GroupSpec {
+        read_only: false,
+        ..group.clone()
+    };
+    let name = format!("slipway-owner-{}", group.owner.environment_id);
+    // One that an interrupted attempt left is of no use.
+    containers::discard(docker, &name).await?;
+    let id = containers::ensure(docker, &name, create::job(&writable, &["/never-started".to_owned()])).await?;
+    let options = UploadToContainerOptions {
+        path: "/".to_owned(),
+        ..UploadToContainerOptions::default()
+    };
+    let body = bollard::body_full(archive.into());
+    let given = within(WORK, docker.upload_to_container(&id, Some(options), body)).await;
+    containers::discard(docker, &id).await?;
+    given
 }
 
 /// Whose a directory in a container is; `None` when the engine's archive does not tell.
