@@ -137,9 +137,7 @@ fn next_command(deployment: &Deployment) -> Option<String> {
         "secret_unavailable" => Some(format!("slipway secrets list{scope}")),
         "wrong_port" | "port_closed" | "loopback_only" | "health_redirect" | "health_status" | "health_timeout"
         | "oom_killed" => Some(format!("slipway spec show{scope}")),
-        "exited" | "release_command_failed" | "start_failed" => {
-            Some(format!("slipway logs{scope} --release {}", deployment.release_text()))
-        }
+        // What the failed release wrote is gone with its containers; the deployment keeps the last lines.
         _ => Some(format!("slipway deployments show {}", clean(&deployment.id))),
     }
 }
@@ -209,7 +207,7 @@ mod tests {
                 "registry_unavailable",
                 "slipway deploy registry.example.com/web:1 -a web -e staging",
             ),
-            ("exited", "slipway logs -a web -e staging --release v7"),
+            ("exited", "slipway deployments show dep_1"),
             ("a_code_of_the_future", "slipway deployments show dep_1"),
         ] {
             let reason = json!({"code": code, "detail": "d", "hint": "h", "log_tail": []});

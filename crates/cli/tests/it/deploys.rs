@@ -141,7 +141,7 @@ async fn a_failed_deploy_says_why_and_what_to_try_and_ends_with_1() {
             "Exit code: 3",
             "Last probe: 10.210.0.3:8080 connection refused",
             "  | starting\n  | KeyError: DATABASE_URL\n",
-            "Try next: slipway logs -a web --release v7",
+            "Try next: slipway deployments show dep_",
         ],
     );
     assert_eq!(outcome.stdout, "");

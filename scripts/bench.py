@@ -1,0 +1,123 @@
+"""The measuring part of bench.sh: prints one table row per number."""
+
+import glob, json, os, statistics, subprocess, time, urllib.request
+
+slipway, data, api = os.environ["SLIPWAY"], os.environ["SLIPWAY_DATA_DIR"], "http://" + os.environ["SLIPWAY_API_LISTEN"]
+SPEC = {"health": {"path": "/healthz"}, "resources": {"memory": "32MiB", "cpu": "0.5"}, "deploy": {"drain_timeout": "1s", "kill_timeout": "1s"}}
+
+
+def row(what, value, target):
+    print(f"| {what} | {value} | {target} |", flush=True)
+
+
+def call(method, path, body=None):
+    request = urllib.request.Request(api + path, method=method, data=None if body is None else json.dumps(body).encode())
+    request.add_header("authorization", "Bearer " + open(data + "/admin.token").read().strip())
+    request.add_header("content-type", "application/json")
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.loads(answer.read() or "null")
+
+
+def run(*words):
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def timed(work):
+    begun = time.monotonic()
+    work()
+    return (time.monotonic() - begun) * 1000
+
+
+def up():
+    run(slipway, "up", "--detach")
+
+
+def down():
+    run(slipway, "down")
+
+
+def pss_kib():
+    """Proportional set size of supervisor, control plane and proxy."""
+    parent = int(open(data + "/slipway.pid").read())
+    children = open(f"/proc/{parent}/task/{parent}/children").read().split()
+    total = {}
+    for pid in [parent, *children]:
+        words = open(f"/proc/{pid}/cmdline").read().split("\0")
+        if "slipway" not in words[0]:
+            continue
+        name = words[1]
+        for line in open(f"/proc/{pid}/smaps_rollup"):
+            if line.startswith("Pss:"):
+                total[name] = total.get(name, 0) + int(line.split()[1])
+    return total
+
+
+def deploy_latency():
+    limits = ["--memory", "32m", "--memory-swap", "32m", "--cpus", "0.5", "--pids-limit", "256", "--read-only", "--cap-drop", "ALL",
+              "--user", "65532:65532", "--security-opt", "no-new-privileges:true", "--init", "--tmpfs", "/tmp"]
+    call("POST", "/v1/apps", {"name": "bench"})
+    call("PUT", "/v1/apps/bench/spec", SPEC)
+    body = {"image": "slipway-bench/app:1", "pull": "local"}
+    call("POST", "/v1/apps/bench/deployments?wait=60s", body)
+    beyond, ours, theirs = [], [], []
+    for _ in range(20):
+        time.sleep(3)
+        slip = timed(lambda: call("POST", "/v1/apps/bench/deployments?wait=60s", body))
+        time.sleep(1)
+        ids = []
+        plain = timed(lambda: ids.append(run("docker", "run", "-d", *limits, "slipway-bench/app:1").strip()))
+        run("docker", "rm", "-f", ids[0])
+        ours.append(slip), theirs.append(plain), beyond.append(slip - plain)
+    row("POST to succeeded, minus `docker run -d`, 20 rounds",
+        f"median {statistics.median(beyond):.0f} ms, worst {max(beyond):.0f} ms (medians {statistics.median(ours):.0f} and {statistics.median(theirs):.0f}, ratio {statistics.median(ours) / statistics.median(theirs):.2f})",
+        "≤ 250 ms median, ≤ 600 ms worst")
+
+
+def fifty_apps():
+    for n in range(50):
+        call("POST", "/v1/apps", {"name": f"app-{n}"})
+        call("PUT", f"/v1/apps/app-{n}/spec", SPEC)
+        call("POST", f"/v1/apps/app-{n}/deployments?wait=60s", {"image": "slipway-bench/app:1", "pull": "local"})
+    time.sleep(int(os.environ["IDLE"]))
+    parts = pss_kib()
+    named = ", ".join(f"{name} {kib / 1024:.1f}" for name, kib in sorted(parts.items()))
+    row(f"PSS with 50 apps after {os.environ['IDLE']} s idle", f"{sum(parts.values()) / 1024:.1f} MiB ({named})", "≤ 60 MiB")
+
+
+SEED = """
+insert into apps (id, team_id, name, created_at, created_by)
+  select gen_random_uuid(), t.id, 'seed-' || n, now(), 'bench' from teams t, generate_series(1, 1000) n where t.name = 'default';
+insert into environments (id, team_id, app_id, name, created_at, created_by, spec, last_release_number)
+  select gen_random_uuid(), team_id, id, 'production', now(), 'bench', '{}', 100 from apps where name like 'seed-%';
+insert into environment_status (environment_id) select id from environments where created_by = 'bench';
+insert into releases (id, team_id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good)
+  select gen_random_uuid(), team_id, id, 1, 'x', '{"from":"local","id":"sha256:' || repeat('a', 64) || '"}', '{}', '{}', 'deploy', now(), 'bench', true
+  from environments where created_by = 'bench';
+insert into deployments (id, team_id, app_id, environment_id, release_id, generation, state, strategy, cause, created_at, created_by, finished_at)
+  select gen_random_uuid(), e.team_id, e.app_id, e.id, r.id, 1, 'succeeded', 'rolling', 'deploy', now(), 'bench', now()
+  from environments e join releases r on r.environment_id = e.id, generate_series(1, 100) where e.created_by = 'bench';
+analyze;
+"""
+
+
+def list_apps():
+    psql = [sorted(glob.glob("/usr/lib/postgresql/*/bin/psql"))[-1], "-h", data + "/postgres/run", "-U", "slipway", "-d", "slipway", "-q", "-v", "ON_ERROR_STOP=1"]
+    subprocess.run([*psql, "-c", SEED], check=True, capture_output=True)
+    for _ in range(50):
+        call("GET", "/v1/apps")
+    times = sorted(timed(lambda: call("GET", "/v1/apps")) for _ in range(500))
+    row("GET /v1/apps, 1,000 apps and 100,000 deployments, 500 calls", f"p50 {times[250]:.1f} ms, p99 {times[494]:.1f} ms", "p99 ≤ 10 ms")
+
+
+def main():
+    print("| what | measured | target |\n|---|---|---|")
+    row("first `slipway up --detach` to ready", f"{timed(up):.0f} ms", "≤ 8 s")
+    down()
+    row("`slipway up --detach` with the cluster there", f"{timed(up):.0f} ms", "≤ 2 s")
+    row("release binary", f"{os.path.getsize(slipway) / 2**20:.1f} MiB", "≤ 40 MiB")
+    deploy_latency()
+    fifty_apps()
+    list_apps()
+
+
+main()
