@@ -91,7 +91,7 @@ insert into environments (id, team_id, app_id, name, created_at, created_by, spe
   select gen_random_uuid(), team_id, id, 'production', now(), 'bench', '{}', 100 from apps where name like 'seed-%';
 insert into environment_status (environment_id) select id from environments where created_by = 'bench';
 insert into releases (id, team_id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good)
-  select gen_random_uuid(), team_id, id, 1, 'x', '{"from":"local","id":"sha256:' || repeat('a', 64) || '"}', '{}', '{}', 'deploy', now(), 'bench', true
+  select gen_random_uuid(), team_id, id, 1, 'x', ('{"from":"local","id":"sha256:' || repeat('a', 64) || '"}')::jsonb, '{}', '{}', 'deploy', now(), 'bench', true
   from environments where created_by = 'bench';
 insert into deployments (id, team_id, app_id, environment_id, release_id, generation, state, strategy, cause, created_at, created_by, finished_at)
   select gen_random_uuid(), e.team_id, e.app_id, e.id, r.id, 1, 'succeeded', 'rolling', 'deploy', now(), 'bench', now()
