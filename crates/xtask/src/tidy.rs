@@ -1,7 +1,6 @@
 //! Rules of the house that the compiler does not know: the size of files and functions, headers, nothing left undone.
 //!
-//! Rust files under `crates/` and `examples/` are held to all of them; every text file of the tree must be free of
-//! paths that exist on one machine only.
+//! They hold for the Rust files under `crates/` and `examples/`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,32 +12,24 @@ mod lexer;
 
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 100;
-/// Larger files are not text that a person wrote.
-const TEXT_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-/// Folders that hold nothing of ours.
-const NOT_OURS: &[&str] = &[".git", ".run", "target", "node_modules"];
+/// Where Rust files of ours are.
+const FOLDERS: &[&str] = &["crates", "examples"];
+/// What a build leaves there is not ours.
+const BUILT: &str = "target";
 
 /// Looks at the whole tree.
 pub(crate) fn run(root: &Path) -> anyhow::Result<String> {
     let mut files = Vec::new();
-    collect(root, &mut files)?;
-    files.sort();
-    let (mut findings, mut rust_files) = (Vec::new(), 0);
-    for path in &files {
-        let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let Ok(text) = String::from_utf8(bytes) else { continue };
-        let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
-        findings.extend(machine_paths(&name, &text));
-        if is_rust(&name) {
-            rust_files += 1;
-            findings.extend(rust(&name, &text));
-        }
+    for folder in FOLDERS {
+        collect(&root.join(folder), &mut files)?;
     }
-    verdict(
-        &findings,
-        format!("tidy: {rust_files} Rust files of {} keep the rules", files.len()),
-    )
+    files.sort();
+    let mut findings = Vec::new();
+    for path in &files {
+        let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        findings.extend(rust(&shown(root, path), &text));
+    }
+    verdict(&findings, format!("tidy: {} Rust files keep the rules", files.len()))
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
@@ -46,42 +37,19 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let entry = entry?;
         let (path, kind) = (entry.path(), entry.file_type()?);
         if kind.is_dir() {
-            if !NOT_OURS.iter().any(|n| entry.file_name() == *n) {
+            if entry.file_name() != BUILT {
                 collect(&path, files)?;
             }
-        } else if kind.is_file() && entry.metadata()?.len() <= TEXT_BYTES_MAX {
+        } else if kind.is_file() && path.extension().is_some_and(|e| e == "rs") {
             files.push(path);
         }
     }
     Ok(())
 }
 
-fn is_rust(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|e| e == "rs")
-        && (name.starts_with("crates/") || name.starts_with("examples/"))
-}
-
-/// A path of the machine where something was written means nothing elsewhere. The needles are put together here, so
-/// that this file does not find itself.
-fn machine_paths(name: &str, text: &str) -> Vec<String> {
-    let needles = [["/wo", "rk/"].concat(), ["/tmp", "/w/"].concat()];
-    let mut found = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        for needle in &needles {
-            if line
-                .match_indices(needle.as_str())
-                .any(|(at, _)| begins_a_path(line, at))
-            {
-                found.push(format!("{name}:{}: a path of one machine ({needle}…)", number + 1));
-            }
-        }
-    }
-    found
-}
-
-/// `./work/x` and `https://host/work/x` are not paths from the root.
-fn begins_a_path(line: &str, at: usize) -> bool {
-    !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '}' | '~'))
+/// A path as seen from the root.
+fn shown(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
 /// All rules for one Rust file.
@@ -189,12 +157,5 @@ mod tests {
             assert_eq!(check(&call(program)).len(), 1, "{program}");
         }
         assert_eq!(check(&call("ssh")), Vec::<String>::new());
-    }
-
-    #[test]
-    fn paths_of_one_machine_are_found_but_not_parts_of_longer_ones() {
-        let path = ["/wo", "rk/main"].concat();
-        assert_eq!(machine_paths("a.md", &format!("see {path}")).len(), 1);
-        assert!(machine_paths("a.md", &format!("see ./net{path} and .{path}")).is_empty());
     }
 }

@@ -6,11 +6,17 @@ pub(crate) mod scale;
 pub(crate) mod start;
 pub(crate) mod stop;
 
+use axum::response::Response;
 use serde::Deserialize;
 use slipway_domain::name::EnvironmentName;
 use slipway_wire::Code;
+use slipway_wire::instances::Target;
 
+use crate::accept::Change;
+use crate::call::Call;
 use crate::error::{ApiError, Result};
+use crate::release::Place;
+use crate::wait::Wait;
 
 /// Which environment, and how long to wait.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -34,4 +40,21 @@ fn named(body: Option<EnvironmentName>, query: Option<EnvironmentName>) -> Resul
         )),
         (a, b) => Ok(a.or(b)),
     }
+}
+
+/// A release of the same contents, and its answer.
+async fn renew(call: &Call, app: &str, params: ActParams, body: Target, change: Change) -> Result<Response> {
+    let wait = Wait::parse(params.wait.as_deref())?;
+    let environment = named(body.environment, params.environment)?;
+    let mut tx = call.begin().await?;
+    let (app, environment) = call.locked(&mut tx, app, environment.as_ref()).await?;
+
+    let place = Place {
+        app: &app,
+        environment: &environment,
+    };
+    let deployment = call.release(&mut tx, &place, change, None).await?;
+    tx.commit().await?;
+    call.wake();
+    call.answer(deployment, wait).await
 }

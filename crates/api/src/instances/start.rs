@@ -5,13 +5,11 @@ use slipway_wire::Problem;
 use slipway_wire::deployments::Deployment;
 use slipway_wire::instances::Target;
 
-use super::{ActParams, named};
+use super::{ActParams, renew};
 use crate::accept::Change;
 use crate::call::Call;
 use crate::error::Result;
 use crate::extract::{MaybeJson, Names, Params};
-use crate::release::Place;
-use crate::wait::Wait;
 
 /// Start a stopped environment.
 #[utoipa::path(post, path = "/v1/apps/{app}/start", tag = "instances", operation_id = "start",
@@ -29,17 +27,5 @@ pub(crate) async fn start(
     Params(params): Params<ActParams>,
     MaybeJson(body): MaybeJson<Target>,
 ) -> Result<Response> {
-    let wait = Wait::parse(params.wait.as_deref())?;
-    let environment = named(body.environment, params.environment)?;
-    let mut tx = call.begin().await?;
-    let (app, environment) = call.locked(&mut tx, &app, environment.as_ref()).await?;
-
-    let place = Place {
-        app: &app,
-        environment: &environment,
-    };
-    let deployment = call.release(&mut tx, &place, Change::Start, None).await?;
-    tx.commit().await?;
-    call.wake();
-    call.answer(deployment, wait).await
+    renew(&call, &app, params, body, Change::Start).await
 }
