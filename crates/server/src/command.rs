@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, SETTINGS, Sources};
 use crate::error::ServerError;
+use crate::postgres::{self, Contained};
 use crate::serve::{ServeOptions, VERSION};
 use crate::{doctor, proxy_role, serve, telemetry, uninstall, up};
 
@@ -135,6 +136,15 @@ pub enum Command {
     },
     /// Print the OpenAPI document of the REST API
     Openapi,
+    /// Stands for a program of PostgreSQL that runs in a container
+    #[command(hide = true)]
+    InContainer {
+        /// How, as JSON
+        told: String,
+        /// The program and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        program: Vec<String>,
+    },
     /// Stop the platform and remove what it made on the engine
     Uninstall {
         /// Keep the data directory and the apps' volumes
@@ -187,6 +197,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Doctor { settings } => load(&settings).and_then(|c| block(run_doctor(c))),
         Command::Config { command } => run_config(command),
         Command::Openapi => run_openapi(),
+        Command::InContainer { told, program } => block(in_container(told, program)),
         Command::Uninstall {
             keep_data,
             delete_data,
@@ -226,6 +237,10 @@ fn variables() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
         .collect()
+}
+
+fn postgres_places() -> Vec<PathBuf> {
+    postgres::places(&variables().remove("PATH").unwrap_or_default())
 }
 
 fn load(flags: &SettingFlags) -> Result<Config, ServerError> {
@@ -297,7 +312,7 @@ fn run_up(in_background: bool, flags: &SettingFlags) -> Result<ExitCode, ServerE
     let config = load(flags)?;
     let program = own_program()?;
     let arguments = flags.arguments();
-    let path = variables().remove("PATH").unwrap_or_default();
+    let postgres_places = postgres_places();
     let mut log = None;
     if in_background {
         // Fails only for a process that leads a group already, which is as good as a session.
@@ -327,7 +342,7 @@ fn run_up(in_background: bool, flags: &SettingFlags) -> Result<ExitCode, ServerE
                     config,
                     program,
                     arguments,
-                    path,
+                    postgres_places,
                     is_root: is_root(),
                     log,
                     begun: begun.clone(),
@@ -398,6 +413,13 @@ fn run_proxy(config: Config) -> Result<ExitCode, ServerError> {
     })
 }
 
+async fn in_container(told: String, program: Vec<String>) -> Result<ExitCode, ServerError> {
+    let setup = |error: String| ServerError::Setup(error);
+    let contained: Contained = serde_json::from_str(&told).map_err(|e| setup(e.to_string()))?;
+    let code = contained.run(program).await.map_err(|e| setup(e.to_string()))?;
+    Ok(ExitCode::from(code))
+}
+
 async fn migrate(config: Config) -> Result<ExitCode, ServerError> {
     let url = config
         .database_url
@@ -409,8 +431,7 @@ async fn migrate(config: Config) -> Result<ExitCode, ServerError> {
 }
 
 async fn run_doctor(config: Config) -> Result<ExitCode, ServerError> {
-    let path = variables().remove("PATH").unwrap_or_default();
-    let findings = doctor::examine(&config, &path).await;
+    let findings = doctor::examine(&config, &postgres_places()).await;
     let mut text = String::new();
     for f in &findings {
         let mark = match f.ok {

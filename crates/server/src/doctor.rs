@@ -1,5 +1,8 @@
 //! `slipway doctor`: what is missing and how to mend it, in plain words.
 
+use std::path::PathBuf;
+
+use slipway_domain::ports::PullPolicy;
 use slipway_engine::Engine;
 use slipway_engine::docker::DockerEngine;
 use slipway_store::{SchemaState, Store, StoreOptions};
@@ -22,8 +25,8 @@ pub struct Finding {
 }
 
 /// Looks at everything.
-pub async fn examine(config: &Config, path: &str) -> Vec<Finding> {
-    let mut findings = vec![data_dir(config), master_key(config), database(config, path).await];
+pub async fn examine(config: &Config, postgres_places: &[PathBuf]) -> Vec<Finding> {
+    let mut findings = vec![data_dir(config), master_key(config), database(config, postgres_places).await];
     findings.extend(engine(config).await);
     findings.push(base_domain(config).await);
     findings.extend(ports(config));
@@ -66,17 +69,9 @@ fn master_key(config: &Config) -> Finding {
     }
 }
 
-async fn database(config: &Config, path: &str) -> Finding {
+async fn database(config: &Config, postgres_places: &[PathBuf]) -> Finding {
     let Some(url) = &config.database_url else {
-        return match postgres::find(path) {
-            Ok(found) => {
-                let newest = found.first().map_or_else(String::new, |b| {
-                    format!("PostgreSQL {} in {}", b.major, b.dir.display())
-                });
-                finding("database", true, format!("private: {newest}"))
-            }
-            Err(error) => finding("database", false, error.to_string()),
-        };
+        return private_database(config, postgres_places).await;
     };
     let state = async { Store::connect(url, StoreOptions::default()).await?.schema_state().await };
     match state.await {
@@ -93,6 +88,27 @@ async fn database(config: &Config, path: &str) -> Finding {
         ),
         Err(error) => finding("database", false, format!("{error}: check SLIPWAY_DATABASE_URL")),
     }
+}
+
+async fn private_database(config: &Config, postgres_places: &[PathBuf]) -> Finding {
+    let found = postgres::find(postgres_places);
+    if let Some(newest) = found.first().filter(|_| postgres::suffice(&found, &config.data_dir)) {
+        let detail = format!("private: PostgreSQL {} in {}", newest.major, newest.source);
+        return finding("database", true, detail);
+    }
+    let image = config.postgres_image.as_given();
+    let local = DockerEngine::new(&config.docker_host)
+        .resolve(&config.postgres_image, PullPolicy::Local, None)
+        .await;
+    if local.is_ok() {
+        return finding("database", true, format!("private: in a container of {image}"));
+    }
+    note(
+        "database",
+        format!(
+            "private: PostgreSQL is not installed, `slipway up` pulls the image {image} and runs it; or install it (Debian, Ubuntu: `apt-get install postgresql`)"
+        ),
+    )
 }
 
 async fn engine(config: &Config) -> Vec<Finding> {

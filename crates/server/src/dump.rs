@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::error::ServerError;
 use crate::files;
+use crate::postgres::Programs;
 
 /// How long a dump may take.
 const DUMP_MAX: Duration = Duration::from_hours(1);
@@ -28,8 +29,8 @@ const TIME: &str = "%Y%m%dT%H%M%SZ";
 pub struct Dump {
     /// The database.
     pub database_url: String,
-    /// `pg_dump`.
-    pub program: PathBuf,
+    /// `pg_dump` is one of them.
+    pub programs: Programs,
     /// Dumped beside it: without the key a dump's secrets stay sealed.
     pub master_key_file: PathBuf,
     /// Where dumps are.
@@ -66,24 +67,21 @@ impl Dump {
 
     async fn pg_dump(&self, into: &Path) -> Result<(), ServerError> {
         let (url, password) = without_password(&self.database_url)?;
-        let mut command = tokio::process::Command::new(&self.program);
+        let wrong = || ServerError::io(format!("{} cannot be opened", into.display()));
+        let file = std::fs::OpenOptions::new().write(true).open(into).map_err(wrong())?;
+        let mut command = tokio::process::Command::from(self.programs.command("pg_dump"));
         command
-            .args(["--format=custom", "--no-owner", "--no-password", "--file"])
-            .arg(into)
+            .args(["--format=custom", "--no-owner", "--no-password"])
             .arg(format!("--dbname={url}"))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            // Through a file that is open: the program may run as a user who cannot open it.
+            .stdout(file)
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         if let Some(password) = password {
             command.env("PGPASSWORD", password);
         }
-        let fail = || {
-            ServerError::io(format!(
-                "{} cannot be run: install the PostgreSQL client",
-                self.program.display()
-            ))
-        };
+        let fail = || ServerError::io("pg_dump cannot be run: install the PostgreSQL client");
         let output = tokio::time::timeout(DUMP_MAX, command.output())
             .await
             .map_err(|_| ServerError::Setup("pg_dump did not end within an hour".into()))?
@@ -160,7 +158,7 @@ mod tests {
         let dir = dir.to_owned();
         Dump {
             database_url: String::new(),
-            program: PathBuf::new(),
+            programs: Programs::on_path(),
             master_key_file: PathBuf::new(),
             dir,
         }

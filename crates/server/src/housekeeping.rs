@@ -12,6 +12,7 @@ use crate::bootstrap;
 use crate::ca::InternalCa;
 use crate::config::Config;
 use crate::dump::Dump;
+use crate::postgres::Programs;
 
 /// Proxies that have been away for so long do not hold up deploys any more.
 const PROXY_AWAY_SECONDS: i32 = 30;
@@ -93,7 +94,7 @@ impl Keeper {
         };
         let dump = Dump {
             database_url,
-            program: self.config.pg_dump(),
+            programs: self.config.postgres_programs.clone().unwrap_or_else(Programs::on_path),
             master_key_file: self.config.master_key_file.clone(),
             dir: self.config.data_dir.join("dumps"),
         };

@@ -131,7 +131,7 @@ pub(crate) async fn pull(
     credentials: Option<&RegistryCredentials>,
     progress: PullProgress,
 ) -> Result<(), EngineError> {
-    let Pin::Registry { name, registry, digest } = image else {
+    let Pin::Registry { name, digest, .. } = image else {
         let gone = "the image was only on this machine and is gone: build or load it again, then deploy";
         return Err(ResolveError::NotFound(gone.into()).into());
     };
@@ -143,6 +143,18 @@ pub(crate) async fn pull(
         tag: Some(digest.to_string()),
         ..CreateImageOptions::default()
     };
+    bring(docker, options, &reference, credentials, progress).await
+}
+
+/// Pulls, and tells how far it is.
+pub(crate) async fn bring(
+    docker: &Docker,
+    options: CreateImageOptions,
+    reference: &ImageReference,
+    credentials: Option<&RegistryCredentials>,
+    progress: PullProgress,
+) -> Result<(), EngineError> {
+    let registry = reference.registry().as_str();
     let mut stream = Box::pin(docker.create_image(Some(options), None, auth(credentials, registry)));
     let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     loop {
@@ -159,7 +171,7 @@ pub(crate) async fn pull(
                 if let Some(message) = step.error_detail.and_then(|e| e.message) {
                     return Err(failed(
                         bollard::errors::Error::DockerStreamError { error: message },
-                        &reference,
+                        reference,
                     ));
                 }
                 let detail = step.progress_detail.and_then(|d| d.current.zip(d.total));
@@ -168,7 +180,7 @@ pub(crate) async fn pull(
                     progress(layers.values().map(|l| l.0).sum(), layers.values().map(|l| l.1).sum());
                 }
             }
-            Some(Err(error)) => return Err(failed(error, &reference)),
+            Some(Err(error)) => return Err(failed(error, reference)),
         }
     }
 }

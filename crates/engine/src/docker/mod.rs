@@ -10,6 +10,7 @@
 //! What is looked at on this machine rather than through the engine (its disk, the sockets of a container's network
 //! namespace) is looked at only when the engine is reached through a Unix socket.
 
+mod attached;
 mod containers;
 mod create;
 mod errors;
@@ -43,6 +44,8 @@ use slipway_domain::observed::Instance;
 use slipway_domain::ports::{LogQuery, LogReceiver, PullPolicy, RegistryCredentials, ResolveError, Usage};
 use slipway_domain::quantity::Span;
 use slipway_domain::spec::KillSignal;
+
+pub use attached::{Attached, Output};
 
 use crate::engine::{
     Engine, EngineError, EngineEvents, EngineInfo, GroupSpec, JobState, LocalImage, NetworkSpec, PullProgress,

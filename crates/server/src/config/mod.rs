@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
+use slipway_domain::image::ImageReference;
 use slipway_domain::name::HostName;
 use slipway_domain::quantity::Bytes;
 use slipway_domain::token::Token;
 use slipway_scheduler::DiskFloor;
+
+use crate::postgres::Programs;
 
 pub use settings::{SETTINGS, Setting, example, schema};
 
@@ -97,8 +100,10 @@ pub struct Config {
     pub bootstrap_token: Option<Token>,
     /// Where apps and the platform itself send traces, by the standard variable.
     pub otlp_endpoint: Option<String>,
-    /// Where the private Postgres' programs are, told by the parent.
-    pub pg_bin: Option<PathBuf>,
+    /// What PostgreSQL is run from where this machine has none.
+    pub postgres_image: ImageReference,
+    /// The private Postgres' programs, told by the parent.
+    pub postgres_programs: Option<Programs>,
     /// The `slipway up` that started this process, told by it.
     pub parent: Option<u32>,
     /// What is logged.
@@ -248,7 +253,12 @@ impl Config {
                 .get("OTEL_EXPORTER_OTLP_ENDPOINT")
                 .filter(|e| !e.is_empty())
                 .cloned(),
-            pg_bin: v.sources.variables.get("SLIPWAY_PG_BIN").map(PathBuf::from),
+            postgres_image: postgres_image(&v)?,
+            postgres_programs: v
+                .sources
+                .variables
+                .get(crate::up::PROGRAMS_VARIABLE)
+                .and_then(|told| serde_json::from_str(told).ok()),
             parent: v
                 .sources
                 .variables
@@ -260,13 +270,6 @@ impl Config {
             api_domain,
             data_dir,
         })
-    }
-
-    /// The program that dumps the platform's own database.
-    pub fn pg_dump(&self) -> PathBuf {
-        self.pg_bin
-            .as_ref()
-            .map_or_else(|| "pg_dump".into(), |dir| dir.join("pg_dump"))
     }
 
     /// The port people reach HTTPS under.
@@ -377,6 +380,17 @@ fn network_pool(v: &Values) -> Result<Ipv4Net, ConfigError> {
             "it must hold at least one /26",
         ))
     }
+}
+
+/// `{version}` stands for the version that a new database gets.
+fn postgres_image(v: &Values) -> Result<ImageReference, ConfigError> {
+    let (value, origin) = v
+        .get("postgres_image")
+        .unwrap_or_else(|| (settings::POSTGRES_IMAGE.into(), "the default".into()));
+    let image = value.replace("{version}", settings::POSTGRES_VERSION);
+    image
+        .parse()
+        .map_err(|e: slipway_domain::image::ImageError| refuse(origin, value, &e.to_string()))
 }
 
 fn disk_floor(v: &Values) -> Result<DiskFloor, ConfigError> {

@@ -23,6 +23,11 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
     Setting { key, default, help }
 }
 
+/// The image of PostgreSQL.
+pub(super) const POSTGRES_IMAGE: &str = "postgres:17";
+/// What `{version}` in it becomes.
+pub(super) const POSTGRES_VERSION: &str = "17";
+
 /// All of them, in the order people read them.
 pub const SETTINGS: &[Setting] = &[
     setting(
@@ -34,6 +39,11 @@ pub const SETTINGS: &[Setting] = &[
         "database_url",
         "",
         "An external Postgres, 15 or later (postgres://…). Default: `slipway up` runs a private one in the data directory.",
+    ),
+    setting(
+        "postgres_image",
+        POSTGRES_IMAGE,
+        "The image that the private Postgres runs from where this machine has no PostgreSQL; {version} is replaced.",
     ),
     setting(
         "base_domain",

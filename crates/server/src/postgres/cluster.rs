@@ -1,6 +1,5 @@
 //! One cluster below the data directory.
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use rustix::process::{Signal, kill_process, test_kill_process};
 
 use super::pidfile::{self, State};
 use super::place::{self, User, make_dir, write};
-use super::{Binaries, PostgresError, run};
+use super::{Binaries, Contained, PostgresError, Programs, Source, run};
 
 /// The role and the database of the platform.
 const NAME: &str = "slipway";
@@ -34,7 +33,7 @@ min_wal_size = 32MB
 /// A cluster that is ready to be started.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    binaries: Binaries,
+    programs: Programs,
     data: PathBuf,
     socket: PathBuf,
     log: PathBuf,
@@ -51,10 +50,10 @@ impl Cluster {
         };
         make_dir(dir, user.as_ref())?;
         let data = dir.join("data");
-        let binaries = choose(found, &data)?;
+        let source = choose(found, &data)?.source;
         let socket = place::socket_dir(dir, &place::short_base(user.as_ref()), user.as_ref())?;
         let cluster = Self {
-            binaries,
+            programs: programs(source, dir, &socket, user.as_ref())?,
             data,
             socket,
             log: dir.join("postgres.log"),
@@ -73,7 +72,7 @@ impl Cluster {
         if as_root {
             place::let_through(data_dir, &place::unprivileged_user()?)?;
         }
-        Self::prepare(found, &data_dir.join("postgres"), as_root)
+        Self::prepare(found, &super::directory(data_dir), as_root)
     }
 
     /// What the control plane connects to.
@@ -94,9 +93,9 @@ impl Cluster {
         format!("postgres://{NAME}@localhost/{NAME}?host={host}")
     }
 
-    /// Where its programs are.
-    pub fn binaries(&self) -> &Binaries {
-        &self.binaries
+    /// Its programs.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
     }
 
     /// The server, to be started; it runs in the foreground and writes to its log.
@@ -113,7 +112,7 @@ impl Cluster {
             .append(true)
             .open(&self.log)
             .map_err(fail)?;
-        let mut command = self.as_user("postgres");
+        let mut command = self.programs.command("postgres");
         command.arg("-D").arg(&self.data).arg("-k").arg(&self.socket);
         command
             .stdin(Stdio::null())
@@ -132,7 +131,7 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         if !self.data.join("slipway.created").exists() {
-            let mut create = self.as_user("createdb");
+            let mut create = self.programs.command("createdb");
             create.arg("-h").arg(&self.socket).args(["-U", NAME, NAME]);
             match run("createdb", create) {
                 Err(PostgresError::Program { said, .. }) if said.contains("already exists") => {}
@@ -147,20 +146,6 @@ impl Cluster {
         matches!(pidfile::look(&self.data), State::Running(r) if r.ready)
     }
 
-    fn as_user(&self, program: &str) -> Command {
-        let mut command = Command::new(self.binaries.program(program));
-        if let Some(user) = &self.user {
-            command.uid(user.uid).gid(user.gid);
-        }
-        // Nothing of the caller's environment may change how it behaves.
-        command
-            .env_clear()
-            .env("PATH", &self.binaries.dir)
-            .env("LC_ALL", "C.UTF-8")
-            .current_dir("/");
-        command
-    }
-
     fn initialise(&self, dir: &Path) -> Result<(), PostgresError> {
         let fresh = dir.join("data.new");
         let io = |error| PostgresError::Io {
@@ -171,7 +156,7 @@ impl Cluster {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
             _ => {}
         }
-        let mut initdb = self.as_user("initdb");
+        let mut initdb = self.programs.command("initdb");
         initdb.arg("-D").arg(&fresh).args([
             "--auth=trust",
             "--encoding=UTF8",
@@ -233,7 +218,34 @@ impl Cluster {
     }
 }
 
-fn choose(found: &[Binaries], data: &Path) -> Result<Binaries, PostgresError> {
+/// How the programs are run for this cluster.
+fn programs(source: Source, dir: &Path, socket: &Path, user: Option<&User>) -> Result<Programs, PostgresError> {
+    let image = match source {
+        Source::Directory(dir) => {
+            let user = user.cloned();
+            return Ok(Programs::Directory { dir, user });
+        }
+        Source::Image(image) => image,
+    };
+    let own = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (uid, gid) = user.map_or_else(own, |u| (u.uid, u.gid));
+    let passwd = dir.join("passwd");
+    write(&passwd, &format!("{NAME}:x:{uid}:{gid}::/:/bin/false\n"), user)?;
+    let mut directories = vec![dir.to_owned()];
+    if !socket.starts_with(dir) {
+        directories.push(socket.to_owned());
+    }
+    Ok(Programs::Contained(Contained {
+        image,
+        uid,
+        gid,
+        directories,
+        passwd: Some(passwd),
+    }))
+}
+
+/// The programs that fit the cluster: those it was made with, or the newest for one that is to be made.
+pub(super) fn choose(found: &[Binaries], data: &Path) -> Result<Binaries, PostgresError> {
     let newest = found.first().cloned().ok_or(PostgresError::NotFound)?;
     let Ok(version) = std::fs::read_to_string(data.join("PG_VERSION")) else {
         return Ok(newest);

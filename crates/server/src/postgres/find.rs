@@ -3,29 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::PostgresError;
+use super::programs::{Binaries, Source, major};
 
 /// The oldest major version that will do.
-const MAJOR_MIN: u32 = 15;
+pub(super) const MAJOR_MIN: u32 = 15;
 
-/// The programs of one version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binaries {
-    /// Where they are.
-    pub dir: PathBuf,
-    /// Their major version.
-    pub major: u32,
-}
-
-impl Binaries {
-    /// One of the programs.
-    pub fn program(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-}
-
-/// All versions there are, the newest first.
-pub fn find(path: &str) -> Result<Vec<Binaries>, PostgresError> {
+/// Where programs may be: on the path, and where distributions keep several versions beside each other.
+pub fn places(path: &str) -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> = path.split(':').filter(|p| !p.is_empty()).map(PathBuf::from).collect();
     for (base, below) in [("/usr/lib/postgresql", true), ("/usr", false)] {
         let Ok(entries) = std::fs::read_dir(base) else { continue };
@@ -36,6 +20,11 @@ pub fn find(path: &str) -> Result<Vec<Binaries>, PostgresError> {
             }
         }
     }
+    places
+}
+
+/// All versions there are in these places, the newest first.
+pub fn find(places: &[PathBuf]) -> Vec<Binaries> {
     let mut found: Vec<Binaries> = places
         .iter()
         .filter_map(|p| look(p))
@@ -43,11 +32,7 @@ pub fn find(path: &str) -> Result<Vec<Binaries>, PostgresError> {
         .collect();
     found.sort_by_key(|b| std::cmp::Reverse(b.major));
     found.dedup_by_key(|b| b.major);
-    if found.is_empty() {
-        Err(PostgresError::NotFound)
-    } else {
-        Ok(found)
-    }
+    found
 }
 
 fn look(dir: &Path) -> Option<Binaries> {
@@ -58,13 +43,8 @@ fn look(dir: &Path) -> Option<Binaries> {
         return None;
     }
     let output = Command::new(dir.join("postgres")).arg("--version").output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text
-        .split_whitespace()
-        .find(|w| w.starts_with(|c: char| c.is_ascii_digit()))?;
-    let major = version.split('.').next()?.parse().ok()?;
     Some(Binaries {
-        dir: dir.to_owned(),
-        major,
+        source: Source::Directory(dir.to_owned()),
+        major: major(&output.stdout)?,
     })
 }

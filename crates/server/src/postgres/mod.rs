@@ -1,17 +1,32 @@
-//! The private Postgres of `slipway up`: found on the host, reached over a Unix socket only.
+//! The private Postgres of `slipway up`: found on the host or else run out of an image, reached over a Unix socket only.
 //!
 //! Promises: it never listens on the network; as root it runs as an unprivileged user of its own; a start that was cut
 //! off leaves nothing half made; a cluster of another major version is not touched.
 
 mod cluster;
+mod contained;
 mod find;
 mod pidfile;
 mod place;
+mod programs;
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub use cluster::Cluster;
-pub use find::{Binaries, find};
+pub use contained::{Contained, Image, in_image};
+pub use find::{find, places};
+pub use programs::{Binaries, Programs, Source};
+
+/// Where the cluster of a platform is.
+fn directory(data_dir: &Path) -> PathBuf {
+    data_dir.join("postgres")
+}
+
+/// Whether these can run the platform's cluster, or make it.
+pub fn suffice(found: &[Binaries], data_dir: &Path) -> bool {
+    cluster::choose(found, &directory(data_dir).join("data")).is_ok()
+}
 
 /// Why the private Postgres cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +36,19 @@ pub enum PostgresError {
         "no PostgreSQL 15 or later on this machine: install it (Debian, Ubuntu: `apt-get install postgresql`), or set SLIPWAY_DATABASE_URL to one elsewhere"
     )]
     NotFound,
+    /// There are none here, and no image of them.
+    #[error(
+        "PostgreSQL is not installed, and the image {image} cannot stand in: {said}. Install PostgreSQL 15 or later (Debian, Ubuntu: `apt-get install postgresql`), choose another image with SLIPWAY_POSTGRES_IMAGE, or set SLIPWAY_DATABASE_URL to a database elsewhere"
+    )]
+    Image {
+        /// Which.
+        image: String,
+        /// Why not.
+        said: String,
+    },
     /// The cluster was made by another major version.
     #[error(
-        "the database in {dir} was made by PostgreSQL {found}, and only {have} is here: install PostgreSQL {found} beside it, or bring the data over with pg_upgrade; nothing was touched"
+        "the database in {dir} was made by PostgreSQL {found}, and only {have} is here: install PostgreSQL {found} beside it or set SLIPWAY_POSTGRES_IMAGE to an image of it, or bring the data over with pg_upgrade; nothing was touched"
     )]
     OtherMajor {
         /// Where it is.

@@ -22,6 +22,9 @@ pub(crate) fn running(data_dir: &std::path::Path) -> Option<i32> {
 /// Which process started this one, as told by `slipway up` in [`PARENT_VARIABLE`].
 pub const PARENT_VARIABLE: &str = "SLIPWAY_PARENT";
 
+/// The programs of the private Postgres, told to the control plane.
+pub const PROGRAMS_VARIABLE: &str = "SLIPWAY_POSTGRES_PROGRAMS";
+
 /// Ends this process when the parent that started it ends, however it ended; nothing without a parent of ours.
 ///
 /// `false` when the parent is gone already: then this process must not begin.

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -30,8 +31,8 @@ pub struct UpConfig {
     pub program: PathBuf,
     /// Flags of settings, passed on to the children.
     pub arguments: Vec<String>,
-    /// `PATH`, to find Postgres.
-    pub path: String,
+    /// Where PostgreSQL is looked for.
+    pub postgres_places: Vec<PathBuf>,
     /// Whether this is root.
     pub is_root: bool,
     /// Where the children's output goes; else where this process's goes.
@@ -70,7 +71,7 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
     let Sockets { api, http, https } = Sockets::open(config)?;
     let cluster = match &config.database_url {
         Some(_) => None,
-        None => Some(prepare_postgres(&up)?),
+        None => Some(prepare_postgres(&up).await?),
     };
     let database_log = match &cluster {
         Some(_) => Some(SharedLog::open(&config.data_dir, "postgres")?.pipe().map_err(fail())?),
@@ -131,12 +132,11 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
 
 /// What the control plane must know of a private Postgres.
 fn variables(cluster: &Cluster) -> Vec<(String, String)> {
+    // Paths and numbers: there is nothing that could not be written.
+    let programs = serde_json::to_string(cluster.programs()).unwrap_or_default();
     vec![
         ("SLIPWAY_DATABASE_URL".to_owned(), cluster.url()),
-        (
-            "SLIPWAY_PG_BIN".to_owned(),
-            cluster.binaries().dir.display().to_string(),
-        ),
+        (super::PROGRAMS_VARIABLE.to_owned(), programs),
     ]
 }
 
@@ -190,10 +190,20 @@ fn child(
     }
 }
 
-fn prepare_postgres(up: &UpConfig) -> Result<Cluster, ServerError> {
+async fn prepare_postgres(up: &UpConfig) -> Result<Cluster, ServerError> {
     let setup = |e: postgres::PostgresError| ServerError::Setup(e.to_string());
-    let found = postgres::find(&up.path).map_err(setup)?;
-    Cluster::prepare_below(&found, &up.config.data_dir, up.is_root).map_err(setup)
+    let config = &up.config;
+    let mut found = postgres::find(&up.postgres_places);
+    if !postgres::suffice(&found, &config.data_dir) {
+        tracing::info!(image = config.postgres_image.as_given(), "postgres.in_a_container");
+        match postgres::in_image(config, &up.program, Arc::new(|_, _| {})).await {
+            Ok(image) => found.push(image),
+            Err(error) if found.is_empty() => return Err(setup(error)),
+            // That those here do not fit is what the operator can mend best.
+            Err(error) => tracing::warn!(%error, "postgres.no_image"),
+        }
+    }
+    Cluster::prepare_below(&found, &config.data_dir, up.is_root).map_err(setup)
 }
 
 /// Keeps Postgres running; it is made ready anew each time, since its pid file is its own matter.

@@ -6,8 +6,9 @@ use std::process::Command;
 use rustix::process::Signal;
 use slipway_domain::clock::testing::at;
 use slipway_server::dump::Dump;
+use slipway_server::postgres::Programs;
 
-use crate::place::{Place, binaries, end, sql, start};
+use crate::place::{Place, end, host_program, sql, start};
 
 #[tokio::test]
 async fn a_dump_holds_the_database_and_the_key_and_can_be_restored() {
@@ -19,7 +20,7 @@ async fn a_dump_holds_the_database_and_the_key_and_can_be_restored() {
     std::fs::write(&key, "v1 the key\n").expect("written");
     let dump = Dump {
         database_url: cluster.url(),
-        program: cluster.binaries().program("pg_dump"),
+        programs: cluster.programs().clone(),
         master_key_file: key,
         dir: place.data_dir().join("dumps"),
     };
@@ -47,8 +48,7 @@ async fn a_dump_holds_the_database_and_the_key_and_can_be_restored() {
     );
 
     sql(&cluster.url(), "drop table kept").expect("dropped");
-    let restore = cluster.binaries().program("pg_restore");
-    let status = Command::new(restore)
+    let status = Command::new(host_program("pg_restore"))
         .arg(format!("--dbname={}", cluster.url()))
         .arg(&path)
         .status();
@@ -66,7 +66,7 @@ async fn a_dump_that_fails_leaves_nothing_behind_and_keeps_the_old_ones() {
     std::fs::write(&old, "the only one").expect("written");
     let dump = Dump {
         database_url: "postgres://nobody@localhost/slipway?host=%2Fnowhere".into(),
-        program: binaries().first().expect("one version").program("pg_dump"),
+        programs: Programs::on_path(),
         master_key_file: place.path().join("master.key"),
         dir,
     };

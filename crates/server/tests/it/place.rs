@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use slipway_server::postgres::{self, Binaries, Cluster};
+use slipway_server::postgres::{self, Binaries, Cluster, Source};
 
 /// How long anything may take on a slow machine.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -60,8 +60,26 @@ impl Drop for Place {
 
 /// The PostgreSQL programs of this machine; a test without them fails.
 pub(crate) fn binaries() -> Vec<Binaries> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    postgres::find(&path).expect("these tests need PostgreSQL 15 or later: `apt-get install postgresql`")
+    let found = postgres::find(&postgres_places());
+    assert!(
+        !found.is_empty(),
+        "these tests need PostgreSQL 15 or later: `apt-get install postgresql`"
+    );
+    found
+}
+
+/// Where they may be.
+pub(crate) fn postgres_places() -> Vec<PathBuf> {
+    postgres::places(&std::env::var("PATH").unwrap_or_default())
+}
+
+/// One of the programs of the newest version of this machine.
+pub(crate) fn host_program(name: &str) -> PathBuf {
+    let newest = binaries().remove(0);
+    match newest.source {
+        Source::Directory(dir) => dir.join(name),
+        Source::Image(_) => panic!("only directories were looked at"),
+    }
 }
 
 /// Whether the tests run as root.
@@ -98,9 +116,7 @@ pub(crate) fn end(mut child: Child, signal: Signal) {
 
 /// Runs SQL; the answer's lines, or what psql said.
 pub(crate) fn sql(url: &str, text: &str) -> Result<String, String> {
-    let programs = binaries();
-    let psql = programs.first().expect("there is at least one version").program("psql");
-    let output = Command::new(psql)
+    let output = Command::new(host_program("psql"))
         .args([
             "--no-psqlrc",
             "--quiet",

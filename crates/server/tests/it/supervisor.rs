@@ -13,7 +13,7 @@ use slipway_server::config::{Config, Sources};
 use slipway_server::up::{self, UpConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{Place, eventually, is_root, server_pid, sql};
+use crate::place::{Place, eventually, host_program, is_root, postgres_places, server_pid, sql};
 
 /// Notes its start and ends at once.
 const CRASHES: &str = r#"#!/bin/sh
@@ -28,8 +28,8 @@ exit 1
 const STAYS: &str = r#"#!/bin/sh
 stop() {
     kill "$sleeper"
-    if [ "$1" = serve ] && [ -n "$SLIPWAY_PG_BIN" ]; then
-        answer=$("$SLIPWAY_PG_BIN/psql" "$SLIPWAY_DATABASE_URL" -XAtc 'select pg_sleep(0.3)::text || 1')
+    if [ "$1" = serve ] && [ -n "$SLIPWAY_POSTGRES_PROGRAMS" ]; then
+        answer=$("PSQL" "$SLIPWAY_DATABASE_URL" -XAtc 'select pg_sleep(0.3)::text || 1')
         echo "serve wrote $answer" >> NOTES
     fi
     echo "$1 stopped" >> NOTES
@@ -56,7 +56,10 @@ impl Platform {
         let place = Place::new();
         let program = place.path().join("program");
         let notes = place.path().join("notes");
-        std::fs::write(&program, script.replace("NOTES", &notes.display().to_string())).expect("it can be written");
+        let script = script
+            .replace("NOTES", &notes.display().to_string())
+            .replace("PSQL", &host_program("psql").display().to_string());
+        std::fs::write(&program, script).expect("it can be written");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("the owner may do so");
         Self { place, program }
     }
@@ -97,7 +100,7 @@ impl Platform {
             config: self.config(changes),
             program: self.program.clone(),
             arguments: Vec::new(),
-            path: std::env::var("PATH").unwrap_or_default(),
+            postgres_places: postgres_places(),
             is_root: is_root(),
             log: None,
             begun: CancellationToken::new(),
