@@ -18,6 +18,8 @@ has htpasswd apache2-utils
 
 if [ "${1:-run}" = test ]; then
   has psql postgresql-client
+  has busybox busybox-static
+  docker compose version >/dev/null 2>&1 || has docker-compose docker-compose
   if ! cargo nextest --version >/dev/null 2>&1; then
     say "Installing cargo-nextest with cargo"
     cargo install --quiet --locked cargo-nextest

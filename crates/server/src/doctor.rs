@@ -26,7 +26,11 @@ pub struct Finding {
 
 /// Looks at everything.
 pub async fn examine(config: &Config, postgres_places: &[PathBuf]) -> Vec<Finding> {
-    let mut findings = vec![data_dir(config), master_key(config), database(config, postgres_places).await];
+    let mut findings = vec![
+        data_dir(config),
+        master_key(config),
+        database(config, postgres_places).await,
+    ];
     findings.extend(engine(config).await);
     findings.push(base_domain(config).await);
     findings.extend(ports(config));

@@ -144,7 +144,10 @@ impl DockerEngine {
         let ended = ["created", "exited", "dead"].map(str::to_owned).to_vec();
         let options = ListContainersOptions {
             all: true,
-            filters: Some(HashMap::from([("label".to_owned(), ours), ("status".to_owned(), ended)])),
+            filters: Some(HashMap::from([
+                ("label".to_owned(), ours),
+                ("status".to_owned(), ended),
+            ])),
             ..ListContainersOptions::default()
         };
         for left in within(QUESTION, docker.list_containers(Some(options))).await? {

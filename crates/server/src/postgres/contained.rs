@@ -106,9 +106,7 @@ fn signals() -> std::io::Result<mpsc::Receiver<&'static str>> {
     ] {
         let mut given = signal(kind)?;
         let sender = sender.clone();
-        tasks.spawn(async move {
-            while given.recv().await.is_some() && sender.send(name).await.is_ok() {}
-        });
+        tasks.spawn(async move { while given.recv().await.is_some() && sender.send(name).await.is_ok() {} });
     }
     Ok(receiver)
 }

@@ -1,7 +1,9 @@
 //! The whole platform, as its users meet it: the real binary, a real engine, a real registry, real TLS.
 
+mod contained;
 mod deploy;
 mod failures;
 mod life;
+mod packaging;
 mod platform;
 mod traffic;

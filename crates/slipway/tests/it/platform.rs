@@ -165,6 +165,16 @@ impl Platform {
         }
     }
 
+    /// Its settings, as variables.
+    pub(crate) fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
+    /// Whether API and proxy say that they are ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        is_ready(self.api) && is_ready(self.proxy_admin)
+    }
+
     /// The command line of the product, with this platform's settings.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
@@ -207,7 +217,7 @@ impl Platform {
     /// Waits until API and proxy say that they are ready.
     pub(crate) fn ready(&mut self) {
         let deadline = Instant::now() + SOON;
-        while !(is_ready(self.api) && is_ready(self.proxy_admin)) {
+        while !self.is_ready() {
             if let Some(child) = &mut self.child
                 && let Some(status) = child.try_wait().expect("a child of ours")
             {
