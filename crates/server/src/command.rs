@@ -302,10 +302,36 @@ fn detach(flags: &SettingFlags) -> Result<ExitCode, ServerError> {
     let config = load(flags)?;
     let program = own_program()?;
     block(async {
+        bring_postgres(&config).await?;
         up::detach(&config, &program, &flags.arguments()).await?;
         say(&up::screen(&config))?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Where PostgreSQL has to come out of an image, that is pulled while somebody looks on: it may take minutes.
+async fn bring_postgres(config: &Config) -> Result<(), ServerError> {
+    let found = postgres::find(&postgres_places());
+    let needless = config.database_url.is_some() || postgres::suffice(&found, &config.data_dir);
+    if needless || !found.is_empty() || up::running(&config.data_dir).is_some() {
+        return Ok(());
+    }
+    let terminal = std::io::stderr().is_terminal();
+    let progress = move |done: u64, total: u64| {
+        if terminal {
+            // The last resort: there is nowhere to say that this did not work.
+            let _ = write!(std::io::stderr(), "\r{} of {} MiB", done >> 20, total >> 20);
+        }
+    };
+    say(&format!(
+        "PostgreSQL is not installed: it runs in a container of {}.\n",
+        config.postgres_image.as_given()
+    ))?;
+    let pulled = postgres::bring_image(config, std::sync::Arc::new(progress)).await;
+    if pulled.map_err(|e| ServerError::Setup(e.to_string()))? {
+        say("\nThe image is here.\n")?;
+    }
+    Ok(())
 }
 
 fn run_up(in_background: bool, flags: &SettingFlags) -> Result<ExitCode, ServerError> {

@@ -7,9 +7,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use slipway_domain::image::ImageReference;
 use slipway_engine::PullProgress;
 use slipway_engine::docker::{Attached, DockerEngine, Output};
 use tokio::signal::unix::{SignalKind, signal};
@@ -111,23 +111,35 @@ fn signals() -> std::io::Result<mpsc::Receiver<&'static str>> {
     Ok(receiver)
 }
 
+/// Brings the image here that the configuration names. Says whether it had to be pulled.
+pub async fn bring_image(config: &Config, progress: PullProgress) -> Result<bool, PostgresError> {
+    let engine = DockerEngine::new(&config.docker_host);
+    let brought = engine.ensure_image(&config.postgres_image, progress).await;
+    brought.map_err(|e| no_image(config, e.to_string()))
+}
+
+fn no_image(config: &Config, said: String) -> PostgresError {
+    PostgresError::Image {
+        image: config.postgres_image.as_given().to_owned(),
+        said,
+    }
+}
+
 /// The PostgreSQL of the image that the configuration names, which is pulled if it is not here.
 ///
 /// To be called by who holds the lock on the data directory: what a killed platform left is removed.
-pub async fn in_image(config: &Config, runner: &Path, progress: PullProgress) -> Result<Binaries, PostgresError> {
-    let fail = |said: String| PostgresError::Image {
-        image: config.postgres_image.as_given().to_owned(),
-        said,
-    };
+pub async fn in_image(config: &Config, runner: &Path) -> Result<Binaries, PostgresError> {
+    let fail = |said: String| no_image(config, said);
     if !config.docker_host.starts_with("unix://") {
         return Err(fail("the engine is on another machine than the data".into()));
     }
-    let engine = DockerEngine::new(&config.docker_host);
-    engine
+    DockerEngine::new(&config.docker_host)
         .remove_ended_attached(&super::directory(&config.data_dir))
         .await
         .map_err(|e| fail(e.to_string()))?;
-    bring(&engine, &config.postgres_image, progress).await.map_err(fail)?;
+    if bring_image(config, Arc::new(|_, _| {})).await? {
+        tracing::info!(image = config.postgres_image.as_given(), "postgres.image_pulled");
+    }
     let image = Image {
         runner: runner.to_owned(),
         docker_host: config.docker_host.clone(),
@@ -156,12 +168,4 @@ pub async fn in_image(config: &Config, runner: &Path, progress: PullProgress) ->
         ))),
         None => Err(fail(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
     }
-}
-
-async fn bring(engine: &DockerEngine, image: &ImageReference, progress: PullProgress) -> Result<(), String> {
-    let pulled = engine.ensure_image(image, progress).await.map_err(|e| e.to_string())?;
-    if pulled {
-        tracing::info!(image = image.as_given(), "postgres.image_pulled");
-    }
-    Ok(())
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub use cluster::Cluster;
-pub use contained::{Contained, Image, in_image};
+pub use contained::{Contained, Image, bring_image, in_image};
 pub use find::{find, places};
 pub use programs::{Binaries, Programs, Source};
 

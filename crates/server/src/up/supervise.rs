@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -196,7 +195,7 @@ async fn prepare_postgres(up: &UpConfig) -> Result<Cluster, ServerError> {
     let mut found = postgres::find(&up.postgres_places);
     if !postgres::suffice(&found, &config.data_dir) {
         tracing::info!(image = config.postgres_image.as_given(), "postgres.in_a_container");
-        match postgres::in_image(config, &up.program, Arc::new(|_, _| {})).await {
+        match postgres::in_image(config, &up.program).await {
             Ok(image) => found.push(image),
             Err(error) if found.is_empty() => return Err(setup(error)),
             // That those here do not fit is what the operator can mend best.
