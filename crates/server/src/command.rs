@@ -406,7 +406,7 @@ fn run_serve(config: Config, options: ServeOptions) -> Result<ExitCode, ServerEr
     }
     let [api] = inherited();
     runtime(Some(2))?.block_on(async {
-        let otlp = config.otlp_endpoint.is_some();
+        let otlp = config.traces;
         let _telemetry = telemetry::init(
             "slipway-control",
             &config.log,
@@ -426,7 +426,7 @@ fn run_proxy(config: Config) -> Result<ExitCode, ServerError> {
     let [http, https] = inherited();
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     runtime(Some(workers))?.block_on(async {
-        let otlp = config.otlp_endpoint.is_some();
+        let otlp = config.traces;
         let _telemetry = telemetry::init(
             "slipway-proxy",
             &config.log,

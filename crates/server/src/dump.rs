@@ -82,7 +82,9 @@ impl Dump {
             command.env("PGPASSWORD", password);
         }
         let fail = || ServerError::io("pg_dump cannot be run: install the PostgreSQL client");
-        let output = tokio::time::timeout(DUMP_MAX, command.output())
+        // Not `output()`, which would take the file's place.
+        let child = command.spawn().map_err(fail())?;
+        let output = tokio::time::timeout(DUMP_MAX, child.wait_with_output())
             .await
             .map_err(|_| ServerError::Setup("pg_dump did not end within an hour".into()))?
             .map_err(fail())?;

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use slipway_domain::Timestamp;
 use time::OffsetDateTime;
 
@@ -57,7 +59,8 @@ fn date(time: Timestamp) -> OffsetDateTime {
 }
 
 impl InternalCa {
-    /// Reads the root from a directory, or makes it there.
+    /// Reads the root from a directory, or makes it there. A root certificate that is lost is made anew from its key:
+    /// who trusted the old one trusts what the new one issues, since name and key are the same (RFC 5280, 6.1).
     pub(crate) fn load_or_create(dir: &Path, now: Timestamp) -> Result<Self, CaError> {
         let shown = dir.display().to_string();
         let fail = |error: String| CaError {
@@ -70,22 +73,21 @@ impl InternalCa {
             .create(dir)
             .map_err(|e| fail(e.to_string()))?;
         let (root, key_file) = (dir.join("root.pem"), dir.join("root.key"));
-        let key_pem = files::read_secret(&key_file).map_err(|e| fail(e.to_string()))?;
-        let key = match &key_pem {
-            Some(pem) => KeyPair::from_pem(pem).map_err(|e| fail(format!("root.key: {e}")))?,
+        let kept = read_key(&key_file).map_err(fail)?;
+        let is_new = kept.is_none();
+        let key = match kept {
+            Some(key) => key,
             None => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| fail(e.to_string()))?,
         };
-        if key_pem.is_none() {
-            let pem = root_params(now)
-                .self_signed(&key)
-                .map_err(|e| fail(e.to_string()))?
-                .pem();
-            std::fs::write(&root, pem).map_err(|e| fail(e.to_string()))?;
-            std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o644)).map_err(|e| fail(e.to_string()))?;
-            // The key last: a directory with a key has a root.
+        if is_new || !root.exists() {
+            write_root(&root, &key, now).map_err(fail)?;
+        }
+        if is_new {
+            // The key last: a directory with a key had a root.
             files::write_secret(&key_file, key.serialize_pem().as_bytes()).map_err(|e| fail(e.to_string()))?;
         }
         let pem = std::fs::read_to_string(&root).map_err(|e| fail(format!("root.pem: {e}")))?;
+        check_pair(&pem, &key).map_err(fail)?;
         let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(|e| fail(format!("root.pem: {e}")))?;
         Ok(Self(Arc::new(Inner { dir: shown, issuer })))
     }
@@ -96,14 +98,18 @@ impl InternalCa {
             dir: self.0.dir.clone(),
             error: error.to_string(),
         };
+        let Some(first) = names.first() else {
+            return Err(CaError {
+                dir: self.0.dir.clone(),
+                error: "a certificate without a name would be good for nothing".into(),
+            });
+        };
         let (not_before, not_after) = (now - BACKDATED, now + LEAF_LIFE);
         let mut params = CertificateParams::new(names.to_vec()).map_err(fail)?;
         params.not_before = date(not_before);
         params.not_after = date(not_after);
         params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, names.first().cloned().unwrap_or_default());
+        params.distinguished_name.push(DnType::CommonName, first.clone());
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -118,6 +124,42 @@ impl InternalCa {
             issuer: NAME.into(),
         })
     }
+}
+
+/// The root's key, which nobody but its owner may read; `None` when there is none.
+fn read_key(path: &Path) -> Result<Option<KeyPair>, String> {
+    let Some(pem) = files::read_secret(path).map_err(|e| e.to_string())? else {
+        return Ok(None);
+    };
+    let mode = std::fs::metadata(path).map_err(|e| e.to_string())?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(format!(
+            "root.key may be read by others (mode {:o}): whoever has it can pretend to be any site to those who trust this root. Run `chmod 600 {}`",
+            mode & 0o777,
+            path.display()
+        ));
+    }
+    KeyPair::from_pem(&pem).map(Some).map_err(|e| format!("root.key: {e}"))
+}
+
+fn write_root(path: &Path, key: &KeyPair, now: Timestamp) -> Result<(), String> {
+    let pem = root_params(now).self_signed(key).map_err(|e| e.to_string())?.pem();
+    std::fs::write(path, pem).map_err(|e| e.to_string())?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).map_err(|e| e.to_string())
+}
+
+/// A root of another key would vouch for nothing that is issued here.
+fn check_pair(root_pem: &str, key: &KeyPair) -> Result<(), String> {
+    let root = CertificateDer::from_pem_slice(root_pem.as_bytes()).map_err(|e| format!("root.pem: {e}"))?;
+    // Found as it stands in the certificate (RFC 5280, 4.1.2.7): the encoding of a key is the same everywhere.
+    let info = key.subject_public_key_info();
+    if root.windows(info.len()).any(|part| part == info.as_slice()) {
+        return Ok(());
+    }
+    Err(
+        "root.pem does not belong to root.key: bring back the files that belong together from a copy, or move root.pem away to have it made anew from the key"
+            .into(),
+    )
 }
 
 fn root_params(now: Timestamp) -> CertificateParams {
@@ -137,8 +179,7 @@ mod tests {
     use rustls::RootCertStore;
     use rustls::client::WebPkiServerVerifier;
     use rustls::client::danger::ServerCertVerifier;
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::pki_types::{ServerName, UnixTime};
 
     #[test]
     fn a_leaf_is_good_for_its_names_under_the_root_and_for_no_other() {
@@ -172,5 +213,70 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    fn refused(dir: &Path, now: Timestamp) -> String {
+        let made = InternalCa::load_or_create(dir, now);
+        made.err().expect("it cannot be used").to_string()
+    }
+
+    fn time() -> Timestamp {
+        Timestamp::from_timestamp(1_800_000_000, 0).expect("a time")
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().expect("a directory");
+        InternalCa::load_or_create(dir.path(), time()).expect("made");
+        let key = dir.path().join("root.key");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).expect("ours");
+        let text = refused(dir.path(), time());
+        assert!(text.contains("chmod 600") && text.contains("640"), "{text}");
+    }
+
+    #[test]
+    fn a_root_of_another_key_is_refused_and_named() {
+        let (one, other) = (
+            tempfile::tempdir().expect("a directory"),
+            tempfile::tempdir().expect("a directory"),
+        );
+        for dir in [&one, &other] {
+            InternalCa::load_or_create(dir.path(), time()).expect("made");
+        }
+        std::fs::copy(other.path().join("root.pem"), one.path().join("root.pem")).expect("copied");
+        let text = refused(one.path(), time());
+        assert!(text.contains("root.pem does not belong to root.key"), "{text}");
+    }
+
+    #[test]
+    fn a_lost_root_is_made_anew_and_the_old_one_vouches_for_what_it_issues() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("root.pem");
+        InternalCa::load_or_create(dir.path(), time()).expect("made");
+        let old = CertificateDer::from_pem_file(&root).expect("a root");
+        std::fs::remove_file(&root).expect("there");
+        let later = time() + TimeDelta::days(30);
+        let ca = InternalCa::load_or_create(dir.path(), later).expect("made anew");
+        assert!(root.exists());
+        let issued = ca.issue(&["web.apps.localhost".to_owned()], later).expect("issued");
+        let leaf = CertificateDer::from_pem_slice(issued.chain_pem.as_bytes()).expect("a leaf");
+        let mut roots = RootCertStore::empty();
+        roots.add(old).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .expect("a verifier");
+        let name = ServerName::try_from("web.apps.localhost").expect("a name");
+        let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(later.timestamp().unsigned_abs()));
+        verifier
+            .verify_server_cert(&leaf, &[], &name, &[], at)
+            .expect("the old root vouches for it");
+    }
+
+    #[test]
+    fn a_certificate_for_nothing_is_not_issued() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ca = InternalCa::load_or_create(dir.path(), time()).expect("made");
+        assert!(ca.issue(&[], time()).is_err());
     }
 }

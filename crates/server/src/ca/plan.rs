@@ -1,5 +1,7 @@
 //! Which certificates must be issued now.
 
+use std::collections::BTreeSet;
+
 use slipway_domain::Timestamp;
 
 /// The sets of names that lack a certificate, or whose certificate has less than a third of its life left.
@@ -8,10 +10,11 @@ pub(crate) fn plan(
     current: &[(Vec<String>, Timestamp, Timestamp)],
     now: Timestamp,
 ) -> Vec<Vec<String>> {
+    let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
     let fresh = |names: &Vec<String>| {
         current
             .iter()
-            .any(|(have, from, to)| have == names && now >= *from && (*to - now) * 3 > *to - *from)
+            .any(|(have, from, to)| set(have) == set(names) && now >= *from && (*to - now) * 3 > *to - *from)
     };
     wanted.iter().filter(|names| !fresh(names)).cloned().collect()
 }
@@ -30,5 +33,13 @@ mod tests {
         assert_eq!(plan(wanted, &have, day(59)), Vec::<Vec<String>>::new());
         assert_eq!(plan(wanted, &have, day(61)), wanted);
         assert_eq!(plan(wanted, &[], day(1)), wanted);
+    }
+
+    #[test]
+    fn the_order_of_names_does_not_matter() {
+        let names = ["apps.localhost", "*.apps.localhost"].map(str::to_owned).to_vec();
+        let have: Vec<String> = names.iter().rev().cloned().collect();
+        let current = [(have, at(0), at(90 * 86_400_000))];
+        assert!(plan(&[names], &current, at(1)).is_empty());
     }
 }

@@ -98,8 +98,10 @@ pub struct Config {
     pub master_key_file: PathBuf,
     /// The first admin token.
     pub bootstrap_token: Option<Token>,
-    /// Where apps and the platform itself send traces, by the standard variable.
+    /// Where apps send what they tell, by the standard variable.
     pub otlp_endpoint: Option<String>,
+    /// Whether the platform's own traces are exported, by the standard variables.
+    pub traces: bool,
     /// What PostgreSQL is run from where this machine has none.
     pub postgres_image: ImageReference,
     /// The private Postgres' programs, told by the parent.
@@ -158,6 +160,12 @@ impl Values {
             .or_else(from_environment)
             .or_else(from_file)
             .filter(|(v, _)| !v.is_empty())
+    }
+
+    /// The first of these variables of other people's standards that is set, with its name.
+    fn standard<'a>(&'a self, names: &[&'a str]) -> Option<(&'a str, &'a str)> {
+        let set = |name: &&'a str| Some((*name, self.sources.variables.get(*name)?.as_str()));
+        names.iter().filter_map(set).find(|(_, value)| !value.is_empty())
     }
 
     fn parse<T: FromStr>(&self, key: &str, expected: &str) -> Result<Option<T>, ConfigError>
@@ -247,12 +255,8 @@ impl Config {
                 .get("master_key_file")
                 .map_or_else(|| data_dir.join("master.key"), |(f, _)| f.into()),
             bootstrap_token: bootstrap_token(&v)?,
-            otlp_endpoint: v
-                .sources
-                .variables
-                .get("OTEL_EXPORTER_OTLP_ENDPOINT")
-                .filter(|e| !e.is_empty())
-                .cloned(),
+            otlp_endpoint: v.standard(&["OTEL_EXPORTER_OTLP_ENDPOINT"]).map(|(_, e)| e.to_owned()),
+            traces: traces(&v)?,
             postgres_image: postgres_image(&v)?,
             postgres_programs: v
                 .sources
@@ -379,6 +383,24 @@ fn network_pool(v: &Values) -> Result<Ipv4Net, ConfigError> {
             pool.to_string(),
             "it must hold at least one /26",
         ))
+    }
+}
+
+/// OpenTelemetry's variables for an exporter of traces: the one of the signal comes before the general one.
+fn traces(v: &Values) -> Result<bool, ConfigError> {
+    let disabled = v.standard(&["OTEL_SDK_DISABLED"]);
+    let endpoint = v.standard(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]);
+    if disabled.is_some_and(|(_, value)| value.eq_ignore_ascii_case("true")) || endpoint.is_none() {
+        return Ok(false);
+    }
+    let protocol = v.standard(&["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]);
+    match protocol {
+        None | Some((_, "http/protobuf")) => Ok(true),
+        Some((name, value)) => Err(refuse(
+            name.to_owned(),
+            value.to_owned(),
+            "give http/protobuf, which collectors take at port 4318; no other protocol is spoken",
+        )),
     }
 }
 
@@ -541,5 +563,30 @@ mod tests {
             schema()["properties"].as_object().map(serde_json::Map::len),
             Some(SETTINGS.len())
         );
+    }
+
+    #[test]
+    fn traces_are_exported_as_the_standard_variables_say() {
+        let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:4318/v1/traces");
+        for (variables, expected) in [
+            (&[][..], Ok(false)),
+            (&[general][..], Ok(true)),
+            (&[own], Ok(true)),
+            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], Ok(false)),
+            (&[general, ("OTEL_SDK_DISABLED", "true")], Ok(false)),
+            (&[general, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")], Ok(true)),
+            (
+                &[general, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
+                Err("http/protobuf"),
+            ),
+        ] {
+            let (_dir, sources) = sources(&[], variables, "");
+            match (Config::load(sources), expected) {
+                (Ok(config), Ok(expected)) => assert_eq!(config.traces, expected, "{variables:?}"),
+                (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
+                (loaded, _) => panic!("{variables:?}: {:?}", loaded.map(|c| c.traces)),
+            }
+        }
     }
 }
