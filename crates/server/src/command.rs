@@ -311,9 +311,8 @@ fn detach(flags: &SettingFlags) -> Result<ExitCode, ServerError> {
 
 /// Where PostgreSQL has to come out of an image, that is pulled while somebody looks on: it may take minutes.
 async fn bring_postgres(config: &Config) -> Result<(), ServerError> {
-    let found = postgres::find(&postgres_places());
-    let needless = config.database_url.is_some() || postgres::suffice(&found, &config.data_dir);
-    if needless || !found.is_empty() || up::running(&config.data_dir).is_some() {
+    let needless = config.database_url.is_some() || up::running(&config.data_dir).is_some();
+    if needless || !postgres::find(&postgres_places()).is_empty() {
         return Ok(());
     }
     let terminal = std::io::stderr().is_terminal();

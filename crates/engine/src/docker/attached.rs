@@ -13,8 +13,8 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
-    AttachContainerOptions, CreateContainerOptions, CreateImageOptions, KillContainerOptions, ListContainersOptions,
-    StartContainerOptions, WaitContainerOptions,
+    AttachContainerOptions, CreateContainerOptions, KillContainerOptions, ListContainersOptions, StartContainerOptions,
+    WaitContainerOptions,
 };
 use futures_util::StreamExt;
 use slipway_domain::image::ImageReference;
@@ -166,15 +166,7 @@ impl DockerEngine {
             Err(EngineError::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
-        let options = CreateImageOptions {
-            from_image: Some(reference.name()),
-            tag: Some(match reference.digest() {
-                Some(digest) => digest.to_string(),
-                None => reference.tag().unwrap_or("latest").to_owned(),
-            }),
-            ..CreateImageOptions::default()
-        };
-        images::bring(docker, options, reference, None, progress).await?;
+        images::bring(docker, reference, None, progress).await?;
         Ok(true)
     }
 }

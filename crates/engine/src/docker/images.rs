@@ -138,23 +138,23 @@ pub(crate) async fn pull(
     let reference: ImageReference = format!("{name}@{digest}")
         .parse()
         .map_err(|e| EngineError::Refused(format!("{e}")))?;
-    let options = CreateImageOptions {
-        from_image: Some(name.clone()),
-        tag: Some(digest.to_string()),
-        ..CreateImageOptions::default()
-    };
-    bring(docker, options, &reference, credentials, progress).await
+    bring(docker, &reference, credentials, progress).await
 }
 
-/// Pulls, and tells how far it is.
+/// Pulls what the reference names, and tells how far it is.
 pub(crate) async fn bring(
     docker: &Docker,
-    options: CreateImageOptions,
     reference: &ImageReference,
     credentials: Option<&RegistryCredentials>,
     progress: PullProgress,
 ) -> Result<(), EngineError> {
     let registry = reference.registry().as_str();
+    let version = reference.digest().map(ToString::to_string);
+    let options = CreateImageOptions {
+        from_image: Some(reference.name()),
+        tag: Some(version.unwrap_or_else(|| reference.tag().unwrap_or("latest").to_owned())),
+        ..CreateImageOptions::default()
+    };
     let mut stream = Box::pin(docker.create_image(Some(options), None, auth(credentials, registry)));
     let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     loop {

@@ -589,4 +589,19 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_version_in_the_name_of_the_database_image_is_replaced() {
+        for (given, expected) in [
+            ("", "postgres:17"),
+            (
+                "registry.example.com/postgres:{version}-small",
+                "registry.example.com/postgres:17-small",
+            ),
+        ] {
+            let (_dir, sources) = sources(&[("postgres_image", given)], &[], "");
+            let config = Config::load(sources).expect("usable");
+            assert_eq!(config.postgres_image.as_given(), expected);
+        }
+    }
 }

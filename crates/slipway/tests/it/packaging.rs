@@ -3,9 +3,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
-use crate::platform::{Options, Platform, SOON, docker, until};
+use crate::platform::{Options, Platform, docker, until};
 
 const BASE: &str = "slipway-test/base:1";
 const POSTGRES: &str = "slipway-test/postgres:1";
@@ -127,39 +126,35 @@ impl Drop for Compose<'_> {
 #[test]
 fn the_compose_file_starts_a_platform_that_serves_an_app_over_https() {
     let image = Image::build("composed");
-    let mut platform = Platform::prepare(Options {
+    let platform = Platform::prepare(Options {
         private_postgres: true,
         ..Options::default()
     });
-    {
-        let compose = Compose {
-            platform: &platform,
-            image: &image,
-            project: format!("slipway-it-{}", std::process::id()),
-        };
-        compose.must(&["up", "--detach", "--no-build"]);
-        let begun = Instant::now();
-        // The data directory that the other helpers read is this test's own: what they need of it is copied there.
-        for file in ["admin.token", "ca/root.pem"] {
-            let text = until(file, || compose.read(&format!("/var/lib/slipway/{file}")));
-            let path = platform.data().join(file);
-            std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
-            std::fs::write(path, text).expect("written");
-        }
-        until("API and proxy are ready", || platform.is_ready().then_some(()));
-        assert!(begun.elapsed() < SOON);
-        let path = "/v1/apps/composed/deployments?wait=90s";
-        platform
-            .call("POST", "/v1/apps", Some(&serde_json::json!({"name": "composed"})))
-            .expect(201);
-        let body = serde_json::json!({"image": "slipway-test/app:1", "pull": "local"});
-        platform.call("POST", path, Some(&body)).expect(200);
-        assert_eq!(platform.visit("composed.apps.localhost", "/echo").status, 200);
-        // The app is the platform's, not the compose file's: it goes by the platform's own hand.
-        platform.call("DELETE", "/v1/apps/composed?force=true", None);
-        until("the app's containers are gone", || {
-            crate::platform::containers("composed").is_empty().then_some(())
-        });
+    // Dropped, and with it stopped, before the platform whose settings it has and the image it runs.
+    let compose = Compose {
+        platform: &platform,
+        image: &image,
+        project: format!("slipway-it-{}", std::process::id()),
+    };
+    compose.must(&["up", "--detach", "--no-build"]);
+    // The data directory that the other helpers read is this test's own: what they need of it is copied there.
+    for file in ["admin.token", "ca/root.pem"] {
+        let text = until(file, || compose.read(&format!("/var/lib/slipway/{file}")));
+        let path = platform.data().join(file);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        std::fs::write(path, text).expect("written");
     }
-    platform.down();
+    until("API and proxy are ready", || platform.is_ready().then_some(()));
+    platform
+        .call("POST", "/v1/apps", Some(&serde_json::json!({"name": "composed"})))
+        .expect(201);
+    let path = "/v1/apps/composed/deployments?wait=90s";
+    let body = serde_json::json!({"image": "slipway-test/app:1", "pull": "local"});
+    platform.call("POST", path, Some(&body)).expect(200);
+    assert_eq!(platform.visit("composed.apps.localhost", "/echo").status, 200);
+    // The app is the platform's, not the compose file's: it goes by the platform's own hand.
+    platform.call("DELETE", "/v1/apps/composed?force=true", None);
+    until("the app's containers are gone", || {
+        crate::platform::containers("composed").is_empty().then_some(())
+    });
 }
