@@ -34,6 +34,9 @@ pub enum EngineError {
     /// The registry refused or lacks the image.
     #[error(transparent)]
     Image(#[from] ResolveError),
+    /// Another network has a part of the subnet, or is being made or removed there.
+    #[error("the subnet is taken: {0}")]
+    SubnetTaken(String),
     /// The disk is full.
     #[error("no space left on the engine's disk: {0}")]
     DiskFull(String),
@@ -49,6 +52,7 @@ impl EngineError {
             self,
             Self::Unavailable(_)
                 | Self::Busy(_)
+                | Self::SubnetTaken(_)
                 | Self::Image(ResolveError::Unavailable(_) | ResolveError::EngineUnavailable(_))
         )
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use slipway_domain::Epoch;
 use slipway_domain::deployment::StepName;
 use slipway_domain::ids::VolumeId;
@@ -16,6 +17,9 @@ use slipway_store::{EnvironmentWorld, StoreError, Volume};
 
 use crate::group::{group, owner};
 use crate::settings::Deps;
+
+/// How often a network is asked for in one operation, in as many subnets as others come into meanwhile.
+const SUBNETS_TRIED_MAX: u32 = 16;
 
 /// Why an operation did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -94,16 +98,7 @@ async fn credentials(deps: &Deps, rows: &EnvironmentWorld, pin: &Pin) -> Result<
 /// Network and volumes made, secrets opened.
 async fn prepared(deps: &Deps, rows: &EnvironmentWorld, release: &Release, epoch: Epoch) -> Result<GroupSpec, OpError> {
     let secrets = secrets(deps, rows, release).await?;
-    let subnet = match &rows.environment.subnet {
-        Some(subnet) => subnet.clone(),
-        None => allocate(deps, rows).await?,
-    };
-    deps.engine
-        .ensure_network(&NetworkSpec {
-            owner: owner(&rows.environment, epoch),
-            subnet,
-        })
-        .await?;
+    network(deps, rows, epoch).await?;
     if !release.spec.mounts.is_empty() {
         let mut tx = deps.store.begin().await?;
         for mount in &release.spec.mounts {
@@ -124,17 +119,52 @@ async fn prepared(deps: &Deps, rows: &EnvironmentWorld, release: &Release, epoch
     Ok(group(&rows.environment, release, secrets, epoch, &deps.settings))
 }
 
-/// The first free subnet of the pool that nothing on the engine uses. Two processes that choose the same one are told
-/// apart by the unique constraint, and the operation is tried again.
-async fn allocate(deps: &Deps, rows: &EnvironmentWorld) -> Result<String, OpError> {
-    let taken: Vec<ipnet::IpNet> = deps
-        .engine
-        .subnets_in_use()
-        .await?
-        .iter()
-        .filter_map(|s| s.parse().ok())
-        .collect();
+/// The environment's network. When another has come into its subnet before it was made, it gets another subnet; when
+/// the engine shows none there, one is being made or removed, and the operation is tried again later.
+async fn network(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch) -> Result<(), OpError> {
+    let mut subnet = match &rows.environment.subnet {
+        Some(subnet) => subnet.clone(),
+        None => allocate(deps, rows, None).await?,
+    };
+    let mut seen_taken = false;
+    for _ in 0..SUBNETS_TRIED_MAX {
+        let spec = NetworkSpec {
+            owner: owner(&rows.environment, epoch),
+            subnet: subnet.clone(),
+        };
+        match deps.engine.ensure_network(&spec).await {
+            // Asked once more after a look: what was seen may have been this very network, made by a call before.
+            Err(EngineError::SubnetTaken(_)) if !seen_taken && overlaps(&in_use(deps).await?, &subnet) => {
+                seen_taken = true;
+            }
+            Err(EngineError::SubnetTaken(_)) if seen_taken => {
+                subnet = allocate(deps, rows, Some(&subnet)).await?;
+                seen_taken = false;
+            }
+            other => return Ok(other?),
+        }
+    }
+    Err(EngineError::SubnetTaken(format!("{subnet}, and those before it")).into())
+}
+
+async fn in_use(deps: &Deps) -> Result<Vec<IpNet>, EngineError> {
+    let subnets = deps.engine.subnets_in_use().await?;
+    Ok(subnets.iter().filter_map(|s| s.parse().ok()).collect())
+}
+
+fn overlaps(taken: &[IpNet], subnet: &str) -> bool {
+    let subnet: Option<IpNet> = subnet.parse().ok();
+    subnet.is_some_and(|s| taken.iter().any(|t| t.contains(&s) || s.contains(t)))
+}
+
+/// The first free subnet of the pool that nothing on the engine uses, in place of one that turned out to be taken. Two
+/// processes that choose at once are told apart by the database.
+async fn allocate(deps: &Deps, rows: &EnvironmentWorld, lost: Option<&str>) -> Result<String, OpError> {
+    let taken = in_use(deps).await?;
     let mut tx = deps.store.begin().await?;
+    if let Some(lost) = lost {
+        tx.forget_subnet(rows.environment.id, lost).await?;
+    }
     let subnet = tx
         .allocate_subnet(rows.environment.id, deps.settings.network_pool, &taken)
         .await?;

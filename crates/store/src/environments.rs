@@ -309,6 +309,19 @@ impl Tx {
         Ok(Some(free))
     }
 
+    /// Takes a subnet back from an environment that has still this one, so that it gets another.
+    #[tracing::instrument(name = "db.forget_subnet", level = "debug", skip_all)]
+    pub async fn forget_subnet(&mut self, id: EnvironmentId, subnet: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update environments set subnet = null where id = $1 and subnet = $2",
+            id.uuid(),
+            subnet
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
     /// Removes an environment with all its rows, and its app when it was the last; fence the transaction first.
     #[tracing::instrument(name = "db.purge_environment", level = "debug", skip_all)]
     pub async fn purge_environment(&mut self, id: EnvironmentId) -> Result<(), StoreError> {

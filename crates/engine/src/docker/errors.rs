@@ -22,6 +22,9 @@ fn by_status(status: u16, message: String) -> EngineError {
     if says(&["no space left on device", "disk quota exceeded"]) {
         return EngineError::DiskFull(message);
     }
+    if says(&["pool overlaps"]) {
+        return EngineError::SubnetTaken(message);
+    }
     if says(&[
         "already in progress",
         "already in use",
@@ -89,6 +92,7 @@ mod tests {
             EngineError::Busy(_) => "busy",
             EngineError::NotFound(_) => "not found",
             EngineError::Image(_) => "image",
+            EngineError::SubnetTaken(_) => "subnet taken",
             EngineError::DiskFull(_) => "disk full",
             EngineError::Refused(_) => "refused",
         }
@@ -119,7 +123,11 @@ mod tests {
                 "error while removing network: network x id y has active endpoints",
                 "busy",
             ),
-            (403, "Pool overlaps with other one on this address space", "refused"),
+            (
+                403,
+                "Pool overlaps with other one on this address space",
+                "subnet taken",
+            ),
             (400, "invalid mount config", "refused"),
             (400, "Minimum memory limit allowed is 6MB", "refused"),
             (500, "write /var/lib/docker/x: no space left on device", "disk full"),

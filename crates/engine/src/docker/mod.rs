@@ -66,6 +66,8 @@ pub struct DockerEngine {
     docker: Arc<OnceLock<Docker>>,
     /// The last CPU reading of each container, to tell use from total.
     readings: Arc<Mutex<stats::Readings>>,
+    /// Held while a network is made.
+    making_network: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl DockerEngine {
@@ -75,6 +77,7 @@ impl DockerEngine {
             host: host.into(),
             docker: Arc::default(),
             readings: Arc::default(),
+            making_network: Arc::default(),
         }
     }
 
@@ -159,7 +162,7 @@ impl Engine for DockerEngine {
     }
 
     async fn ensure_network(&self, network: &NetworkSpec) -> Result<(), EngineError> {
-        networks::ensure(self.docker()?, network).await
+        networks::ensure(self.docker()?, &self.making_network, network).await
     }
 
     async fn remove_network(&self, environment: EnvironmentId) -> Result<(), EngineError> {

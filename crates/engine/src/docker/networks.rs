@@ -19,9 +19,19 @@ pub(crate) async fn subnets(docker: &Docker) -> Result<SubnetsInUse, EngineError
     Ok(configs.filter_map(|c| c.subnet).collect())
 }
 
-pub(crate) async fn ensure(docker: &Docker, network: &NetworkSpec) -> Result<(), EngineError> {
+/// Makes the environment's network unless it is there. `making` is held meanwhile: an engine takes a while to make a
+/// network, shows it only afterwards, and would make a second one of the same name.
+pub(crate) async fn ensure(
+    docker: &Docker,
+    making: &tokio::sync::Mutex<()>,
+    network: &NetworkSpec,
+) -> Result<(), EngineError> {
     let environment = network.owner.environment_id;
     let name = network_name(environment);
+    if is_there(docker, environment, &name).await? {
+        return Ok(());
+    }
+    let _making = making.lock().await;
     if is_there(docker, environment, &name).await? {
         return Ok(());
     }
@@ -43,7 +53,7 @@ pub(crate) async fn ensure(docker: &Docker, network: &NetworkSpec) -> Result<(),
     match within(WORK, docker.create_network(request)).await {
         Ok(_) => Ok(()),
         // An earlier attempt whose answer was lost may have made it, in this very subnet.
-        Err(error @ (EngineError::Refused(_) | EngineError::Busy(_))) => {
+        Err(error @ (EngineError::SubnetTaken(_) | EngineError::Refused(_) | EngineError::Busy(_))) => {
             if is_there(docker, environment, &name).await? {
                 return Ok(());
             }

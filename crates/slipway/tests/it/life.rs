@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::platform::{Options, Platform, app_image, containers, signal, until};
+use crate::platform::{Options, Platform, app_image, containers, docker, signal, until};
 
 fn spec() -> serde_json::Value {
     json!({"health": {"path": "/healthz", "interval": "200ms"}, "resources": {"memory": "64MiB"}})
@@ -83,15 +83,50 @@ fn a_killed_instance_is_replaced() {
     platform.app("phoenix", &spec());
     platform.deploy("phoenix", "1").expect(200);
     let id = containers("phoenix").remove(0).0;
-    crate::platform::docker(&["kill", &id]);
+    docker(&["kill", &id]);
     until("it answers again", || {
         (platform.visit("phoenix.apps.localhost", "/echo").status == 200).then_some(())
     });
-    let container = crate::platform::docker(&["rm", "--force", &id]);
+    let container = docker(&["rm", "--force", &id]);
     drop(container);
     until("it answers again", || {
         (platform.visit("phoenix.apps.localhost", "/echo").status == 200).then_some(())
     });
+}
+
+#[test]
+fn an_environment_whose_subnet_was_taken_meanwhile_gets_another() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("moved", &spec());
+    platform.deploy("moved", "1").expect(200);
+    let network = || docker(&["network", "ls", "--quiet", "--filter", "label=slipway.app=moved"]);
+    let subnet = |id: &str| {
+        docker(&[
+            "network",
+            "inspect",
+            "--format",
+            "{{(index .IPAM.Config 0).Subnet}}",
+            id.trim(),
+        ])
+    };
+    let (id, before) = (network(), subnet(&network()));
+    platform
+        .call("POST", "/v1/apps/moved/stop?wait=90s", Some(&json!({})))
+        .expect(200);
+    docker(&["network", "rm", id.trim()]);
+    docker(&[
+        "network",
+        "create",
+        "--subnet",
+        before.trim(),
+        &format!("foreign-{}", platform.pid()),
+    ]);
+    platform
+        .call("POST", "/v1/apps/moved/start?wait=90s", Some(&json!({})))
+        .expect(200);
+    assert_eq!(platform.visit("moved.apps.localhost", "/echo").status, 200);
+    assert_ne!(subnet(&network()), before);
 }
 
 #[test]

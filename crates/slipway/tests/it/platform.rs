@@ -2,6 +2,8 @@
 //! Dropping it stops the processes and removes every container, network and volume it made.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -88,6 +90,7 @@ pub(crate) struct Options {
 
 /// A platform under test.
 pub(crate) struct Platform {
+    place: Place,
     data: tempfile::TempDir,
     database: Option<String>,
     child: Option<Child>,
@@ -99,17 +102,42 @@ pub(crate) struct Platform {
     pub(crate) proxy_admin: SocketAddr,
 }
 
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
+/// What only one platform at a time may have on this machine: a number, and by it a pool of networks and ports. Other
+/// processes see that it is taken by a socket's name, which goes with the process.
+struct Place {
+    number: u16,
+    _lease: UnixListener,
 }
 
-/// A part of 10.128.0.0/9 that depends on the process and a counter, 4,096 addresses large.
-fn network_pool() -> String {
-    static COUNTER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let n = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let part = std::process::id().wrapping_mul(7).wrapping_add(n) % 2048;
-    format!("10.{}.{}.0/20", 128 + part / 16, part % 16 * 16)
+impl Place {
+    const COUNT: u32 = 2048;
+
+    fn take() -> Self {
+        let first = std::process::id() % Self::COUNT;
+        let numbers = (0..Self::COUNT).map(|n| (n + first) % Self::COUNT);
+        let mut places = numbers.filter_map(|number| {
+            let number = u16::try_from(number).ok()?;
+            let name = UnixAddress::from_abstract_name(format!("slipway-test-place-{number}")).expect("a short name");
+            let lease = UnixListener::bind_addr(&name).ok()?;
+            let place = Self { number, _lease: lease };
+            place
+                .addresses()
+                .iter()
+                .all(|a| TcpListener::bind(a).is_ok())
+                .then_some(place)
+        });
+        places.next().expect("a free place")
+    }
+
+    /// Its part of 10.128.0.0/9, 4,096 addresses large.
+    fn network_pool(&self) -> String {
+        format!("10.{}.{}.0/20", 128 + self.number / 16, self.number % 16 * 16)
+    }
+
+    /// Below the ports that the kernel gives to whoever asks for any.
+    fn addresses(&self) -> [SocketAddr; 5] {
+        [0, 1, 2, 3, 4].map(|n| SocketAddr::from(([127, 0, 0, 1], 20_000 + self.number * 5 + n)))
+    }
 }
 
 impl Platform {
@@ -131,7 +159,8 @@ impl Platform {
             .expect("a data directory");
         // The private Postgres runs as another user, who must be able to reach its own directory below this one.
         set_mode(data.path(), 0o711);
-        let [api, https, http, admin, proxy_admin] = std::array::from_fn(|_| free_address());
+        let place = Place::take();
+        let [api, https, http, admin, proxy_admin] = place.addresses();
         let database = (!options.private_postgres).then(create_database);
         let mut variables: Vec<(String, String)> = [
             ("SLIPWAY_DATA_DIR", data.path().display().to_string()),
@@ -140,7 +169,7 @@ impl Platform {
             ("SLIPWAY_HTTP_LISTEN", http.to_string()),
             ("SLIPWAY_ADMIN_LISTEN", admin.to_string()),
             ("SLIPWAY_PROXY_ADMIN_LISTEN", proxy_admin.to_string()),
-            ("SLIPWAY_NETWORK_POOL", network_pool()),
+            ("SLIPWAY_NETWORK_POOL", place.network_pool()),
             ("SLIPWAY_DISK_FREE_MIN", "1%".into()),
             ("SLIPWAY_LOG_FORMAT", "json".into()),
         ]
@@ -153,6 +182,7 @@ impl Platform {
         );
         variables.extend(options.variables.into_iter().map(|(k, v)| (k.to_owned(), v)));
         Self {
+            place,
             data,
             database,
             child: None,
@@ -366,7 +396,10 @@ impl Drop for Platform {
             eprintln!("--- the platform's log ---\n{}", self.log());
         }
         if let Some(mut child) = self.child.take() {
-            signal(child.id(), "TERM");
+            // It may have ended by itself, and what is left is removed all the same.
+            if matches!(child.try_wait(), Ok(None)) {
+                signal(child.id(), "TERM");
+            }
             let deadline = Instant::now() + Duration::from_secs(40);
             while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(20));
@@ -382,31 +415,17 @@ impl Drop for Platform {
 }
 
 impl Platform {
-    /// Containers, networks and volumes whose network lies in this platform's own pool, found by the environment ids
-    /// that its containers carry.
+    /// The networks in this platform's own pool, and the containers and volumes of the environments that they are of.
     fn remove_what_is_left(&self) {
-        let pool = self
-            .variables
-            .iter()
-            .find(|(k, _)| k == "SLIPWAY_NETWORK_POOL")
-            .map(|(_, v)| v.clone());
-        let prefix = pool
-            .and_then(|p| p.rsplit_once('/').map(|(a, _)| a.to_owned()))
-            .unwrap_or_default();
-        let Ok(base) = prefix.parse::<std::net::Ipv4Addr>() else {
-            return;
-        };
-        let networks = docker(&["network", "ls", "--filter", "label=slipway.app", "--format", "{{.ID}}"]);
+        let pool: ipnet::Ipv4Net = self.place.network_pool().parse().expect("a network");
+        let networks = docker_lossy(&["network", "ls", "--filter", "driver=bridge", "--format", "{{.ID}}"]);
         for network in networks.lines() {
             let inspect = "{{(index .IPAM.Config 0).Subnet}} {{index .Labels \"slipway.environment-id\"}}";
             let text = docker_lossy(&["network", "inspect", "--format", inspect, network]);
             let Some((subnet, environment)) = text.trim().split_once(' ') else {
                 continue;
             };
-            let Some(Ok(address)) = subnet.split('/').next().map(str::parse::<std::net::Ipv4Addr>) else {
-                continue;
-            };
-            if u32::from(address) & 0xffff_f000 != u32::from(base) {
+            if !subnet.parse().is_ok_and(|s: ipnet::Ipv4Net| pool.contains(&s)) {
                 continue;
             }
             let filter = format!("label=slipway.environment-id={environment}");

@@ -280,6 +280,17 @@ async fn environments_get_subnets_that_do_not_overlap() {
             first,
             "it keeps what it has"
         );
+        let had = first.as_deref().expect("a subnet");
+        tx.forget_subnet(*id, "10.90.1.0/26").await.expect("asked");
+        let kept = tx.allocate_subnet(*id, pool, &[]).await.expect("asked");
+        assert_eq!(kept.as_deref(), Some(had), "another subnet is not its own");
+        tx.forget_subnet(*id, had).await.expect("asked");
+        let another = tx.allocate_subnet(*id, pool, &[had.parse().expect("a subnet")]).await;
+        assert_eq!(
+            another.expect("asked").as_deref(),
+            Some("10.90.0.0/26"),
+            "the one that is free now that nothing else is said to be taken"
+        );
     })
     .await;
 }
