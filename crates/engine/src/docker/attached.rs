@@ -124,7 +124,7 @@ impl DockerEngine {
         signals: &mut mpsc::Receiver<&'static str>,
         mut said: impl FnMut(Output, &[u8]) -> std::io::Result<()>,
     ) -> Result<i64, EngineError> {
-        let docker = self.docker()?;
+        let docker = self.docker().await?;
         let made = docker.create_container(None::<CreateContainerOptions>, program.body());
         let id = within(WORK, made).await?.id;
         let ended = run(docker, &id, signals, &mut said).await;
@@ -136,7 +136,7 @@ impl DockerEngine {
     /// Removes programs that have ended, or never began, of runs that were cut off: to be called while none begins or
     /// ends. `directory` is the first one they were given.
     pub async fn remove_ended_attached(&self, directory: &Path) -> Result<(), EngineError> {
-        let docker = self.docker()?;
+        let docker = self.docker().await?;
         let ours = vec![
             format!("{}={ROLE}", labels::ROLE),
             format!("{HOME}={}", directory.display()),
@@ -160,7 +160,7 @@ impl DockerEngine {
 
     /// Brings an image here under its own name, unless it is here. Says whether it had to be pulled.
     pub async fn ensure_image(&self, reference: &ImageReference, progress: PullProgress) -> Result<bool, EngineError> {
-        let docker = self.docker()?;
+        let docker = self.docker().await?;
         match within(QUESTION, docker.inspect_image(reference.as_given())).await {
             Ok(_) => return Ok(false),
             Err(EngineError::NotFound(_)) => {}

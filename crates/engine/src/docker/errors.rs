@@ -25,6 +25,10 @@ fn by_status(status: u16, message: String) -> EngineError {
     if says(&["pool overlaps"]) {
         return EngineError::SubnetTaken(message);
     }
+    // Another engine has taken the place of the one that was agreed with: the version is agreed on anew soon.
+    if says(&["client version"]) && says(&["too old", "too new"]) {
+        return EngineError::Unavailable(message);
+    }
     if says(&[
         "already in progress",
         "already in use",
@@ -129,6 +133,16 @@ mod tests {
                 "subnet taken",
             ),
             (400, "invalid mount config", "refused"),
+            (
+                400,
+                "client version 1.41 is too old. Minimum supported API version is 1.44",
+                "unavailable",
+            ),
+            (
+                400,
+                "client version 1.44 is too new. Maximum supported API version is 1.41",
+                "unavailable",
+            ),
             (400, "Minimum memory limit allowed is 6MB", "refused"),
             (500, "write /var/lib/docker/x: no space left on device", "disk full"),
             (

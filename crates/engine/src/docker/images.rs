@@ -67,16 +67,6 @@ pub(crate) async fn resolve(
     })
 }
 
-async fn wanted(docker: &Docker) -> Result<Platform, ResolveError> {
-    let info = system::info(docker)
-        .await
-        .map_err(|e| ResolveError::EngineUnavailable(e.to_string()))?;
-    Ok(Platform {
-        os: info.os,
-        architecture: info.architecture,
-    })
-}
-
 /// An image that names no platform is taken at its word; attestations in an index name `unknown` ones.
 async fn check_platform(docker: &Docker, offered: Vec<Platform>) -> Result<(), ResolveError> {
     let named: Vec<Platform> = offered
@@ -86,7 +76,9 @@ async fn check_platform(docker: &Docker, offered: Vec<Platform>) -> Result<(), R
     if named.is_empty() {
         return Ok(());
     }
-    let wanted = wanted(docker).await?;
+    let wanted = system::platform(docker)
+        .await
+        .map_err(|e| ResolveError::EngineUnavailable(e.to_string()))?;
     if named.contains(&wanted) {
         Ok(())
     } else {
@@ -206,11 +198,17 @@ pub(crate) async fn list(docker: &Docker) -> Result<Vec<LocalImage>, EngineError
             Some(LocalImage {
                 id: i.id.parse().ok()?,
                 repo_digests: i.repo_digests,
-                tags: i.repo_tags.into_iter().filter(|t| t != "<none>:<none>").collect(),
+                tags: i.repo_tags.into_iter().filter(|t| is_tag(t)).collect(),
                 size_bytes: i.size.max(0).unsigned_abs(),
             })
         })
         .collect())
+}
+
+/// Engines list an image without a tag under `<none>:<none>`, and with containerd's image store the digest under
+/// which it was pulled as well.
+fn is_tag(listed: &str) -> bool {
+    listed != "<none>:<none>" && !listed.contains('@')
 }
 
 pub(crate) async fn remove(docker: &Docker, reference: &str) -> Result<(), EngineError> {

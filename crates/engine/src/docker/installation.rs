@@ -17,7 +17,7 @@ impl DockerEngine {
     /// Removes containers and networks, and volumes if asked, of the environments whose network lies in the pool.
     /// Says how many things went.
     pub async fn remove_installation(&self, pool: Ipv4Net, volumes: bool) -> Result<usize, EngineError> {
-        let docker = self.docker()?;
+        let docker = self.docker().await?;
         let networks = within(
             QUESTION,
             docker.list_networks(Some(ListNetworksOptions { filters: Some(ours()) })),

@@ -1,11 +1,10 @@
 //! The Docker Engine API, from 20.10 (API 1.41) on.
 //!
-//! The client library drops the API version from the path of every request (`/v1.41/info` goes out as `/info`), and
-//! negotiating one changes nothing about that. An engine takes such a request as one of its newest version: none is
-//! refused for being too old, but answers come in that engine's newest form, whatever version was agreed on.
-//! Therefore only fields that every version since 1.41 has are read, and what is missing is told as such, never
-//! guessed; and fields that are taken away by newer engines (`NetworkSettings.IPAddress`, `VirtualSize`) are not
-//! used. A test asks an engine of each form.
+//! Every engine is spoken to in the oldest form that it knows from there on (`version`), so that its answers do not
+//! depend on how new it is. Where an engine no longer knows that form, some fields are missing: only fields that every
+//! version since 1.41 has are read, what is missing is told as such, never guessed, and fields that newer engines have
+//! taken away (`NetworkSettings.IPAddress`, `VirtualSize`) are not used. Tests ask an engine, and play one of the
+//! newest form.
 //!
 //! What is looked at on this machine rather than through the engine (its disk, the sockets of a container's network
 //! namespace) is looked at only when the engine is reached through a Unix socket.
@@ -28,6 +27,7 @@ mod observe;
 mod stats;
 mod system;
 mod tar;
+mod version;
 mod volumes;
 
 use std::sync::{Arc, OnceLock};
@@ -64,6 +64,8 @@ const WORK: Duration = Duration::from_mins(1);
 pub struct DockerEngine {
     host: Arc<str>,
     docker: Arc<OnceLock<Docker>>,
+    /// In which version of the API.
+    spoken: version::Spoken,
     /// The last CPU reading of each container, to tell use from total.
     readings: Arc<Mutex<stats::Readings>>,
     /// Held while a network is made.
@@ -76,6 +78,7 @@ impl DockerEngine {
         Self {
             host: host.into(),
             docker: Arc::default(),
+            spoken: version::Spoken::default(),
             readings: Arc::default(),
             making_network: Arc::default(),
         }
@@ -87,7 +90,7 @@ impl DockerEngine {
     }
 
     /// The client. Made anew until it can be: a socket that is not there yet may come.
-    fn docker(&self) -> Result<&Docker, EngineError> {
+    fn client(&self) -> Result<&Docker, EngineError> {
         if let Some(docker) = self.docker.get() {
             return Ok(docker);
         }
@@ -97,7 +100,16 @@ impl DockerEngine {
             Docker::connect_with_http(&self.host, CLIENT_SECONDS_MAX, API_DEFAULT_VERSION)
         };
         let docker = made.map_err(|e| EngineError::Unavailable(format!("{}: {e}", self.host)))?;
-        Ok(self.docker.get_or_init(|| docker))
+        Ok(self.docker.get_or_init(|| self.spoken.put_into(docker)))
+    }
+
+    /// The client, once it is known what the engine speaks.
+    async fn docker(&self) -> Result<&Docker, EngineError> {
+        let docker = self.client()?;
+        if !self.spoken.is_agreed() {
+            self.spoken.agree(docker).await?;
+        }
+        Ok(docker)
     }
 }
 
@@ -126,7 +138,10 @@ fn or_gone(result: Result<(), EngineError>) -> Result<(), EngineError> {
 #[async_trait]
 impl Engine for DockerEngine {
     async fn info(&self) -> Result<EngineInfo, EngineError> {
-        system::info(self.docker()?).await
+        let docker = self.client()?;
+        // Whoever answers now may be another one than last time.
+        let version = self.spoken.agree(docker).await?;
+        system::info(docker, version).await
     }
 
     async fn resolve(
@@ -137,6 +152,7 @@ impl Engine for DockerEngine {
     ) -> Result<Pin, ResolveError> {
         let docker = self
             .docker()
+            .await
             .map_err(|e| ResolveError::EngineUnavailable(e.to_string()))?;
         match policy {
             PullPolicy::Registry => images::resolve(docker, reference, credentials).await,
@@ -145,7 +161,7 @@ impl Engine for DockerEngine {
     }
 
     async fn has_image(&self, image: &Pin) -> Result<bool, EngineError> {
-        images::has(self.docker()?, image).await
+        images::has(self.docker().await?, image).await
     }
 
     async fn pull(
@@ -154,50 +170,52 @@ impl Engine for DockerEngine {
         credentials: Option<&RegistryCredentials>,
         progress: PullProgress,
     ) -> Result<(), EngineError> {
-        images::pull(self.docker()?, image, credentials, progress).await
+        images::pull(self.docker().await?, image, credentials, progress).await
     }
 
     async fn subnets_in_use(&self) -> Result<SubnetsInUse, EngineError> {
-        networks::subnets(self.docker()?).await
+        networks::subnets(self.docker().await?).await
     }
 
     async fn ensure_network(&self, network: &NetworkSpec) -> Result<(), EngineError> {
-        networks::ensure(self.docker()?, &self.making_network, network).await
+        networks::ensure(self.docker().await?, &self.making_network, network).await
     }
 
     async fn remove_network(&self, environment: EnvironmentId) -> Result<(), EngineError> {
-        networks::remove(self.docker()?, environment).await
+        networks::remove(self.docker().await?, environment).await
     }
 
     async fn apply_group(&self, group: &GroupSpec, slots: &[u32]) -> Result<(), EngineError> {
-        containers::apply(self.docker()?, group, slots).await
+        containers::apply(self.docker().await?, group, slots).await
     }
 
     async fn observe(&self, environment: Option<EnvironmentId>) -> Result<Vec<Instance>, EngineError> {
-        observe::instances(self.docker()?, environment).await
+        observe::instances(self.docker().await?, environment).await
     }
 
     async fn remove_instance(&self, id: &str, _signal: KillSignal, timeout: Span) -> Result<(), EngineError> {
-        containers::remove(self.docker()?, id, timeout).await
+        containers::remove(self.docker().await?, id, timeout).await
     }
 
     async fn start_job(&self, group: &GroupSpec, purpose: StepName, command: &[String]) -> Result<(), EngineError> {
-        jobs::start(self.docker()?, group, purpose, command).await
+        jobs::start(self.docker().await?, group, purpose, command).await
     }
 
     async fn job(&self, release: ReleaseId, purpose: StepName) -> Result<JobState, EngineError> {
-        jobs::state(self.docker()?, release, purpose).await
+        jobs::state(self.docker().await?, release, purpose).await
     }
 
     async fn remove_job(&self, release: ReleaseId, purpose: StepName) -> Result<(), EngineError> {
-        jobs::remove(self.docker()?, release, purpose).await
+        jobs::remove(self.docker().await?, release, purpose).await
     }
 
     async fn listening(&self, id: &str) -> Vec<std::net::SocketAddr> {
-        let Ok(docker) = self.docker() else { return Vec::new() };
         if !self.is_local() {
             return Vec::new();
         }
+        let Ok(docker) = self.docker().await else {
+            return Vec::new();
+        };
         match observe::process(docker, id).await {
             Some((pid, container)) => listening::of_container(pid, &container).await,
             None => Vec::new(),
@@ -205,42 +223,46 @@ impl Engine for DockerEngine {
     }
 
     async fn log_tail(&self, id: &str, lines_max: u32) -> Result<Vec<String>, EngineError> {
-        logs::tail(self.docker()?, id, lines_max).await
+        logs::tail(self.docker().await?, id, lines_max).await
     }
 
     async fn logs(&self, environment: EnvironmentId, query: LogQuery) -> Result<Box<dyn LogReceiver>, EngineError> {
-        logs::of_environment(self.docker()?, environment, query).await
+        logs::of_environment(self.docker().await?, environment, query).await
     }
 
     async fn usage(&self, instances: &[String]) -> Vec<(String, Usage)> {
-        let Ok(docker) = self.docker() else { return Vec::new() };
+        let Ok(docker) = self.docker().await else {
+            return Vec::new();
+        };
         stats::usage(docker, &self.readings, instances).await
     }
 
     async fn images(&self) -> Result<Vec<LocalImage>, EngineError> {
-        images::list(self.docker()?).await
+        images::list(self.docker().await?).await
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
-        images::remove(self.docker()?, reference).await
+        images::remove(self.docker().await?, reference).await
     }
 
     async fn remove_volume(&self, environment: EnvironmentId, volume: &VolumeName) -> Result<(), EngineError> {
-        volumes::remove(self.docker()?, environment, volume).await
+        volumes::remove(self.docker().await?, environment, volume).await
     }
 
     async fn disk(&self) -> Result<(u64, u64), EngineError> {
-        let docker = self.docker()?;
         if !self.is_local() {
             return Err(EngineError::NotFound(format!(
                 "the disk of the engine at {} is elsewhere",
                 self.host
             )));
         }
-        system::disk(docker).await
+        system::disk(self.docker().await?).await
     }
 
     async fn events(&self) -> Result<Box<dyn EngineEvents>, EngineError> {
-        events::follow(self.docker()?).await
+        let docker = self.client()?;
+        // An engine that was replaced has ended the stream before this one.
+        self.spoken.agree(docker).await?;
+        events::follow(docker).await
     }
 }
