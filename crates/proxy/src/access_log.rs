@@ -46,17 +46,15 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Begins an exchange. The sender may choose the request id only if `trusts_id`.
     pub(crate) fn begin(proxy: &Arc<Proxy>, connection: &Arc<Connection>, parts: &Parts, trusts_id: bool) -> Box<Self> {
-        let dice = proxy.dice();
-        let trace = TraceContext::continue_or_begin(parts.headers.get(TRACEPARENT), dice);
         let request_id =
             chosen_request_id(&parts.headers, trusts_id).unwrap_or_else(|| proxy.mint_request_id().to_string());
         let span = tracing::info_span!(
             "proxy.request",
             otel.kind = "server",
             otel.status_code = tracing::field::Empty,
-            trace_id = %trace.trace_id,
-            span_id = %trace.span_id,
-            parent_id = trace.parent_id.as_deref(),
+            trace_id = tracing::field::Empty,
+            span_id = tracing::field::Empty,
+            parent_id = tracing::field::Empty,
             request_id = %request_id,
             http.request.method = %parts.method,
             http.response.status_code = tracing::field::Empty,
@@ -66,6 +64,16 @@ impl Exchange {
             environment = tracing::field::Empty,
             error.type = tracing::field::Empty,
         );
+        let caller = parts.headers.get(TRACEPARENT);
+        let trace = proxy
+            .own_trace(&span, &parts.headers)
+            .and_then(|own| TraceContext::of_span(&own, caller))
+            .unwrap_or_else(|| TraceContext::continue_or_begin(caller, proxy.dice()));
+        if !span.is_disabled() {
+            span.record("trace_id", trace.trace_id.as_str());
+            span.record("span_id", trace.span_id.as_str());
+            span.record("parent_id", trace.parent_id.as_deref());
+        }
         Box::new(Self {
             proxy: Arc::clone(proxy),
             connection: Arc::clone(connection),

@@ -34,11 +34,17 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Peers whose `X-Forwarded-*` and `X-Request-Id` are believed, such as a load balancer in front.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where spans are exported: makes a request's span part of the caller's trace and gives the span's own
+    /// `traceparent`, which the app is told.
+    pub trace: Option<SpanTrace>,
     /// For `slipway_build_info`.
     pub version: String,
     /// The bounds.
     pub limits: ProxyLimits,
 }
+
+/// Ties a span to the trace in a request's head, and gives the span's own `traceparent` (W3C Trace Context).
+pub type SpanTrace = fn(&tracing::Span, &http::HeaderMap) -> Option<String>;
 
 /// Bounds that hold for the whole proxy. Those of one app come with its route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use slipway_domain::clock::{Clock, Entropy};
 use tokio_util::sync::CancellationToken;
 
-pub use crate::config::{Config, Listen, ProxyLimits};
+pub use crate::config::{Config, Listen, ProxyLimits, SpanTrace};
 pub use crate::error::ProxyError;
 
 /// Serves until `shutdown` is cancelled, then lets what is under way finish within `drain_ms_max`.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::Uptime;
-use crate::config::{Config, ProxyLimits, ms};
+use crate::config::{Config, ProxyLimits, SpanTrace, ms};
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::drain::Draining;
@@ -35,6 +35,7 @@ pub(crate) struct Proxy {
     limits: ProxyLimits,
     trusted: Vec<IpNet>,
     https_redirect_port: u16,
+    trace: Option<SpanTrace>,
     version: String,
     clock: Arc<dyn Clock>,
     dice: Dice,
@@ -72,6 +73,11 @@ impl Proxy {
 
     pub(crate) const fn https_redirect_port(&self) -> u16 {
         self.https_redirect_port
+    }
+
+    /// The `traceparent` of a request's span, if spans are exported.
+    pub(crate) fn own_trace(&self, span: &tracing::Span, headers: &http::HeaderMap) -> Option<String> {
+        self.trace.and_then(|own| own(span, headers))
     }
 
     pub(crate) const fn dice(&self) -> &Dice {
@@ -185,6 +191,7 @@ pub(crate) async fn run(
         limits: config.limits,
         trusted: config.trusted_proxies,
         https_redirect_port: config.https_redirect_port,
+        trace: config.trace,
         version: config.version,
         dice: Dice::seeded(entropy.as_ref()),
         clock,

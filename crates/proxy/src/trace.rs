@@ -41,6 +41,18 @@ impl TraceContext {
         }
     }
 
+    /// What `own` says, the `traceparent` of the span that was opened for the request.
+    pub(crate) fn of_span(own: &str, traceparent: Option<&HeaderValue>) -> Option<Self> {
+        let (trace_id, span_id, flags) = parse(own)?;
+        let caller = traceparent.and_then(|value| value.to_str().ok()).and_then(parse);
+        Some(Self {
+            trace_id: trace_id.to_owned(),
+            parent_id: caller.map(|(_, parent_id, _)| parent_id.to_owned()),
+            span_id: span_id.to_owned(),
+            flags,
+        })
+    }
+
     /// Whether the caller's trace goes on here.
     pub(crate) const fn continued(&self) -> bool {
         self.parent_id.is_some()

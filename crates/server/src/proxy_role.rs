@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::ServerError;
 use crate::files;
 use crate::serve::VERSION;
+use crate::telemetry;
 
 /// Runs the proxy until told to stop. `http` and `https` are sockets that were handed down, if they were.
 pub(crate) async fn run(
@@ -30,6 +31,7 @@ pub(crate) async fn run(
         control_socket: config.control_socket.clone(),
         state_dir,
         trusted_proxies: config.trusted_proxies.clone(),
+        trace: config.traces.then_some(telemetry::own_trace),
         version: VERSION.into(),
         limits: ProxyLimits::default(),
     };

@@ -8,8 +8,10 @@ use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::Span;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::{FilterExt, dynamic_filter_fn};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -54,6 +56,10 @@ pub fn init(
             "SLIPWAY_LOG `{filter}` cannot be used: {e}; write info, debug or target=level"
         ))
     })?;
+    // Every callsite is asked about each time, none is enabled for good: a program that only asks whether something is
+    // enabled, and then keeps silent, leaves the answers of the filters behind for the next callsite that is not asked
+    // about, and its line or span is lost.
+    let filter = filter.and(dynamic_filter_fn(|_, _| true).with_max_level_hint(LevelFilter::TRACE));
     let ansi = matches!(output, Output::Stderr) && std::io::IsTerminal::is_terminal(&std::io::stderr());
     let writer = match output {
         Output::Stderr => BoxMakeWriter::new(std::io::stderr),
@@ -75,9 +81,14 @@ pub fn init(
             .boxed(),
     };
     let provider = otlp.then(|| exporter(service)).transpose()?;
-    // Spans of our own only: those of libraries would drown them.
+    // Spans of our own only: those of libraries would drown them, and so would the small ones of every look at the
+    // database that is no part of anything.
     let spans = provider.as_ref().map(|p| {
-        let ours = tracing_subscriber::filter::filter_fn(|m| m.target().starts_with("slipway") && m.is_span());
+        let ours = dynamic_filter_fn(|m, context| {
+            let is_ours = m.is_span() && m.target().starts_with("slipway");
+            is_ours && (*m.level() <= Level::INFO || context.lookup_current().is_some())
+        })
+        .with_max_level_hint(LevelFilter::DEBUG);
         tracing_opentelemetry::layer()
             .with_tracer(p.tracer("slipway"))
             .with_filter(ours)
@@ -129,18 +140,25 @@ pub fn link(span: &Span, traceparent: &str) {
     }
 }
 
-/// Makes a request's span part of the caller's trace, and gives the `traceparent` to carry on: the span's own, or
-/// without an exporter the caller's.
-pub fn continue_trace(span: &Span, headers: &http::HeaderMap) -> Option<String> {
-    let given = headers.get("traceparent").and_then(|v| v.to_str().ok());
-    if let Some(given) = given {
+fn given(headers: &http::HeaderMap) -> Option<&str> {
+    headers.get("traceparent")?.to_str().ok()
+}
+
+/// Makes a request's span part of the caller's trace, and gives the span's own `traceparent`, if spans are exported.
+pub fn own_trace(span: &Span, headers: &http::HeaderMap) -> Option<String> {
+    if let Some(given) = given(headers) {
         link(span, given);
     }
     let context = span.context();
     let own = context.span().span_context().clone();
-    if own.is_valid() {
-        let (trace, id, flags) = (own.trace_id(), own.span_id(), own.trace_flags().to_u8());
-        return Some(format!("00-{trace}-{id}-{flags:02x}"));
+    let (trace, id, flags) = (own.trace_id(), own.span_id(), own.trace_flags().to_u8());
+    own.is_valid().then(|| format!("00-{trace}-{id}-{flags:02x}"))
+}
+
+/// The same, and without an exporter the caller's: the `traceparent` to carry on.
+pub fn continue_trace(span: &Span, headers: &http::HeaderMap) -> Option<String> {
+    if let Some(own) = own_trace(span, headers) {
+        return Some(own);
     }
     let valid = |text: &&str| {
         TraceContextPropagator::new()
@@ -149,7 +167,7 @@ pub fn continue_trace(span: &Span, headers: &http::HeaderMap) -> Option<String> 
             .span_context()
             .is_valid()
     };
-    given.filter(valid).map(str::to_owned)
+    given(headers).filter(valid).map(str::to_owned)
 }
 
 #[cfg(test)]

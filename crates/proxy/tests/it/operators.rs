@@ -147,6 +147,7 @@ async fn a_port_that_is_taken_is_named() {
         control_socket: dir.path().join("control.sock"),
         state_dir: dir.path().join("state"),
         trusted_proxies: Vec::new(),
+        trace: None,
         version: "test".into(),
         limits: ProxyLimits::default(),
     };

@@ -192,6 +192,7 @@ impl World {
             control_socket: self.control.socket().to_owned(),
             state_dir: self.state_dir(),
             trusted_proxies: trusted.iter().map(|net| net.parse().expect("a network")).collect(),
+            trace: None,
             version: "test".into(),
             limits: self.limits,
         };

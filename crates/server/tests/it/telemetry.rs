@@ -67,10 +67,18 @@ fn spans_reach_the_collector_in_the_callers_trace_at_the_latest_at_the_end() {
         .map(|i| u8::from_str_radix(&TRACE[2 * i..2 * i + 2], 16).expect("hex"))
         .collect();
     assert!(contains(&body, &trace), "in the caller's trace");
-    for text in ["slipway-control", "deploy.accept", "service.version"] {
+    for text in [
+        "slipway-control",
+        "deploy.accept",
+        "service.version",
+        "db.within",
+        "deploy.later",
+    ] {
         assert!(contains(&body, text.as_bytes()), "{text}");
     }
-    assert!(!contains(&body, b"library.noise"), "spans of libraries stay here");
+    for text in ["library.noise", "db.alone"] {
+        assert!(!contains(&body, text.as_bytes()), "{text} stays here");
+    }
 }
 
 /// Run by the test above with an endpoint; by itself it exports nothing and proves that nothing is needed for it.
@@ -98,8 +106,41 @@ fn sends_a_span() {
             !carried.contains("b7ad6b7169203331"),
             "a span of our own only when there is an exporter"
         );
-        span.in_scope(|| drop(tracing::info_span!(target: "hyper", "library.noise")));
+        span.in_scope(|| {
+            drop(tracing::info_span!(target: "hyper", "library.noise"));
+            drop(tracing::debug_span!(target: "slipway_store", "db.within"));
+        });
         drop(span);
+        drop(tracing::debug_span!(target: "slipway_store", "db.alone"));
+        // A library that only asks does not take anything away from what comes next.
+        let _ = tracing::enabled!(target: "library", tracing::Level::DEBUG);
+        drop(tracing::info_span!(target: "slipway_api", "deploy.later"));
         drop(guard);
     });
+}
+
+/// In a process of its own, as logging begins once in each.
+#[test]
+fn a_line_is_written_also_after_a_library_only_asked_whether_it_would_be() {
+    let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "telemetry::writes_a_line", "--nocapture"])
+        .output()
+        .expect("this program runs");
+    let written = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{written}");
+    for line in ["the first", "the second"] {
+        assert!(written.contains(line), "{line} is missing in {written}");
+    }
+}
+
+/// Run by the test above.
+#[test]
+fn writes_a_line() {
+    let filter = "info,elsewhere=debug";
+    let _guard = telemetry::init("slipway-control", filter, LogFormat::Json, Output::Stderr, false).expect("begun");
+    for line in ["the first", "the second"] {
+        assert!(tracing::enabled!(target: "slipway_api", tracing::Level::INFO));
+        let _ = tracing::enabled!(target: "library", tracing::Level::DEBUG);
+        tracing::info!(target: "slipway_api", "{line}");
+    }
 }

@@ -6,4 +6,5 @@ mod failures;
 mod life;
 mod packaging;
 mod platform;
+mod trace;
 mod traffic;

@@ -486,7 +486,7 @@ fn is_ready(address: SocketAddr) -> bool {
     })
 }
 
-async fn answer(response: reqwest::Response) -> Answer {
+pub(crate) async fn answer(response: reqwest::Response) -> Answer {
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     Answer {
