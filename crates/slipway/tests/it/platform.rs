@@ -110,7 +110,7 @@ struct Place {
 }
 
 impl Place {
-    const COUNT: u32 = 2048;
+    const COUNT: u32 = 1024;
 
     fn take() -> Self {
         let first = std::process::id() % Self::COUNT;
@@ -129,7 +129,7 @@ impl Place {
         places.next().expect("a free place")
     }
 
-    /// Its part of 10.128.0.0/9, 4,096 addresses large.
+    /// Its part of 10.128.0.0/10, 4,096 addresses large. No installation has its networks there.
     fn network_pool(&self) -> String {
         format!("10.{}.{}.0/20", 128 + self.number / 16, self.number % 16 * 16)
     }
