@@ -23,13 +23,13 @@ pub(crate) fn located(path: &str) -> HeaderMap {
 }
 
 /// What an environment's state is in a word.
-fn state(desired: Desired, settled: bool, serving: bool, last: Option<DeploymentState>) -> EnvironmentState {
+fn state(desired: Desired, serves: bool, last: Option<DeploymentState>) -> EnvironmentState {
     match (desired, last) {
         (Desired::Deleted, _) => EnvironmentState::Deleting,
         (Desired::Stopped, _) => EnvironmentState::Stopped,
         (Desired::Running, None) => EnvironmentState::Empty,
         (Desired::Running, Some(last)) if !last.is_final() => EnvironmentState::Deploying,
-        (Desired::Running, Some(_)) if settled && serving => EnvironmentState::Running,
+        (Desired::Running, Some(_)) if serves => EnvironmentState::Running,
         (Desired::Running, Some(_)) => EnvironmentState::Degraded,
     }
 }
@@ -47,7 +47,11 @@ pub(crate) fn app(
         .filter(|e| sees(e))
         .map(|e| EnvironmentSummary {
             url: settings.url(&app.name, &e.name),
-            state: state(e.desired, e.settled, e.serving.is_some(), e.last_deployment),
+            state: state(
+                e.desired,
+                e.settled && e.serving.is_some() && !e.unready,
+                e.last_deployment,
+            ),
             release: e.serving.map(|n| n.0),
             settled: e.settled,
             last_deployment: e.last_deployment.map(|s| s.to_string()),
@@ -79,6 +83,7 @@ pub(crate) fn environment(row: store::Environment, around: Around, settings: &Ap
         .as_ref()
         .is_some_and(|s| s.observed_generation == row.generation);
     let conditions = around.status.map(|s| s.conditions).unwrap_or_default();
+    let unready = conditions.iter().any(|c| c.kind == "Ready" && !c.status);
     Environment {
         url: settings.url(&row.app_name, &row.name),
         id: row.id.to_string(),
@@ -86,7 +91,11 @@ pub(crate) fn environment(row: store::Environment, around: Around, settings: &Ap
         name: row.name.to_string(),
         created_at: row.created_at,
         created_by: row.created_by,
-        state: state(row.desired, settled, around.serving.is_some(), around.last_deployment),
+        state: state(
+            row.desired,
+            settled && around.serving.is_some() && !unready,
+            around.last_deployment,
+        ),
         release: around.release.map(|n| n.0),
         serving: around.serving.map(|n| n.0),
         generation: row.generation.0,

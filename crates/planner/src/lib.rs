@@ -3,6 +3,7 @@
 //! Promises: no I/O, no `async`, no clock. The same world gives the same plan. A plan is a batch of independent,
 //! idempotent steps and a time to look again; nothing of it is remembered, the world is looked at again instead.
 
+pub mod conditions;
 pub mod diagnose;
 pub mod plan;
 pub mod render;

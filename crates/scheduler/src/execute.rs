@@ -5,9 +5,10 @@ use slipway_domain::ids::DeploymentId;
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::routing::{GroupRoute, Upstream};
 use slipway_domain::{Epoch, Timestamp};
+use slipway_planner::conditions::{self, conditions};
 use slipway_planner::plan::{Plan, Route, Step};
 use slipway_planner::world::{Health, World};
-use slipway_store::{EnvironmentStatus, EnvironmentWorld, InstanceRecord, Store, StoreError, Tx};
+use slipway_store::{Condition, EnvironmentStatus, EnvironmentWorld, InstanceRecord, Store, StoreError, Tx};
 
 /// What one batch did to the rows.
 #[derive(Debug, Default)]
@@ -174,7 +175,23 @@ fn next_status(rows: &EnvironmentWorld, world: &World, plan: &Plan) -> Environme
     if let Observed::Known(instances) = &world.instances {
         status.instances = instances.iter().map(|i| record(world, i)).collect();
     }
+    if let Some(now) = conditions(world, plan) {
+        status.conditions = now.map(|c| said(&rows.status.conditions, c, world.now)).into();
+    }
     status
+}
+
+/// A condition as it is kept: true or not since it last changed.
+fn said(before: &[Condition], now: conditions::Condition, at: Timestamp) -> Condition {
+    let kind = now.kind.as_str();
+    let same = before.iter().find(|c| c.kind == kind && c.status == now.status);
+    Condition {
+        kind: kind.into(),
+        status: now.status,
+        reason: now.reason.into(),
+        message: now.message,
+        since: same.map_or(at, |c| c.since),
+    }
 }
 
 fn record(world: &World, instance: &Instance) -> InstanceRecord {

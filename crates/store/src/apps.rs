@@ -45,6 +45,8 @@ pub struct EnvironmentSummary {
     pub desired: Desired,
     /// Whether what should be is so.
     pub settled: bool,
+    /// Whether it was last seen to be not `Ready`.
+    pub unready: bool,
     /// The release that has the traffic.
     pub serving: Option<ReleaseNumber>,
     /// How its last deployment stands.
@@ -154,6 +156,7 @@ impl Tx {
     ) -> Result<Vec<(AppId, EnvironmentSummary)>, StoreError> {
         let rows = sqlx::query!(
             "select e.id, e.app_id, e.name, e.desired, e.generation = s.observed_generation as \"settled!\",
+                    s.conditions @> '[{\"type\": \"Ready\", \"status\": false}]' as \"unready!\",
                     r.number as \"serving?\", d.state as \"last?\"
              from environments e
              join environment_status s on s.environment_id = e.id
@@ -175,6 +178,7 @@ impl Tx {
                     name: parse(&r.name, "environments", "name", &id)?,
                     desired: Desired::parse(&r.desired).ok_or_else(|| bad("environments", "desired", &id))?,
                     settled: r.settled,
+                    unready: r.unready,
                     serving: r.serving.map(ReleaseNumber),
                     last_deployment: last.transpose()?,
                 };

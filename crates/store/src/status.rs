@@ -20,8 +20,6 @@ pub struct EnvironmentStatus {
     pub instances: Vec<InstanceRecord>,
     /// What can be said of it.
     pub conditions: Vec<Condition>,
-    /// When it must be looked at again.
-    pub next_wake_at: Option<Timestamp>,
 }
 
 /// An instance as it was seen last.
@@ -44,7 +42,7 @@ pub struct InstanceRecord {
 /// Something that is so or not, since when, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Such as `ready`.
+    /// Such as `Ready`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Whether it is so.
@@ -62,7 +60,7 @@ impl Tx {
     #[tracing::instrument(name = "db.status", level = "debug", skip_all)]
     pub async fn status(&mut self, id: EnvironmentId) -> Result<Option<EnvironmentStatus>, StoreError> {
         let row = sqlx::query!(
-            "select observed_generation, serving_release_id, instances, conditions, next_wake_at
+            "select observed_generation, serving_release_id, instances, conditions
              from environment_status where environment_id = $1",
             id.uuid()
         )
@@ -74,7 +72,6 @@ impl Tx {
                 serving: r.serving_release_id.map(ReleaseId::from_uuid),
                 instances: json(r.instances, "environment_status", "instances", &id)?,
                 conditions: json(r.conditions, "environment_status", "conditions", &id)?,
-                next_wake_at: r.next_wake_at,
             })
         })
         .transpose()
@@ -86,14 +83,13 @@ impl Tx {
         let epoch = self.fenced()?;
         let done = sqlx::query!(
             "update environment_status set observed_generation = $2, serving_release_id = $3, instances = $4,
-                    conditions = $5, next_wake_at = $6, epoch = $7, updated_at = now()
-             where environment_id = $1 and epoch <= $7",
+                    conditions = $5, epoch = $6, updated_at = now()
+             where environment_id = $1 and epoch <= $6",
             id.uuid(),
             s.observed_generation.0,
             s.serving.map(ReleaseId::uuid),
             to_json(&s.instances)?,
             to_json(&s.conditions)?,
-            s.next_wake_at,
             epoch.0
         )
         .execute(self.c())

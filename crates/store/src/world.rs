@@ -44,7 +44,7 @@ impl Tx {
     pub async fn due_environments(&mut self) -> Result<Vec<EnvironmentId>, StoreError> {
         let rows = sqlx::query_scalar!(
             "select e.id as \"id!\" from environments e join environment_status s on s.environment_id = e.id
-             where e.generation <> s.observed_generation or s.next_wake_at <= now()
+             where e.generation <> s.observed_generation
              union
              select environment_id from deployments where state in ('pending', 'awaiting_approval', 'running')"
         )

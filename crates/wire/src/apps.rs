@@ -95,7 +95,8 @@ pub struct Environment {
 /// Something that is true or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Condition {
-    /// What: `Ready` and others.
+    /// What: `Ready` (every wanted instance is healthy and has traffic), `Available` (at least one is), `Progressing`
+    /// (a deployment is being carried out).
     #[serde(rename = "type")]
     pub kind: String,
     /// Whether it is true.

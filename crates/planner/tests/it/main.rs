@@ -1,5 +1,6 @@
 //! The planner's policy, readable as worlds and plans.
 
+mod conditions;
 mod diagnose;
 mod fixture;
 mod properties;

@@ -95,6 +95,35 @@ fn a_killed_instance_is_replaced() {
 }
 
 #[test]
+fn an_app_that_stops_answering_is_degraded_and_its_conditions_say_why() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("ill", &spec());
+    platform.deploy("ill", "1").expect(200);
+    let environment = || platform.get("/v1/apps/ill/environments")["items"][0].clone();
+    let becomes = |state: &str| {
+        until(&format!("it is {state}"), || {
+            let listed = platform.get("/v1/apps/ill");
+            (environment()["state"] == state && listed["environments"][0]["state"] == state).then(environment)
+        })
+    };
+    becomes("running");
+    let id = containers("ill").remove(0).0;
+    docker(&["pause", &id]);
+    let ill = becomes("degraded");
+    let ready = &ill["conditions"][0];
+    assert_eq!(
+        (&ready["type"], &ready["status"], &ready["reason"]),
+        (&json!("Ready"), &json!(false), &json!("Unhealthy")),
+        "{ill}"
+    );
+    docker(&["unpause", &id]);
+    let well = becomes("running");
+    assert_eq!(well["conditions"][0]["status"], true, "{well}");
+    assert_eq!(containers("ill")[0].0, id, "the same instance");
+}
+
+#[test]
 fn an_environment_whose_subnet_was_taken_meanwhile_gets_another() {
     let platform = Platform::start();
     platform.log_in_to_registry();

@@ -306,7 +306,6 @@ async fn a_status_of_nothing_is_empty() {
             serving: None,
             instances: Vec::new(),
             conditions: Vec::new(),
-            next_wake_at: None,
         };
         assert_eq!(status, empty);
     })

@@ -1,0 +1,143 @@
+//! What is true of an environment, in words for those who look at it. Nothing is decided by it.
+//!
+//! Promises: what cannot be seen changes nothing of what was said before.
+
+use std::collections::BTreeSet;
+
+use slipway_domain::deployment::{StepName, StepState};
+use slipway_domain::observed::Instance;
+
+use crate::instances::is_healthy;
+use crate::plan::{Plan, Step};
+use crate::world::{DeploymentFacts, Desired, ReleaseFacts, World};
+
+/// What is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConditionType {
+    /// Every wanted instance is healthy and has traffic.
+    Ready,
+    /// At least one healthy instance has traffic.
+    Available,
+    /// A deployment is being carried out.
+    Progressing,
+}
+
+impl ConditionType {
+    /// Its name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Available => "Available",
+            Self::Progressing => "Progressing",
+        }
+    }
+}
+
+/// Something that is so or not, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// What.
+    pub kind: ConditionType,
+    /// Whether it is so.
+    pub status: bool,
+    /// Why, for scripts: one of a few words.
+    pub reason: &'static str,
+    /// Why, for people.
+    pub message: String,
+}
+
+fn condition(kind: ConditionType, status: bool, reason: &'static str, message: impl Into<String>) -> Condition {
+    Condition {
+        kind,
+        status,
+        reason,
+        message: message.into(),
+    }
+}
+
+/// The environment as it is when the plan's rows are written.
+struct After<'a> {
+    serving: Option<&'a ReleaseFacts>,
+    deployment: Option<&'a DeploymentFacts>,
+    last_failed: bool,
+    routed: &'a BTreeSet<String>,
+}
+
+fn after<'a>(world: &'a World, plan: &'a Plan) -> After<'a> {
+    let mut after = After {
+        serving: world.serving.as_ref(),
+        deployment: world.deployment.as_ref(),
+        last_failed: world.last_failed,
+        routed: &world.route.instances,
+    };
+    for step in &plan.steps {
+        match step {
+            Step::Publish(route) => after.routed = &route.instances,
+            Step::Succeed(_) => {
+                after.serving = after.deployment.take().map(|d| &d.target);
+                after.last_failed = false;
+            }
+            Step::Fail(..) => {
+                after.deployment = None;
+                after.last_failed = true;
+            }
+            _ => {}
+        }
+    }
+    after
+}
+
+/// All conditions, once the plan's rows are written; `None` while the engine cannot be looked at.
+pub fn conditions(world: &World, plan: &Plan) -> Option<[Condition; 3]> {
+    let instances = world.instances.known()?;
+    let after = after(world, plan);
+    let (ready, available) = service(world, &after, instances);
+    Some([ready, available, progress(&after)])
+}
+
+fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Condition, Condition) {
+    let both = |reason, message: &str| {
+        let of = |kind| condition(kind, false, reason, message);
+        (of(ConditionType::Ready), of(ConditionType::Available))
+    };
+    let serving = match (world.desired, after.serving) {
+        (Desired::Deleted, _) => return both("Deleting", "it is being deleted"),
+        (Desired::Stopped, _) => return both("Stopped", "it was stopped"),
+        (Desired::Running, None) if after.last_failed => {
+            return both(
+                "DeploymentFailed",
+                "the last deployment failed, and nothing served before",
+            );
+        }
+        (Desired::Running, None) => return both("NothingServes", "no deployment has succeeded yet"),
+        (Desired::Running, Some(serving)) => serving,
+    };
+    let routed = |i: &&Instance| after.routed.contains(&i.id) && is_healthy(world, i);
+    let healthy = instances.iter().filter(routed).count();
+    let wanted = serving.replicas;
+    let is_whole = healthy >= usize::try_from(wanted).unwrap_or(usize::MAX);
+    let plural = if wanted == 1 { "instance" } else { "instances" };
+    let message = format!("{healthy} of {wanted} {plural} healthy and with traffic");
+    let reason = |holds: bool| if holds { "Healthy" } else { "Unhealthy" };
+    (
+        condition(ConditionType::Ready, is_whole, reason(is_whole), message.clone()),
+        condition(ConditionType::Available, healthy > 0, reason(healthy > 0), message),
+    )
+}
+
+fn progress(after: &After<'_>) -> Condition {
+    let kind = ConditionType::Progressing;
+    match after.deployment {
+        Some(deployment) => condition(kind, true, "Deploying", step(deployment)),
+        None if after.last_failed => condition(kind, false, "DeploymentFailed", "the last deployment failed"),
+        None => condition(kind, false, "Settled", "no deployment is under way"),
+    }
+}
+
+fn step(deployment: &DeploymentFacts) -> String {
+    let running = |(name, (state, _)): (&StepName, &(StepState, _))| (*state == StepState::Running).then_some(*name);
+    match deployment.steps.iter().find_map(running) {
+        Some(name) => format!("at the step `{}`", name.as_str()),
+        None => "between two steps".into(),
+    }
+}
