@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
@@ -17,7 +17,7 @@ use slipway_wire::{Code, PROBLEM_JSON, Problem};
 use tracing::Instrument as _;
 
 use crate::error::{ApiError, problem_response};
-use crate::state::Shared;
+use crate::state::{Answered, Shared};
 
 /// The name of the header that carries a request's id both ways.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -55,8 +55,27 @@ fn request_id(headers: &HeaderMap, state: &Shared) -> String {
         )
 }
 
+/// A method's name from a closed set, whatever a caller sends.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    }
+}
+
 /// The layer.
 pub(crate) async fn edge(State(state): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let begun = tokio::time::Instant::now();
+    let (method, route) = (
+        known_method(request.method()),
+        request.extensions().get::<MatchedPath>().cloned(),
+    );
     let id = request_id(request.headers(), &state);
     let name = format!("api.{}", request.method().as_str().to_ascii_lowercase());
     let span = tracing::info_span!(
@@ -95,6 +114,12 @@ pub(crate) async fn edge(State(state): State<Arc<Shared>>, mut request: Request,
     });
     let mut response = finish(response, &id);
     span.record("http.response.status_code", response.status().as_u16());
+    (state.observe)(&Answered {
+        method,
+        route: route.as_ref().map(MatchedPath::as_str),
+        status: response.status(),
+        duration: begun.elapsed(),
+    });
     harden(response.headers_mut());
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(X_REQUEST_ID, id);

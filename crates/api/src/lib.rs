@@ -41,4 +41,4 @@ mod view;
 mod wait;
 
 pub use routes::{PUBLIC, openapi, router};
-pub use state::{ApiSettings, ApiState};
+pub use state::{Answered, ApiSettings, ApiState};

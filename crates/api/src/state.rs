@@ -54,6 +54,19 @@ impl ApiSettings {
 /// `traceparent` of that span to be kept with what the request starts.
 pub(crate) type TraceHook = fn(&tracing::Span, &HeaderMap) -> Option<String>;
 
+/// A request that was answered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answered<'a> {
+    /// `GET` and the like; `_OTHER` for a method that HTTP does not define.
+    pub method: &'static str,
+    /// The route as the document writes it; `None` when there is none.
+    pub route: Option<&'a str>,
+    /// The status of the answer.
+    pub status: http::StatusCode,
+    /// From the head of the request to the head of the answer.
+    pub duration: std::time::Duration,
+}
+
 /// All that handlers need.
 pub struct ApiState {
     /// The database.
@@ -76,6 +89,8 @@ pub struct ApiState {
     pub events: tokio::sync::watch::Receiver<u64>,
     /// Continues traces.
     pub trace: TraceHook,
+    /// Is told of every request that was answered.
+    pub observe: Arc<dyn Fn(&Answered<'_>) + Send + Sync>,
     /// Becomes true when the server shuts down: streams and waiting calls end then.
     pub shutdown: tokio::sync::watch::Receiver<bool>,
 }

@@ -7,11 +7,13 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use slipway_api::Answered;
 use slipway_scheduler::Observer;
 
-/// Upper bounds of the histograms, seconds.
-const BOUNDS: [f64; 13] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+/// Upper bounds of the histograms, seconds: those that the semantic conventions of OpenTelemetry advise for requests,
+/// and two more for what takes longer.
+const BOUNDS: [f64; 16] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0,
 ];
 
 #[derive(Debug, Default, Clone)]
@@ -49,6 +51,10 @@ impl Histogram {
     }
 }
 
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
 /// Everything counted.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -57,6 +63,8 @@ pub(crate) struct Metrics {
     reconcile: Mutex<Histogram>,
     reconcile_errors: AtomicU64,
     leads: AtomicBool,
+    /// By method, route and class of the status.
+    requests: Mutex<BTreeMap<(&'static str, String, &'static str), Histogram>>,
 }
 
 impl Observer for Metrics {
@@ -84,12 +92,31 @@ impl Metrics {
         self.leads.load(Ordering::Relaxed)
     }
 
+    /// Counts a request to the API.
+    pub(crate) fn answered(&self, answered: &Answered<'_>) {
+        let class = match answered.status.as_u16() / 100 {
+            1 | 2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        };
+        let key = (answered.method, answered.route.unwrap_or("none").to_owned(), class);
+        let seconds = answered.duration.as_secs_f64();
+        self.requests.lock().entry(key).or_default().add(seconds);
+    }
+
+    fn write_requests(&self, text: &mut String) {
+        let name = "http_server_request_duration_seconds";
+        head(text, name, "histogram", "How long answers of the API took to begin.");
+        for ((method, route, class), histogram) in &*self.requests.lock() {
+            let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{class}\"");
+            histogram.write(text, name, &labels);
+        }
+    }
+
     /// The text. `certificates` are (name, end in seconds since the epoch).
     pub(crate) fn render(&self, version: &str, certificates: &[(String, i64)]) -> String {
         let mut text = String::new();
-        let head = |text: &mut String, name: &str, kind: &str, help: &str| {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        };
         head(&mut text, "slipway_build_info", "gauge", "The version that runs.");
         let _ = writeln!(text, "slipway_build_info{{version=\"{version}\",role=\"control\"}} 1");
         head(&mut text, "slipway_deploys_total", "counter", "Deployments that ended.");
@@ -143,6 +170,7 @@ impl Metrics {
         for (name, end) in certificates {
             let _ = writeln!(text, "slipway_cert_expiry_timestamp_seconds{{name=\"{name}\"}} {end}");
         }
+        self.write_requests(&mut text);
         text
     }
 }
@@ -158,6 +186,12 @@ mod tests {
         metrics.deploy_phase("health", 0.02);
         metrics.reconciled(0.3, false);
         metrics.leading(true);
+        metrics.answered(&Answered {
+            method: "GET",
+            route: Some("/v1/apps/{app}"),
+            status: http::StatusCode::NOT_FOUND,
+            duration: std::time::Duration::from_millis(60),
+        });
         let text = metrics.render("1.2.3", &[("*.apps.localhost".into(), 17)]);
         for line in [
             "slipway_build_info{version=\"1.2.3\",role=\"control\"} 1",
@@ -167,6 +201,8 @@ mod tests {
             "slipway_deploy_duration_seconds_count{phase=\"health\"} 1",
             "slipway_reconcile_errors_total 1",
             "slipway_leader 1",
+            "http_server_request_duration_seconds_bucket{method=\"GET\",route=\"/v1/apps/{app}\",status=\"4xx\",le=\"0.05\"} 0",
+            "http_server_request_duration_seconds_bucket{method=\"GET\",route=\"/v1/apps/{app}\",status=\"4xx\",le=\"0.075\"} 1",
             "slipway_cert_expiry_timestamp_seconds{name=\"*.apps.localhost\"} 17",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

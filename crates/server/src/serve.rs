@@ -153,7 +153,7 @@ impl Plane {
         let admin = Admin {
             store: self.store.clone(),
             engine: engine.clone(),
-            metrics,
+            metrics: Arc::clone(&metrics),
             version: VERSION,
             snapshots: feeds.snapshots.subscribe(),
             clock: Arc::clone(&self.clock),
@@ -164,7 +164,7 @@ impl Plane {
         self.spawn_housekeeping(&tasks);
 
         let (stopping, stopped) = tokio::sync::watch::channel(false);
-        let router = slipway_api::router(self.api_state(&engine, &feeds, &bell, stopped));
+        let router = slipway_api::router(self.api_state(&engine, &feeds, &bell, metrics, stopped));
         tracing::info!(listen = %self.config.api_listen, version = VERSION, "api.listening");
         let shutdown = self.shutdown.clone();
         let served = axum::serve(api, router.into_make_service_with_connect_info::<SocketAddr>())
@@ -245,6 +245,7 @@ impl Plane {
         engine: &DockerEngine,
         feeds: &Feeds,
         bell: &Bell,
+        metrics: Arc<Metrics>,
         stopped: tokio::sync::watch::Receiver<bool>,
     ) -> ApiState {
         let ports = Arc::new(EnginePorts(engine.clone()));
@@ -260,6 +261,7 @@ impl Plane {
             wake: Arc::new(move || bell.intent()),
             events: feeds.events.subscribe(),
             trace: telemetry::continue_trace,
+            observe: Arc::new(move |answered| metrics.answered(answered)),
             shutdown: stopped,
         }
     }

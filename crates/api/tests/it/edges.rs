@@ -128,3 +128,22 @@ async fn health_document_and_reference_need_no_token() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn every_request_is_told_of_by_its_route_and_never_by_its_path() {
+    in_world(async |world| {
+        world.get("/v1/apps/nobody").await;
+        world.ask("GET", "/nowhere/at/all").send_unchecked().await;
+        world.ask("BREW", "/v1/apps").send_unchecked().await;
+        let told = world.answered.lock().expect("no panic").clone();
+        assert_eq!(
+            told,
+            [
+                ("GET", Some("/v1/apps/{app}".to_owned()), 404),
+                ("GET", None, 404),
+                ("_OTHER", Some("/v1/apps".to_owned()), 405),
+            ]
+        );
+    })
+    .await;
+}

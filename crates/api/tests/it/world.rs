@@ -20,6 +20,9 @@ use crate::client::Answer;
 use crate::db::{Db, with_store};
 use crate::ports::{Counter, Engine, Mirror, Ports, Registry, TestClock};
 
+/// Method, route and status of a request.
+pub(crate) type Told = (&'static str, Option<String>, u16);
+
 /// All there is.
 pub(crate) struct World {
     pub(crate) router: axum::Router,
@@ -33,6 +36,8 @@ pub(crate) struct World {
     events: watch::Sender<u64>,
     pub(crate) shutdown: watch::Sender<bool>,
     wakes: Arc<AtomicU64>,
+    /// Requests as they were told of.
+    pub(crate) answered: Arc<std::sync::Mutex<Vec<Told>>>,
     epoch: tokio::sync::Mutex<Option<Epoch>>,
 }
 
@@ -58,6 +63,8 @@ impl World {
         let ((events, events_seen), (shutdown, shutdown_seen)) = (watch::channel(0), watch::channel(false));
         let wakes = Arc::new(AtomicU64::new(0));
         let woken = Arc::clone(&wakes);
+        let answered = Arc::default();
+        let seen: Arc<std::sync::Mutex<Vec<Told>>> = Arc::clone(&answered);
         let state = ApiState {
             store: store.clone(),
             resolver: Arc::clone(&ports.registry) as _,
@@ -76,6 +83,10 @@ impl World {
                     .and_then(|v| v.to_str().ok())
                     .map(str::to_owned)
             },
+            observe: Arc::new(move |a| {
+                let told = (a.method, a.route.map(str::to_owned), a.status.as_u16());
+                seen.lock().expect("no panic").push(told);
+            }),
             shutdown: shutdown_seen,
         };
         let document = serde_json::to_value(slipway_api::openapi()).expect("serializes");
@@ -90,6 +101,7 @@ impl World {
             events,
             shutdown,
             wakes,
+            answered,
             epoch: tokio::sync::Mutex::new(None),
         };
         world.insert_team(world.team, "default").await;

@@ -216,6 +216,8 @@ fn the_platform_counts_what_it_does_and_names_every_request() {
         control.contains("slipway_deploys_total{result=\"succeeded\",reason=\"none\"} 1"),
         "{control}"
     );
+    let posted = "http_server_request_duration_seconds_count{method=\"POST\",route=\"/v1/deploy\",status=\"2xx\"} 1";
+    assert!(control.contains(posted), "{control}");
     until("the proxy counted the visit", || {
         let text = scrape(platform.proxy_admin);
         let line = text
