@@ -1,6 +1,7 @@
 //! The platform's own life: restarts, kills, upgrades, and what goes on meanwhile.
 
 use serde_json::json;
+use sha2::{Digest as _, Sha384};
 
 use crate::platform::{Options, Platform, app_image, containers, docker, signal, until};
 
@@ -233,4 +234,90 @@ fn the_platform_counts_what_it_does_and_names_every_request() {
         &[("x-request-id", "mine-1")],
     );
     assert_eq!(answer.headers["x-request-id"], "mine-1");
+}
+
+#[test]
+fn a_program_that_is_older_than_its_database_says_so_and_touches_nothing_while_the_apps_serve_on() {
+    let mut platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("older", &spec());
+    platform.deploy("older", "1").expect(200);
+    platform.down();
+    platform.sql(
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+         values (9001, 'from the future', true, '', 1)",
+    );
+    platform.begin();
+    until("it says what to do", || {
+        platform.log().contains("upgrade the program").then_some(())
+    });
+    until("the proxy serves from its copy", || {
+        let host = "older.apps.localhost";
+        let client = platform.browser(host).build().expect("a client");
+        let sent = crate::platform::wait(async { client.get(platform.url(host, "/echo")).send().await });
+        sent.is_ok_and(|r| r.status() == 200).then_some(())
+    });
+    // A program that knows the schema takes over.
+    platform.sql("delete from _sqlx_migrations where version = 9001");
+    platform.ready();
+    platform.deploy("older", "2").expect(200);
+}
+
+#[test]
+fn a_database_of_the_first_version_is_brought_forward_at_the_start() {
+    let mut platform = Platform::prepare(Options::default());
+    let first = include_str!("../../../../migrations/0001_platform.sql");
+    platform.sql(first);
+    platform.sql(
+        "create table _sqlx_migrations (version bigint primary key, description text not null,
+             installed_on timestamptz not null default now(), success boolean not null, checksum bytea not null,
+             execution_time bigint not null)",
+    );
+    let sum = format!("\\x{}", hex::encode(Sha384::digest(first)));
+    platform.sql(&format!(
+        "insert into _sqlx_migrations values (1, 'platform', now(), true, '{sum}', 1)"
+    ));
+    platform.up();
+    platform.get("/v1/apps");
+}
+
+#[test]
+fn uninstalling_takes_what_runs_and_takes_or_leaves_the_data_as_asked() {
+    let mut platform = Platform::start();
+    platform.log_in_to_registry();
+    let mut spec = spec();
+    spec["mounts"] = json!([{"volume": "files", "path": "/files"}]);
+    platform.app("leaving", &spec);
+    platform.deploy("leaving", "1").expect(200);
+    let volumes = || docker(&["volume", "ls", "--quiet", "--filter", "label=slipway.app=leaving"]);
+    let networks = || docker(&["network", "ls", "--quiet", "--filter", "label=slipway.app=leaving"]);
+    assert_eq!(volumes().lines().count(), 1);
+
+    for (arguments, says) in [
+        (&["uninstall"][..], "--keep-data or --delete-data"),
+        (&["uninstall", "--keep-data"], "--yes"),
+    ] {
+        let (code, out, err) = platform.cli(arguments);
+        assert!(code != 0 && err.contains(says), "{out}{err}");
+    }
+    assert_eq!(containers("leaving").len(), 1, "nothing was changed");
+
+    let (code, out, err) = platform.cli(&["uninstall", "--keep-data", "--yes"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(containers("leaving").is_empty() && networks().is_empty(), "{out}{err}");
+    assert_eq!(volumes().lines().count(), 1, "the data stays");
+    platform.ended();
+    platform.up();
+    until("the app is back with its data", || {
+        (platform.visit("leaving.apps.localhost", "/echo").status == 200).then_some(())
+    });
+
+    let (code, out, err) = platform.cli(&["uninstall", "--delete-data", "--yes"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(
+        containers("leaving").is_empty() && networks().is_empty() && volumes().is_empty(),
+        "{out}{err}"
+    );
+    assert!(!platform.data().exists());
+    platform.ended();
 }

@@ -237,11 +237,16 @@ impl Platform {
 
     /// Starts the platform and waits until it is ready.
     pub(crate) fn up(&mut self) {
+        self.begin();
+        self.ready();
+    }
+
+    /// Starts the platform.
+    pub(crate) fn begin(&mut self) {
         let log = std::fs::File::create(self.data.path().join("up.log")).expect("a log file");
         let mut command = self.command(&["up"]);
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         self.child = Some(command.spawn().expect("the binary runs"));
-        self.ready();
     }
 
     /// Waits until API and proxy say that they are ready.
@@ -271,6 +276,18 @@ impl Platform {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
+    }
+
+    /// Waits for the end of a platform that something else has stopped.
+    pub(crate) fn ended(&mut self) {
+        let mut child = self.child.take().expect("running");
+        until("`slipway up` ends", || child.try_wait().expect("a child of ours"));
+    }
+
+    /// Changes the platform's database behind its back.
+    pub(crate) fn sql(&self, statement: &str) {
+        let database = self.database.as_ref().expect("not the private Postgres");
+        psql_in(&database_url(database), statement);
     }
 
     /// The supervisor's process id.
@@ -512,8 +529,12 @@ fn database_url(name: &str) -> String {
 }
 
 fn psql(statement: &str) {
+    psql_in(&server_url(), statement);
+}
+
+fn psql_in(url: &str, statement: &str) {
     let output = Command::new("psql")
-        .args([&server_url(), "--quiet", "--command", statement])
+        .args([url, "--quiet", "--set", "ON_ERROR_STOP=1", "--command", statement])
         .output();
     let output = output.expect("psql runs");
     assert!(

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::platform::{Platform, wait};
 
@@ -138,4 +142,84 @@ fn the_api_is_served_on_its_own_domain() {
     let health = platform.visit("console.localhost", "/healthz");
     assert_eq!(health.status, 200, "{}", health.text);
     assert_eq!(platform.visit("console.localhost", "/v1/apps").status, 401);
+}
+
+#[test]
+fn a_web_socket_outlives_deploys_of_other_apps_and_events_arrive_as_they_are_sent() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    for app in ["talks", "other"] {
+        platform.app(app, &spec());
+        platform.deploy(app, "1").expect(200);
+    }
+    wait(async {
+        let client = platform.browser("talks.apps.localhost").http1_only();
+        let client = client.build().expect("a client");
+        let key = tokio_tungstenite::tungstenite::handshake::client::generate_key();
+        let asked = client
+            .get(platform.url("talks.apps.localhost", "/ws"))
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", key);
+        let switched = asked.send().await.expect("the app answers");
+        assert_eq!(switched.status(), 101);
+        let raw = switched.upgrade().await.expect("a tunnel");
+        let mut socket = WebSocketStream::from_raw_socket(raw, Role::Client, None).await;
+        for text in ["before", "after"] {
+            socket.send(Message::text(text)).await.expect("sent");
+            let back = socket.next().await.expect("open").expect("a message");
+            assert_eq!(back.into_text().expect("text").as_str(), text);
+            tokio::task::block_in_place(|| platform.deploy("other", "2").expect(200));
+        }
+
+        let url = platform.url("talks.apps.localhost", "/sse?n=600");
+        let mut events = client.get(url).send().await.expect("the app answers");
+        for n in 0..3 {
+            let chunk = events
+                .chunk()
+                .await
+                .expect("whole")
+                .expect("a chunk of a stream of a minute");
+            let text = String::from_utf8_lossy(&chunk).into_owned();
+            assert!(text.contains(&format!("data: event {n}")), "{text}");
+        }
+    });
+}
+
+#[test]
+fn the_command_line_works_against_the_apis_own_domain() {
+    let variables = vec![("SLIPWAY_API_DOMAIN", "console.localhost".to_owned())];
+    let platform = Platform::with(crate::platform::Options {
+        variables,
+        ..crate::platform::Options::default()
+    });
+    let home = tempfile::tempdir().expect("a directory");
+    let root = platform.data().join("ca/root.pem").display().to_string();
+    let url = format!("https://console.localhost:{}", platform.https.port());
+    let run = |arguments: &[&str], input: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_slipway"));
+        command.args(arguments).env_clear().env("HOME", home.path());
+        let mut child = command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut stdin = child.stdin.take().expect("piped");
+        std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (code, said) = run(&["login", &url, "--token-stdin"], &platform.token());
+    assert_eq!(code, Some(1), "an authority nobody knows: {said}");
+    assert!(said.contains("--cacert"), "{said}");
+    let (code, said) = run(&["login", &url, "--token-stdin", "--cacert", &root], &platform.token());
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&["apps", "create", "remote"], "");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&["apps", "list"], "");
+    assert!(code == Some(0) && said.contains("remote"), "{said}");
 }
