@@ -12,6 +12,7 @@ use crate::audit::Denials;
 use crate::edge::RequestInfo;
 use crate::error::{ApiError, Result};
 use crate::guard::Admitted;
+use crate::idempotency::Key;
 use crate::state::Shared;
 
 /// A call that passed the guard. There is no other way to get one.
@@ -21,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) info: RequestInfo,
     /// Where refused attempts are remembered.
     pub(crate) denials: Denials,
+    /// The `Idempotency-Key`, if there is one.
+    pub(crate) key: Option<Key>,
 }
 
 impl Call {
@@ -56,6 +59,7 @@ impl FromRequestParts<Arc<Shared>> for Call {
             caller: admitted.caller,
             info,
             denials: admitted.denials,
+            key: parts.extensions.get::<Key>().cloned(),
         })
     }
 }

@@ -2,29 +2,32 @@
 //!
 //! Promises: while the first is under way a second is 409; the same key with another request is 422; what was refused
 //! without changing anything is not kept, so that a caller may mend the cause and try again with the same key. A keyed
-//! request runs to its end even if its caller hangs up, so that the key always gets its answer.
+//! request runs to its end even if its caller hangs up, so that the key always gets its answer; when the server ends
+//! before, the key leads to the deployment that was made.
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{FromRequestParts as _, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use slipway_domain::ids::TokenId;
+use slipway_domain::ids::{DeploymentId, TokenId};
 use slipway_domain::ports::SealContext;
 use slipway_domain::secret::{Sealed, Secret};
 use slipway_store::{Idempotent, StoredAnswer};
 use slipway_wire::{Code, FieldProblem};
 use tracing::Instrument as _;
 
+use crate::call::Call;
 use crate::edge::{RequestInfo, finish};
 use crate::error::{ApiError, Result};
 use crate::extract::read_body;
 use crate::state::Shared;
+use crate::wait::Wait;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -37,6 +40,10 @@ const CONFIDENTIAL: [&str; 1] = ["/v1/tokens"];
 const SEALED: &str = "sealed";
 /// The headers of an answer that belong to it.
 const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
+
+/// The key of a request that has one.
+#[derive(Debug, Clone)]
+pub(crate) struct Key(pub(crate) String);
 
 /// Runs the request, once per key.
 pub(crate) async fn once(
@@ -67,10 +74,12 @@ async fn keyed(
     let body = read_body(body, state.settings.body_bytes_max).await?;
     let hash = request_hash(&parts, &body);
     let mut tx = state.store.begin().await?;
-    let first = tx.begin_idempotent(token, &key, &hash, state.clock.now()).await?;
+    let (now, since) = (state.clock.now(), state.started_at);
+    let first = tx.begin_idempotent(token, &key, &hash, now, since).await?;
     tx.commit().await?;
-    match first {
-        Idempotent::Fresh => {}
+    let made = match first {
+        Idempotent::Fresh => None,
+        Idempotent::Interrupted(made) => Some(made),
         Idempotent::InFlight => {
             return Err(ApiError::Refused(
                 Code::RequestInProgress,
@@ -85,12 +94,19 @@ async fn keyed(
             ));
         }
         Idempotent::Replay(answer) => return replay(&state, &key, answer),
-    }
+    };
     let (keeper, kept) = (Arc::clone(&state), key.clone());
     let confidential = CONFIDENTIAL.contains(&parts.uri.path());
-    let request = Request::from_parts(parts, Body::from(body));
+    let mut request = Request::from_parts(parts, Body::from(body));
+    request.extensions_mut().insert(Key(key.clone()));
     let work = async move {
-        let response = finish(next.run(request).await, &info.id);
+        let response = match made {
+            None => next.run(request).await,
+            Some(made) => go_on(&keeper, request, made)
+                .await
+                .unwrap_or_else(IntoResponse::into_response),
+        };
+        let response = finish(response, &info.id);
         keep(&keeper, token, (&kept, confidential), response).await
     };
     // Its own task, because hyper drops the handler when the caller hangs up. The handler's own limits bound it.
@@ -102,6 +118,19 @@ async fn keyed(
             Err(ApiError::Internal(format!("the keyed request ended early: {error}")))
         }
     }
+}
+
+/// Answers in place of the server that made the deployment and ended before it could.
+async fn go_on(state: &Arc<Shared>, request: Request, made: DeploymentId) -> Result<Response> {
+    let (mut parts, _) = request.into_parts();
+    let call = Call::from_request_parts(&mut parts, state).await?;
+    let query = parts.uri.query().unwrap_or_default();
+    let wait = Wait::parse(query.split('&').find_map(|p| p.strip_prefix("wait=")))?;
+    let mut tx = call.begin().await?;
+    let deployment = tx.deployment(made).await?;
+    drop(tx);
+    let gone = || ApiError::Internal(format!("the deployment {made} that a key led to is gone"));
+    call.answer(deployment.ok_or_else(gone)?, wait).await
 }
 
 fn key_of(request: &Request) -> Result<String> {

@@ -14,6 +14,7 @@ use crate::accept::{Change, Draft, Present, Refusal, SecretVersions, accept};
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
+use crate::idempotency::Key;
 
 /// Where a release goes: the environment is locked by the transaction.
 pub(crate) struct Place<'a> {
@@ -153,6 +154,9 @@ impl Call {
             created_by,
         };
         tx.insert_deployment(&deployment).await?;
+        if let Some(Key(key)) = &self.key {
+            tx.note_keyed_deployment(self.caller.token, key, id).await?;
+        }
         let told = format!(
             "{number} of {}/{} accepted: {}",
             app.name, environment.name, release.image

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use slipway_domain::Timestamp;
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
 use slipway_domain::ports::{ImageResolver, InstanceReader, Sealer};
 use slipway_domain::{Clock, Entropy};
@@ -81,6 +82,8 @@ pub struct ApiState {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// When this server began to answer: keyed requests from before are nobody's any more.
+    pub started_at: Timestamp,
     /// Settings.
     pub settings: ApiSettings,
     /// Tells the scheduler that there is something to do. A hint: losing it only adds latency.

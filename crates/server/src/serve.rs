@@ -257,6 +257,7 @@ impl Plane {
             sealer: Arc::clone(&self.vault) as _,
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
+            started_at: self.clock.now(),
             settings: ApiSettings::new(self.config.base_domain.clone(), self.config.https_port(), VERSION),
             wake: Arc::new(move || bell.intent()),
             events: feeds.events.subscribe(),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use slipway_domain::Timestamp;
-use slipway_domain::ids::TokenId;
+use slipway_domain::ids::{DeploymentId, TokenId};
 
 use crate::{StoreError, Tx};
 
@@ -24,6 +24,8 @@ pub enum Idempotent {
     Fresh,
     /// The first is still under way.
     InFlight,
+    /// The program that was to answer the first has ended, and had made this deployment: answer with that.
+    Interrupted(DeploymentId),
     /// It was answered: answer so again.
     Replay(StoredAnswer),
     /// The key was used for another request.
@@ -31,7 +33,8 @@ pub enum Idempotent {
 }
 
 impl Tx {
-    /// Takes a key for a request, or says what became of the one that took it before.
+    /// Takes a key for a request, or says what became of the one that took it before. Those that were under way before
+    /// `alive_since` are so no more: nobody is left to answer them.
     #[tracing::instrument(name = "db.begin_idempotent", level = "debug", skip_all)]
     pub async fn begin_idempotent(
         &mut self,
@@ -39,6 +42,7 @@ impl Tx {
         key: &str,
         request_hash: &[u8; 32],
         now: Timestamp,
+        alive_since: Timestamp,
     ) -> Result<Idempotent, StoreError> {
         let inserted = sqlx::query!(
             "insert into idempotency_keys (token_id, key, request_hash, created_at) values ($1, $2, $3, $4)
@@ -54,7 +58,7 @@ impl Tx {
             return Ok(Idempotent::Fresh);
         }
         let row = sqlx::query!(
-            "select request_hash, status, headers, body from idempotency_keys where token_id = $1 and key = $2",
+            "select request_hash, status, headers, body, created_at from idempotency_keys where token_id = $1 and key = $2",
             token.uuid(),
             key
         )
@@ -67,14 +71,59 @@ impl Tx {
         if row.request_hash != request_hash {
             return Ok(Idempotent::Mismatch);
         }
-        Ok(match (row.status.and_then(|s| u16::try_from(s).ok()), row.body) {
-            (Some(status), Some(body)) => Idempotent::Replay(StoredAnswer {
+        match (row.status.and_then(|s| u16::try_from(s).ok()), row.body) {
+            (Some(status), Some(body)) => Ok(Idempotent::Replay(StoredAnswer {
                 status,
                 headers: row.headers.unwrap_or_default(),
                 body,
-            }),
-            _ => Idempotent::InFlight,
+            })),
+            _ if row.created_at < alive_since => self.take_over(token, key, row.created_at, now).await,
+            _ => Ok(Idempotent::InFlight),
+        }
+    }
+
+    /// Of several that find the same request interrupted, one takes its place.
+    async fn take_over(
+        &mut self,
+        token: TokenId,
+        key: &str,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Idempotent, StoreError> {
+        let row = sqlx::query!(
+            "update idempotency_keys set created_at = $4
+             where token_id = $1 and key = $2 and created_at = $3 and status is null returning deployment_id",
+            token.uuid(),
+            key,
+            before,
+            now
+        )
+        .fetch_optional(self.c())
+        .await?;
+        Ok(match row.map(|r| r.deployment_id) {
+            Some(Some(made)) => Idempotent::Interrupted(DeploymentId::from_uuid(made)),
+            Some(None) => Idempotent::Fresh,
+            None => Idempotent::InFlight,
         })
+    }
+
+    /// Notes what the keyed request has made, in the transaction that makes it.
+    #[tracing::instrument(name = "db.note_keyed_deployment", level = "debug", skip_all)]
+    pub async fn note_keyed_deployment(
+        &mut self,
+        token: TokenId,
+        key: &str,
+        made: DeploymentId,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update idempotency_keys set deployment_id = $3 where token_id = $1 and key = $2 and status is null",
+            token.uuid(),
+            key,
+            made.uuid()
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
     }
 
     /// Keeps the answer, unless there is one or the key was given up meanwhile.

@@ -99,6 +99,49 @@ async fn a_key_still_in_flight_is_a_conflict_and_another_token_has_its_own_keys(
 }
 
 #[tokio::test]
+async fn a_key_whose_server_ended_leads_to_the_deployment_that_was_made() {
+    in_world(async |world| {
+        let ask = async |key: &str, wait: &str| {
+            let path = format!("/v1/deploy?image=web:1{wait}");
+            world.ask("POST", &path).key(key).send().await
+        };
+        let first = ask("k", "").await;
+        assert_eq!(first.status, 202);
+        // As another server that ended before it answered would have left it.
+        let unanswered = "update idempotency_keys set status = null, body = null, headers = null,
+                              created_at = created_at - interval '1 minute'";
+        world.db.execute(unanswered).await;
+        let second = ask("k", "").await;
+        assert_eq!((second.status, &second.json["id"]), (202, &first.json["id"]));
+        assert_eq!(world.db.number("select count(*) from deployments").await, 1);
+
+        world.db.execute(unanswered).await;
+        world.succeed(&first.json).await;
+        let third = ask("k", "&wait=60s").await;
+        assert_eq!((third.status, &third.json["id"]), (200, &first.json["id"]));
+        assert_eq!(
+            third.header("idempotency-replayed"),
+            "",
+            "it is this server's own answer"
+        );
+        let fourth = ask("k", "&wait=60s").await;
+        assert_eq!((fourth.status, &fourth.json["id"]), (200, &first.json["id"]));
+        assert_eq!(fourth.header("idempotency-replayed"), "true");
+
+        let nothing = "update idempotency_keys set status = null, body = null, headers = null, deployment_id = null,
+                           created_at = created_at - interval '1 minute'";
+        world.db.execute(nothing).await;
+        let fifth = ask("k", "").await;
+        assert_eq!(
+            (fifth.status, &fifth.json["release"]),
+            (202, &json!(2)),
+            "nothing was made before"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_refused_may_be_tried_again_with_the_same_key() {
     in_world(async |world| {
         let ask = |tag: &str| format!("/v1/deploy?image=web:{tag}");

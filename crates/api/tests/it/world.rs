@@ -72,6 +72,7 @@ impl World {
             sealer: Arc::new(Mirror),
             clock: Arc::clone(&ports.clock) as _,
             entropy: Arc::new(Counter),
+            started_at: ports.clock.now(),
             settings,
             wake: Arc::new(move || {
                 woken.fetch_add(1, Ordering::Relaxed);

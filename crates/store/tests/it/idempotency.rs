@@ -37,7 +37,7 @@ async fn token(store: &Store) -> TokenId {
 async fn begin(store: &Store, token: TokenId, request: u8, now: Timestamp) -> Idempotent {
     let mut tx = tx(store).await;
     let first = tx
-        .begin_idempotent(token, "k1", &[request; 32], now)
+        .begin_idempotent(token, "k1", &[request; 32], now, second(0))
         .await
         .expect("asked");
     tx.commit().await.expect("commits");
@@ -84,7 +84,9 @@ async fn a_key_that_is_being_taken_is_waited_for() {
     with_store(async |db, store| {
         let token = token(&store).await;
         let mut first = tx(&store).await;
-        let fresh = first.begin_idempotent(token, "k1", &[1; 32], second(1)).await;
+        let fresh = first
+            .begin_idempotent(token, "k1", &[1; 32], second(1), second(0))
+            .await;
         assert_eq!(fresh.expect("asked"), Idempotent::Fresh);
         let other = tokio::spawn({
             let store = store.clone();
