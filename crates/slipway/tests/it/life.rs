@@ -38,6 +38,30 @@ fn killed_processes_come_back_and_adopt_what_runs() {
 }
 
 #[test]
+fn a_call_whose_server_was_killed_is_repeated_with_its_key_and_nothing_is_deployed_twice() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    let mut slow = spec();
+    slow["env"] = json!({"MODE": "slow-start"});
+    platform.app("repeated", &slow);
+    let path = format!("/v1/deploy?image={}&app=repeated&wait=90s", app_image("1"));
+    let call = || platform.try_call("POST", &path, &[("idempotency-key", "pipeline-7")]);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(call);
+        until("the deployment begins", || {
+            let listed = platform.get("/v1/apps/repeated/deployments");
+            listed["items"].get(0).map(drop)
+        });
+        signal(platform.child_pid("serve").expect("the control plane"), "KILL");
+        assert!(first.join().expect("no panic").is_err(), "the connection broke");
+    });
+    let answer = until("the API answers", || call().ok()).expect(200);
+    assert_eq!(answer["state"], "succeeded", "{answer}");
+    let listed = platform.get("/v1/apps/repeated/deployments");
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[test]
 fn the_proxy_serves_without_control_plane_and_database() {
     let mut platform = Platform::with(Options {
         private_postgres: true,
