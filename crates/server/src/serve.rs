@@ -231,7 +231,10 @@ impl Plane {
             observer: Arc::clone(metrics) as _,
             link: Arc::new(telemetry::link),
             settings: Arc::new(Settings {
-                holder: slipway_domain::ids::uuid_v7(self.clock.now(), self.entropy.as_ref()),
+                holder: self
+                    .config
+                    .lease_holder
+                    .unwrap_or_else(|| slipway_domain::ids::uuid_v7(self.clock.now(), self.entropy.as_ref())),
                 base_domain: self.config.base_domain.clone(),
                 network_pool: self.config.network_pool,
                 disk_free_min: self.config.disk_free_min,

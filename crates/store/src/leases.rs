@@ -6,16 +6,15 @@ use uuid::Uuid;
 use crate::{StoreError, Tx};
 
 impl Tx {
-    /// Takes a lease that is free, expired or already held by the same holder; `None` while another holds it.
+    /// Takes a lease that is free, expired or held under the same name before, always under a new epoch: what the holder
+    /// did before is fenced as another's would be. `None` while another holds it.
     #[tracing::instrument(name = "db.acquire_lease", level = "debug", skip_all)]
     pub async fn acquire_lease(&mut self, name: &str, holder: Uuid, ttl_ms: i64) -> Result<Option<Epoch>, StoreError> {
         let epoch = sqlx::query_scalar!(
             "insert into leases (name, holder, epoch, expires_at)
              values ($1, $2, 1, now() + $3::bigint * interval '1 millisecond')
              on conflict (name) do update
-                set epoch = case when leases.holder = excluded.holder and leases.expires_at > now()
-                                 then leases.epoch else leases.epoch + 1 end,
-                    holder = excluded.holder, expires_at = excluded.expires_at
+                set epoch = leases.epoch + 1, holder = excluded.holder, expires_at = excluded.expires_at
                 where leases.holder = excluded.holder or leases.expires_at <= now()
              returning epoch",
             name,

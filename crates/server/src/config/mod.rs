@@ -108,6 +108,8 @@ pub struct Config {
     pub postgres_programs: Option<Programs>,
     /// The `slipway up` that started this process, told by it.
     pub parent: Option<u32>,
+    /// As whom this process takes the scheduler's lease, told by the same.
+    pub lease_holder: Option<uuid::Uuid>,
     /// What is logged.
     pub log: String,
     /// How.
@@ -268,6 +270,11 @@ impl Config {
                 .variables
                 .get(crate::up::PARENT_VARIABLE)
                 .and_then(|p| p.parse().ok()),
+            lease_holder: v
+                .sources
+                .variables
+                .get(crate::up::HOLDER_VARIABLE)
+                .and_then(|id| id.parse().ok()),
             log: v.get("log").map_or_else(|| "info".into(), |(l, _)| l),
             log_format: log_format(&v, is_terminal)?,
             base_domain,

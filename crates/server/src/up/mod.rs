@@ -22,6 +22,10 @@ pub(crate) fn running(data_dir: &std::path::Path) -> Option<i32> {
 /// Which process started this one, as told by `slipway up` in [`PARENT_VARIABLE`].
 pub const PARENT_VARIABLE: &str = "SLIPWAY_PARENT";
 
+/// As whom the control plane takes the scheduler's lease: the same for each that one `slipway up` starts, one after the
+/// other, so that the next need not wait until the lease of one that was killed runs out.
+pub const HOLDER_VARIABLE: &str = "SLIPWAY_LEASE_HOLDER";
+
 /// The programs of the private Postgres, told to the control plane.
 pub const PROGRAMS_VARIABLE: &str = "SLIPWAY_POSTGRES_PROGRAMS";
 

@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::child::Spec;
 use super::lock;
 use super::log::{Pump, SharedLog};
+use crate::clock::{SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::ServerError;
 use crate::files;
 use crate::postgres::{self, Cluster};
+use slipway_domain::clock::Clock as _;
 
 /// The proxy drains for 30 s at most.
 const PROXY_STOP_MAX: Duration = Duration::from_secs(35);
@@ -95,10 +97,10 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
         Vec::new(),
         copy().map_err(fail())?,
     );
-    let (sockets, variables) = (
-        vec![("api", api.into())],
-        cluster.as_ref().map(variables).unwrap_or_default(),
-    );
+    let sockets = vec![("api", api.into())];
+    let mut variables = cluster.as_ref().map(variables).unwrap_or_default();
+    let holder = slipway_domain::ids::uuid_v7(SystemClock.now(), &SystemEntropy);
+    variables.push((super::HOLDER_VARIABLE.to_owned(), holder.to_string()));
     let serve = child(
         &up,
         "serve",

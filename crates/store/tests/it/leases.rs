@@ -12,11 +12,14 @@ use crate::fixture::{LEASE, deploy, fenced, lead, second, tx, web};
 const EXPIRE: &str = "update leases set expires_at = now() - interval '1 second'";
 
 #[tokio::test]
-async fn a_held_lease_is_not_given_to_another_and_the_holder_keeps_its_epoch() {
+async fn a_held_lease_is_not_given_to_another_and_to_its_holder_under_a_new_epoch() {
     with_store(async |_, store| {
         assert_eq!(lead(&store, 1).await, Some(Epoch(1)));
         assert_eq!(lead(&store, 2).await, None);
-        assert_eq!(lead(&store, 1).await, Some(Epoch(1)));
+        assert_eq!(lead(&store, 1).await, Some(Epoch(2)));
+        let mut late = tx(&store).await;
+        let refused = late.fence(Epoch(1)).await;
+        assert!(matches!(refused, Err(StoreError::Fenced)), "{refused:?}");
     })
     .await;
 }
