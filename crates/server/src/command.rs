@@ -510,8 +510,12 @@ async fn run_uninstall(config: Config, keep: bool, delete: bool, yes: bool) -> R
     }
     let removed = uninstall::run(&config, delete).await?;
     let data = if removed.data { "is gone" } else { "is still there" };
+    let database = match (&config.database_url, delete) {
+        (Some(_), true) => "The database of SLIPWAY_DATABASE_URL was left alone: drop it if nothing else is in it.\n",
+        _ => "",
+    };
     say(&format!(
-        "Removed {} containers, networks and volumes. The data directory {} {data}.\nSlipway {VERSION} itself is one file: remove {} to be rid of it.\n",
+        "Removed {} containers, networks and volumes. The data directory {} {data}.\n{database}Slipway {VERSION} itself is one file: remove {} to be rid of it.\n",
         removed.things,
         config.data_dir.display(),
         std::env::current_exe().map_or_else(|_| "it".into(), |p| p.display().to_string()),

@@ -338,6 +338,7 @@ fn uninstalling_takes_what_runs_and_takes_or_leaves_the_data_as_asked() {
 
     let (code, out, err) = platform.cli(&["uninstall", "--delete-data", "--yes"]);
     assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("SLIPWAY_DATABASE_URL was left alone"), "{out}");
     assert!(
         containers("leaving").is_empty() && networks().is_empty() && volumes().is_empty(),
         "{out}{err}"
