@@ -9,7 +9,7 @@ set -euo pipefail
 "$root/scripts/setup.sh" test
 cd "$root"
 cargo build --release --locked --package slipway
-slipway=$root/target/release/slipway
+slipway=$CARGO_TARGET_DIR/release/slipway
 dir=$run_dir/bench
 rm -rf "$dir"
 mkdir -p "$dir"

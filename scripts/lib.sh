@@ -3,6 +3,8 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 run_dir=$root/.run
+# Where cargo builds, unless told otherwise.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 command -v rustc >/dev/null || { echo "There is no Rust compiler: install one with https://rustup.rs, then run this again." >&2; exit 1; }
 host_target=$(rustc -vV | sed -n 's/^host: //p')
 
@@ -98,9 +100,9 @@ stop_pid() {
 
 # static_binary DIR NAME : builds an example as one static file and prints its path.
 static_binary() {
-  RUSTFLAGS="-C target-feature=+crt-static" CARGO_TARGET_DIR="$root/target/examples" \
+  RUSTFLAGS="-C target-feature=+crt-static" CARGO_TARGET_DIR="$CARGO_TARGET_DIR/examples" \
     cargo build --quiet --release --locked --target "$host_target" --manifest-path "$root/examples/$1/Cargo.toml"
-  echo "$root/target/examples/$host_target/release/$2"
+  echo "$CARGO_TARGET_DIR/examples/$host_target/release/$2"
 }
 
 # push SOURCE TARGET : pushes an image with the registry's password, and leaves no login behind.

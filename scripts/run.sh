@@ -13,11 +13,11 @@ cd "$root"
 if [ "${RELEASE:-}" = 1 ]; then
   say "Building slipway (release profile)"
   cargo build --release --locked --package slipway
-  programs=$root/target/release
+  programs=$CARGO_TARGET_DIR/release
 else
   say "Building slipway (dev profile; RELEASE=1 make run for the release profile)"
   cargo build --locked --package slipway
-  programs=$root/target/debug
+  programs=$CARGO_TARGET_DIR/debug
 fi
 
 port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

@@ -4,7 +4,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 if [ -f "$run_dir/env" ]; then
   . "$run_dir/env"
-  for program in "$root/target/debug/slipway" "$root/target/release/slipway"; do
+  for program in "$CARGO_TARGET_DIR/debug/slipway" "$CARGO_TARGET_DIR/release/slipway"; do
     if [ -x "$program" ]; then
       "$program" down
       break
