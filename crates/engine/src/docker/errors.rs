@@ -22,6 +22,10 @@ fn by_status(status: u16, message: String) -> EngineError {
     if says(&["no space left on device", "disk quota exceeded"]) {
         return EngineError::DiskFull(message);
     }
+    // Still listed, and no more to be had.
+    if says(&["can not get logs from container which is dead or marked for removal"]) {
+        return EngineError::NotFound(message);
+    }
     if says(&["pool overlaps"]) {
         return EngineError::SubnetTaken(message);
     }
@@ -36,6 +40,7 @@ fn by_status(status: u16, message: String) -> EngineError {
         "is in use",
         "try again",
         "device or resource busy",
+        "is marked for removal",
     ]) {
         return EngineError::Busy(message);
     }
@@ -132,6 +137,12 @@ mod tests {
                 "Pool overlaps with other one on this address space",
                 "subnet taken",
             ),
+            (
+                409,
+                "can not get logs from container which is dead or marked for removal",
+                "not found",
+            ),
+            (409, "container is marked for removal and cannot be started", "busy"),
             (400, "invalid mount config", "refused"),
             (
                 400,
