@@ -68,8 +68,14 @@ impl WaitArgs {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ListArgs {
     /// The most entries to show
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = ListArgs::default().limit, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
+}
+
+impl Default for ListArgs {
+    fn default() -> Self {
+        Self { limit: 50 }
+    }
 }
 
 /// Whether a change waits for the next release.
@@ -80,7 +86,7 @@ pub struct StageArgs {
     pub stage: bool,
 }
 
-/// The client commands, over the REST API only.
+/// The client commands, over the REST API only. A command about many things that is not told what to do lists them.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Store an address and a token for later commands
@@ -99,13 +105,17 @@ pub enum Command {
         address: Option<String>,
     },
     /// Apps: list, create, show, delete
-    #[command(subcommand)]
-    Apps(AppsCommand),
+    Apps {
+        #[command(subcommand)]
+        command: Option<AppsCommand>,
+    },
     /// Bring an image into service and watch it
     Deploy(DeployArgs),
     /// Deployments: list, show, abort, follow
-    #[command(subcommand)]
-    Deployments(DeploymentsCommand),
+    Deployments {
+        #[command(subcommand)]
+        command: Option<DeploymentsCommand>,
+    },
     /// List the releases of an app
     Releases(ListArgs),
     /// Go back to an earlier release
@@ -147,14 +157,20 @@ pub enum Command {
     /// Start a stopped app
     Start(WaitArgs),
     /// Secrets: set, list, unset
-    #[command(subcommand)]
-    Secrets(SecretsCommand),
+    Secrets {
+        #[command(subcommand)]
+        command: Option<SecretsCommand>,
+    },
     /// Plain variables: list, set, unset
-    #[command(subcommand)]
-    Env(EnvCommand),
+    Env {
+        #[command(subcommand)]
+        command: Option<EnvCommand>,
+    },
     /// The spec of an environment: show, set
-    #[command(subcommand)]
-    Spec(SpecCommand),
+    Spec {
+        #[command(subcommand)]
+        command: Option<SpecCommand>,
+    },
     /// Show what `slipway apply` would change
     Plan(ManifestArgs),
     /// Make the app what `slipway.toml` says, and deploy its image
@@ -165,14 +181,20 @@ pub enum Command {
         wait: WaitArgs,
     },
     /// Pull credentials: list, set, delete
-    #[command(subcommand)]
-    Registries(RegistriesCommand),
+    Registries {
+        #[command(subcommand)]
+        command: Option<RegistriesCommand>,
+    },
     /// API tokens: list, create, revoke
-    #[command(subcommand)]
-    Tokens(TokensCommand),
+    Tokens {
+        #[command(subcommand)]
+        command: Option<TokensCommand>,
+    },
     /// Teams: list, create
-    #[command(subcommand)]
-    Teams(TeamsCommand),
+    Teams {
+        #[command(subcommand)]
+        command: Option<TeamsCommand>,
+    },
     /// Show who did what, newest first
     Audit {
         /// Check the hash chain of the whole log instead
@@ -182,8 +204,10 @@ pub enum Command {
         list: ListArgs,
     },
     /// Environments of an app: list, create, delete
-    #[command(subcommand)]
-    Environments(EnvironmentsCommand),
+    Environments {
+        #[command(subcommand)]
+        command: Option<EnvironmentsCommand>,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell

@@ -4,20 +4,30 @@
 //! problem is told at once with its place.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 use slipway_domain::spec::{Manifest, Spec, SpecErrors};
 
+use crate::context::MANIFEST;
 use crate::env::INPUT_BYTES_MAX;
 use crate::error::CliError;
+
+/// How to come by one.
+const MAKE_ONE: &str = "make one: a file `slipway.toml` with the line `app = \"name\"`, then what `slipway spec show --app name` prints of an app that is there; or name another file with --file";
 
 /// Reads a text file of at most 1 MiB.
 pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
     let cannot = |why: String, hint: &str| CliError::usage(format!("cannot read {}: {why}", path.display()), hint);
     let mut text = String::new();
-    let file = fs::File::open(path).map_err(|e| cannot(e.to_string(), "check the path"))?;
+    let file = fs::File::open(path).map_err(|e| {
+        if e.kind() == io::ErrorKind::NotFound && path.file_name() == Some(MANIFEST.as_ref()) {
+            cannot(e.to_string(), MAKE_ONE)
+        } else {
+            cannot(e.to_string(), "check the path")
+        }
+    })?;
     let read = file.take(INPUT_BYTES_MAX + 1).read_to_string(&mut text);
     read.map_err(|e| cannot(e.to_string(), "it must be a text file in UTF-8"))?;
     if text.len() as u64 > INPUT_BYTES_MAX {

@@ -81,7 +81,9 @@ impl Progress {
             self.line("the server answers again");
         }
         for step in &deployment.steps {
-            if self.shown.get(&step.name) != Some(&step.state) {
+            // What goes on after the end, the drain of what served before, keeps nobody waiting.
+            let goes_on = deployment.is_final() && step.is_running();
+            if !goes_on && self.shown.get(&step.name) != Some(&step.state) {
                 self.shown.insert(step.name.clone(), step.state.clone());
                 self.step(step);
             }

@@ -33,6 +33,11 @@ pub(crate) fn cell(value: &Value, path: &str) -> String {
     found.map_or_else(|| NONE.to_owned(), plain)
 }
 
+/// An instance as people name it: the first twelve characters, as the engine's own tools show it.
+pub(crate) fn instance(id: &str) -> String {
+    clean(id).chars().take(12).collect()
+}
+
 /// A member that is a time, as an age.
 pub(crate) fn age_cell(value: &Value, path: &str, now: Timestamp) -> String {
     time_of(value, path).map_or_else(|| NONE.to_owned(), |at| ago(at, now))

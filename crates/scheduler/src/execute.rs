@@ -102,6 +102,7 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
     let number = release.map(|r| r.number);
     match (name, state) {
         (StepName::Pull, StepState::Running) => release.map(|r| format!("pulling {}", r.pin.engine_reference())),
+        (StepName::ReleaseCommand, StepState::Succeeded) => Some("it ended with exit code 0".into()),
         (StepName::Pull, StepState::Succeeded) => Some("the image is on the machine".into()),
         (StepName::ReleaseCommand, StepState::Running) => {
             release.map(|r| format!("running {}", r.spec.deploy.release_command.join(" ")))
@@ -109,11 +110,16 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
         (StepName::ReleaseCommand, StepState::Skipped) => Some("no release command".into()),
         (StepName::Start, StepState::Running) if replicas > 1 => Some(format!("starting {replicas} instances")),
         (StepName::Start, StepState::Running) => Some("starting 1 instance".into()),
+        (StepName::Start, StepState::Succeeded) if replicas > 1 => Some(format!("started {replicas} instances")),
+        (StepName::Start, StepState::Succeeded) => Some("started 1 instance".into()),
         (StepName::Health, StepState::Running) => Some(match release.and_then(|r| r.spec.health.path.clone()) {
             Some(path) => format!("waiting for {path} to answer 2xx"),
             None => "waiting for the port to open and stay open".into(),
         }),
-        (StepName::Health, StepState::Succeeded) => Some("healthy".into()),
+        (StepName::Health, StepState::Succeeded) => Some(match release.and_then(|r| r.spec.health.path.clone()) {
+            Some(path) => format!("{path} answered 2xx"),
+            None => "the port stayed open".into(),
+        }),
         (StepName::Switch, StepState::Succeeded) => number.map(|n| format!("all traffic is on {n}")),
         (StepName::Drain, StepState::Running) => Some("requests on the old instances finish".into()),
         (StepName::Drain | StepName::Stop, StepState::Skipped) => Some("there was nothing before".into()),

@@ -179,6 +179,7 @@ pub enum ConfigCommand {
 pub fn run(command: Command) -> ExitCode {
     // Whoever is first wins; it is the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let is_child = matches!(command, Command::Serve { .. }) && variables().contains_key(up::PARENT_VARIABLE);
     let result = match command {
         Command::Up {
             detach: true, settings, ..
@@ -209,7 +210,12 @@ pub fn run(command: Command) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             say_error(&error);
-            ExitCode::FAILURE
+            // A parent need not wait for what trying again does not mend; people and scripts know 1.
+            if is_child && error.needs_mending() {
+                ExitCode::from(up::REFUSED)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

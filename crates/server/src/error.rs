@@ -25,6 +25,15 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// Whether it stays so until somebody mends something: trying again does not help.
+    pub(crate) fn needs_mending(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Setup(_) => true,
+            Self::Store(error) => matches!(error, StoreError::SchemaNewer { .. }),
+            Self::Io { .. } => false,
+        }
+    }
+
     /// A file or socket error with what was tried.
     pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();

@@ -9,7 +9,7 @@ use crate::args::WaitArgs;
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::show::{age_cell, bytes, cell};
+use crate::show::{age_cell, bytes, cell, instance};
 
 /// The headings of a table of instances.
 pub(crate) const HEADINGS: [&str; 8] = [
@@ -56,7 +56,7 @@ pub(crate) fn row(item: &Value, now: Timestamp) -> Vec<String> {
         .and_then(Value::as_u64)
         .map_or_else(|| "-".to_owned(), bytes);
     vec![
-        cell(item, "id"),
+        instance(&cell(item, "id")),
         format!("v{}", cell(item, "release").trim_start_matches('v')),
         state,
         cell(item, "health"),

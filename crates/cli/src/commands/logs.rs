@@ -14,6 +14,7 @@ use crate::args::LogsArgs;
 use crate::client::Call;
 use crate::context::Context;
 use crate::error::CliError;
+use crate::show::instance;
 use crate::style::clean;
 
 /// To open the stream.
@@ -138,7 +139,7 @@ fn show(ctx: &mut Context, raw: &[u8], position: &mut Position) -> Result<(), Cl
         return ctx.print(text);
     }
     let release = line.release.as_i64().map(|n| format!("v{n} ")).unwrap_or_default();
-    let head = format!("{} {release}{}", clean(&line.time), clean(&line.instance));
+    let head = format!("{} {release}{}", clean(&line.time), instance(&line.instance));
     let style = ctx.out;
     let edge = if line.stream == "stderr" {
         style.warn("|")

@@ -18,7 +18,10 @@ mod tokens;
 mod variables;
 mod watch;
 
-use crate::args::Command;
+use crate::args::{
+    AppsCommand, Command, DeploymentsCommand, EnvCommand, EnvironmentsCommand, ListArgs, RegistriesCommand,
+    SecretsCommand, SpecCommand, TeamsCommand, TokensCommand,
+};
 use crate::context::Context;
 use crate::error::CliError;
 
@@ -27,9 +30,11 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
     match command {
         Command::Login { address, token_stdin } => session::login(ctx, address, token_stdin).await,
         Command::Logout { address } => session::logout(ctx, address.as_deref()),
-        Command::Apps(command) => apps::run(ctx, command).await,
+        Command::Apps { command } => apps::run(ctx, command.unwrap_or(AppsCommand::List(ListArgs::default()))).await,
         Command::Deploy(args) => deploy::deploy(ctx, args).await,
-        Command::Deployments(command) => deployments::run(ctx, command).await,
+        Command::Deployments { command } => {
+            deployments::run(ctx, command.unwrap_or(DeploymentsCommand::List(ListArgs::default()))).await
+        }
         Command::Releases(list) => deployments::releases(ctx, list).await,
         Command::Rollback { release, wait } => deploy::rollback(ctx, release, wait).await,
         Command::Promote { from, to, wait } => deploy::promote(ctx, &from, &to, wait).await,
@@ -40,16 +45,16 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Restart(wait) => instances::act(ctx, instances::Act::Restart, wait).await,
         Command::Stop(wait) => instances::act(ctx, instances::Act::Stop, wait).await,
         Command::Start(wait) => instances::act(ctx, instances::Act::Start, wait).await,
-        Command::Secrets(command) => secrets::run(ctx, command).await,
-        Command::Env(command) => variables::run(ctx, command).await,
-        Command::Spec(command) => spec::run(ctx, command).await,
+        Command::Secrets { command } => secrets::run(ctx, command.unwrap_or(SecretsCommand::List)).await,
+        Command::Env { command } => variables::run(ctx, command.unwrap_or(EnvCommand::List)).await,
+        Command::Spec { command } => spec::run(ctx, command.unwrap_or(SpecCommand::Show)).await,
         Command::Plan(args) => manifest::plan(ctx, args).await,
         Command::Apply { manifest, wait } => manifest::apply(ctx, manifest, wait).await,
-        Command::Registries(command) => registries::run(ctx, command).await,
-        Command::Tokens(command) => tokens::run(ctx, command).await,
-        Command::Teams(command) => teams::run(ctx, command).await,
+        Command::Registries { command } => registries::run(ctx, command.unwrap_or(RegistriesCommand::List)).await,
+        Command::Tokens { command } => tokens::run(ctx, command.unwrap_or(TokensCommand::List)).await,
+        Command::Teams { command } => teams::run(ctx, command.unwrap_or(TeamsCommand::List)).await,
         Command::Audit { verify, list } => audit::run(ctx, verify, list).await,
-        Command::Environments(command) => environments::run(ctx, command).await,
+        Command::Environments { command } => environments::run(ctx, command.unwrap_or(EnvironmentsCommand::List)).await,
         Command::Completions { shell } => {
             let script = crate::completion_script(shell, &mut crate::client_command());
             ctx.print(script.trim_end())

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{instances, watch};
+use super::instances;
+use super::watch::environment_member;
 use crate::client::Call;
 use crate::context::Context;
 use crate::error::CliError;
@@ -22,8 +23,11 @@ pub(crate) async fn run(ctx: &mut Context) -> Result<(), CliError> {
     }
     ctx.print(format!("{:<12} {name}", "app"))?;
     ctx.print(format!("{:<12} {environment}", "environment"))?;
-    if let Some(url) = watch::environment_url(&app, environment.as_str()) {
+    if let Some(url) = environment_member(&app, environment.as_str(), "url") {
         ctx.print(format!("{:<12} {}", "address", clean(&url)))?;
+    }
+    if let Some(state) = environment_member(&app, environment.as_str(), "state") {
+        ctx.print(format!("{:<12} {}", "state", state_text(ctx, &state)))?;
     }
     last_deployment(ctx, newest)?;
     ctx.print("")?;
@@ -33,6 +37,16 @@ pub(crate) async fn run(ctx: &mut Context) -> Result<(), CliError> {
     }
     let rows: Vec<_> = running.items.iter().map(|item| instances::row(item, now)).collect();
     ctx.print(table(&instances::HEADINGS, &rows))
+}
+
+/// The state in its colour, and what brings a stopped app back.
+fn state_text(ctx: &Context, state: &str) -> String {
+    match state {
+        "running" => ctx.out.good(state),
+        "degraded" => ctx.out.bad(state),
+        "stopped" => format!("{}: `slipway start` brings it back", ctx.out.warn(state)),
+        other => ctx.out.warn(clean(other)),
+    }
 }
 
 fn last_deployment(ctx: &mut Context, newest: Option<Value>) -> Result<(), CliError> {

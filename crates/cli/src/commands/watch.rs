@@ -97,14 +97,14 @@ async fn address(ctx: &mut Context, deployment: &Deployment) -> Option<String> {
         return Some(url.clone());
     }
     let app = ctx.send(Call::get(&["apps", &deployment.app])).await.ok()?.body;
-    environment_url(&app, &deployment.environment)
+    environment_member(&app, &deployment.environment, "url")
 }
 
-/// The address of an environment in an app's document.
-pub(crate) fn environment_url(app: &Value, environment: &str) -> Option<String> {
+/// A member of an environment in an app's document.
+pub(crate) fn environment_member(app: &Value, environment: &str, member: &str) -> Option<String> {
     let environments = app.get("environments")?.as_array()?;
     let found = environments
         .iter()
         .find(|e| e.get("name").and_then(Value::as_str) == Some(environment))?;
-    found.get("url").and_then(Value::as_str).map(str::to_owned)
+    found.get(member).and_then(Value::as_str).map(str::to_owned)
 }

@@ -135,7 +135,8 @@ async fn a_missing_app_and_environment_are_created() {
 async fn a_broken_manifest_is_refused_before_anything_is_sent() {
     let server = Server::start(|_| empty(500)).await;
     let world = World::at(&server.url);
-    world.run(&["plan"]).await.refused(2, &["slipway.toml", "No such file"]);
+    let hints = ["slipway.toml", "No such file", "make one", "slipway spec show"];
+    world.run(&["plan"]).await.refused(2, &hints);
     world.file(
         "slipway.toml",
         "app = \"web\"\n[helth]\npath = \"/x\"\n[scale]\nmin = 0\n",

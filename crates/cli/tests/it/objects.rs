@@ -54,6 +54,27 @@ async fn a_long_list_is_read_page_by_page_up_to_the_limit() {
 }
 
 #[tokio::test]
+async fn a_command_about_many_things_lists_them_when_it_is_not_told_what_to_do() {
+    let answer = json!({"items": [], "next_cursor": null, "spec": {}, "env": {}});
+    let server = Server::start(move |_| ok(&answer)).await;
+    let world = World::at(&server.url).with("SLIPWAY_APP", "web");
+    for (command, line) in [
+        ("apps", "GET /v1/apps"),
+        ("deployments", "GET /v1/apps/web/deployments"),
+        ("environments", "GET /v1/apps/web/environments"),
+        ("secrets", "GET /v1/apps/web/secrets"),
+        ("env", "GET /v1/apps/web/env"),
+        ("spec", "GET /v1/apps/web/spec"),
+        ("registries", "GET /v1/registries"),
+        ("tokens", "GET /v1/tokens"),
+        ("teams", "GET /v1/teams"),
+    ] {
+        world.run(&[command]).await.succeeded();
+        assert_eq!(server.lines().last().map(String::as_str), Some(line));
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_has_gone_is_no_failure() {
     let server = Server::start(|_| list(&[json!({"name": "web"})])).await;
     let mut world = World::at(&server.url);
@@ -237,10 +258,11 @@ async fn an_audit_log_that_was_tampered_with_is_a_failure() {
 async fn status_shows_address_deployment_and_instances() {
     let server = Server::start(|seen| match seen.path.as_str() {
         "/v1/apps/web" => {
-            ok(&json!({"name": "web", "environments": [{"name": "production", "url": "https://web.example.com"}]}))
+            ok(&json!({"name": "web", "environments": [
+                {"name": "production", "url": "https://web.example.com", "state": "stopped"}]}))
         }
         "/v1/apps/web/instances" => list(&[json!({
-            "id": "ins_1", "release": 7, "state": "exited", "health": "unhealthy", "started_at": "2026-02-02T02:39:00Z",
+            "id": "0123456789abcdef", "release": 7, "state": "exited", "health": "unhealthy", "started_at": "2026-02-02T02:39:00Z",
             "restarts": 2, "exit_code": 137, "oom_killed": true, "cpu": 0.5, "memory_bytes": 268_435_456_u64,
         })]),
         _ => list(&[deployment("succeeded", &[])]),
@@ -249,6 +271,8 @@ async fn status_shows_address_deployment_and_instances() {
     let outcome = World::at(&server.url).run(&["status", "-a", "web"]).await.succeeded();
     for text in [
         "https://web.example.com",
+        "stopped: `slipway start` brings it back",
+        "0123456789ab ",
         "v7 succeeded",
         "exited (out of memory)",
         "256.0 MiB",

@@ -63,16 +63,19 @@ impl Spec {
         Command::from(command).kill_on_drop(true).spawn()
     }
 
-    /// Keeps the child running until told to stop, then stops it.
-    pub(crate) async fn keep(&self, stop: &CancellationToken) {
+    /// Keeps the child running until told to stop, then stops it. `refuses` is told whether it refuses to start.
+    pub(crate) async fn keep(&self, stop: &CancellationToken, refuses: impl Fn(bool)) {
         let mut pause = PAUSE_MIN;
         while !stop.is_cancelled() {
             let begun = Instant::now();
             match self.start() {
                 Ok(mut child) => {
+                    refuses(false);
                     tracing::info!(child = self.name, pid = child.id(), "child.started");
                     tokio::select! {
                         status = child.wait() => {
+                            let code = status.as_ref().ok().and_then(std::process::ExitStatus::code);
+                            refuses(code == Some(super::REFUSED.into()));
                             let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
                             tracing::warn!(child = self.name, %status, "child.ended: it is started again");
                         }

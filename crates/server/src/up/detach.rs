@@ -75,14 +75,19 @@ async fn wait_ready(config: &Config, mut child: Option<std::process::Child>) -> 
             return Ok(());
         }
         let ended = child.as_mut().and_then(|c| c.try_wait().ok().flatten());
-        if ended.is_some() || tokio::time::Instant::now() > deadline {
+        let what = if ended.is_some() {
+            Some("the platform ended".to_owned())
+        } else if let Some(child) = lock::refusing(&config.data_dir) {
+            Some(format!(
+                "{child} refuses to start; the rest runs on (`slipway down` stops it)"
+            ))
+        } else {
+            let late = tokio::time::Instant::now() > deadline;
+            late.then(|| "the platform is not ready after two minutes".to_owned())
+        };
+        if let Some(what) = what {
             let log = log_path(&config.data_dir);
             let tail = log::tail(&log, TAIL_LINES_MAX);
-            let what = if ended.is_some() {
-                "the platform ended"
-            } else {
-                "the platform is not ready after two minutes"
-            };
             return Err(ServerError::Setup(format!(
                 "{what}; the end of {}:\n{tail}",
                 log.display()

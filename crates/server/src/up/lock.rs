@@ -1,7 +1,9 @@
-//! The pid file: held with a lock for as long as the platform runs.
+//! The pid file: held with a lock for as long as the platform runs. Its first line is the process, a second one tells of
+//! a child that refuses to start.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -10,7 +12,22 @@ use crate::error::ServerError;
 
 /// Held while the platform runs.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// Writes the process and the child that refuses to start, if one does. That this fails is no reason to stop.
+    pub(crate) fn tell(&self, refusing: Option<&str>) {
+        let text = format!(
+            "{}\n{}",
+            std::process::id(),
+            refusing.map_or(String::new(), |r| format!("{r}\n"))
+        );
+        let written = self.0.set_len(0).and_then(|()| self.0.write_all_at(text.as_bytes(), 0));
+        if let Err(error) = written {
+            tracing::debug!(%error, "up.pid_file");
+        }
+    }
+}
 
 fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("slipway.pid")
@@ -32,22 +49,32 @@ pub(crate) fn take(data_dir: &Path) -> Result<Lock, ServerError> {
         file.read_to_string(&mut pid).map_err(fail())?;
         return Err(ServerError::Setup(format!(
             "the platform runs already, with pid {} on {}: stop it with `slipway down`, or choose another SLIPWAY_DATA_DIR",
-            pid.trim(),
+            pid.lines().next().unwrap_or_default(),
             data_dir.display()
         )));
     }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(fail())?;
-    writeln!(file, "{}", std::process::id()).map_err(fail())?;
-    Ok(Lock(file))
+    let lock = Lock(file);
+    lock.tell(None);
+    Ok(lock)
 }
 
 /// The process that holds the lock, if one does.
 pub(crate) fn holder(data_dir: &Path) -> Option<i32> {
+    held(data_dir)?.lines().next()?.parse().ok()
+}
+
+/// The child that refuses to start, if one does.
+pub(crate) fn refusing(data_dir: &Path) -> Option<String> {
+    held(data_dir)?.lines().nth(1).map(str::to_owned)
+}
+
+/// What the file says while somebody holds it.
+fn held(data_dir: &Path) -> Option<String> {
     let mut file = File::open(path(data_dir)).ok()?;
     if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         return None;
     }
-    let mut pid = String::new();
-    file.read_to_string(&mut pid).ok()?;
-    pid.trim().parse().ok()
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    Some(text)
 }

@@ -26,6 +26,9 @@ pub const PARENT_VARIABLE: &str = "SLIPWAY_PARENT";
 /// other, so that the next need not wait until the lease of one that was killed runs out.
 pub const HOLDER_VARIABLE: &str = "SLIPWAY_LEASE_HOLDER";
 
+/// The exit code of a child that cannot do its work until somebody mends something (`EX_CONFIG` of `sysexits.h`).
+pub const REFUSED: u8 = 78;
+
 /// The programs of the private Postgres, told to the control plane.
 pub const PROGRAMS_VARIABLE: &str = "SLIPWAY_POSTGRES_PROGRAMS";
 

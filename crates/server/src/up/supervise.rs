@@ -68,7 +68,7 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
     let config = &up.config;
     let fail = || ServerError::io("a pipe for the log cannot be made");
     files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
-    let _lock = lock::take(&config.data_dir)?;
+    let lock = lock::take(&config.data_dir)?;
     let Sockets { api, http, https } = Sockets::open(config)?;
     let cluster = match &config.database_url {
         Some(_) => None,
@@ -112,9 +112,10 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
 
     let (stop_database, ended) = (CancellationToken::new(), CancellationToken::new());
     let planes = async {
-        tokio::join!(proxy.keep(&shutdown), async {
+        tokio::join!(proxy.keep(&shutdown, |_| ()), async {
             if wait_for(cluster.as_ref(), &shutdown).await {
-                serve.keep(&shutdown).await;
+                let refuses = |yes: bool| lock.tell(yes.then_some("the control plane"));
+                serve.keep(&shutdown, refuses).await;
             }
         });
         // The database last: the control plane may still be writing.

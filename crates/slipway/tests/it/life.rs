@@ -275,6 +275,11 @@ fn a_program_that_is_older_than_its_database_says_so_and_touches_nothing_while_t
     until("it says what to do", || {
         platform.log().contains("upgrade the program").then_some(())
     });
+    let (code, out, err) = platform.cli(&["up", "--detach"]);
+    assert!(
+        code == 1 && err.contains("the control plane refuses to start"),
+        "whoever waits for it is told at once: {code} {out}{err}"
+    );
     until("the proxy serves from its copy", || {
         let host = "older.apps.localhost";
         let client = platform.browser(host).build().expect("a client");
