@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use slipway_domain::ids::SecretId;
+use slipway_domain::ids::{ReleaseId, SecretId};
 use slipway_domain::image::Pin;
 use slipway_domain::name::VariableName;
 use slipway_domain::release::{Release, ReleaseCause};
@@ -43,6 +43,8 @@ pub(crate) enum Change {
         pin: Pin,
         /// Why.
         cause: ReleaseCause,
+        /// How the traffic moves this once, if not as the spec says.
+        strategy: Option<Strategy>,
     },
     /// Settings: variables, secrets, spec or scale.
     Settings(ReleaseCause),
@@ -62,7 +64,8 @@ pub(crate) struct Draft {
     pub(crate) spec: Spec,
     pub(crate) secrets: SecretVersions,
     pub(crate) cause: ReleaseCause,
-    pub(crate) strategy: Strategy,
+    /// The first release of the same contents, if it goes back to one.
+    pub(crate) same_as: Option<ReleaseId>,
 }
 
 /// Why there will be none.
@@ -104,7 +107,7 @@ fn draft(image: &str, pin: &Pin, spec: &Spec, secrets: &SecretVersions, cause: R
         spec: spec.clone(),
         secrets: secrets.clone(),
         cause,
-        strategy: spec.deploy.strategy,
+        same_as: None,
     })
 }
 
@@ -112,18 +115,29 @@ fn draft(image: &str, pin: &Pin, spec: &Spec, secrets: &SecretVersions, cause: R
 pub(crate) fn accept(change: &Change, present: Present<'_>) -> Result<Draft, Refusal> {
     let current = || present.current.ok_or(Refusal::NothingDeployed);
     match change {
-        Change::Image { image, pin, cause } => draft(image, pin, present.spec, present.secrets, *cause),
+        Change::Image {
+            image,
+            pin,
+            cause,
+            strategy,
+        } => {
+            let spec = present
+                .spec
+                .with_strategy(strategy.unwrap_or(present.spec.deploy.strategy));
+            draft(image, pin, &spec, present.secrets, *cause)
+        }
         Change::Settings(cause) => {
             let current = current()?;
             draft(&current.image, &current.pin, present.spec, present.secrets, *cause)
         }
-        Change::Rollback(target) => draft(
-            &target.image,
-            &target.pin,
-            &target.spec,
-            &target.secrets,
-            ReleaseCause::Rollback,
-        ),
+        Change::Rollback(target) => {
+            let cause = ReleaseCause::Rollback;
+            let back = draft(&target.image, &target.pin, &target.spec, &target.secrets, cause)?;
+            Ok(Draft {
+                same_as: Some(target.root()),
+                ..back
+            })
+        }
         Change::Restart => {
             let current = current()?;
             if present.stopped {
@@ -201,6 +215,7 @@ mod tests {
             spec,
             secrets: secrets(names, 1),
             cause: ReleaseCause::Deploy,
+            same_as: None,
             created_at: at(1),
             created_by: "ci".into(),
             good: true,
@@ -259,6 +274,7 @@ mod tests {
             image: "b".into(),
             pin: pin('b'),
             cause: ReleaseCause::Deploy,
+            strategy: None,
         };
         let target = Change::Rollback(Box::new(release("old", 'c', 2, &["OLD"])));
         let settings = Change::Settings(ReleaseCause::Env);
@@ -294,6 +310,7 @@ mod tests {
             image: "b".into(),
             pin: pin('b'),
             cause: ReleaseCause::Deploy,
+            strategy: None,
         };
         assert_eq!(
             accept(&image, world.present()),

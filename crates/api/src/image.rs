@@ -5,6 +5,7 @@ use slipway_domain::image::{ImageReference, Pin};
 use slipway_domain::name::{AppName, EnvironmentName};
 use slipway_domain::ports::{PullPolicy, RegistryCredentials, ResolveError, SealContext};
 use slipway_domain::quantity::Span;
+use slipway_domain::spec::Strategy;
 use slipway_wire::Code;
 
 use crate::call::Call;
@@ -20,6 +21,8 @@ pub(crate) struct DeployRequest {
     pub(crate) image: ImageReference,
     pub(crate) pull: PullPolicy,
     pub(crate) message: Option<String>,
+    /// How the traffic moves, if not as the spec says.
+    pub(crate) strategy: Option<Strategy>,
 }
 
 /// The image of a body or a query.
@@ -41,25 +44,17 @@ pub(crate) fn parse_message(message: Option<String>) -> Result<Option<String>> {
     }
 }
 
+/// How the traffic moves this once.
+pub(crate) fn parse_strategy(strategy: Option<&str>) -> Result<Option<Strategy>> {
+    let Some(word) = strategy else { return Ok(None) };
+    Strategy::parse(word).map(Some).ok_or_else(|| {
+        let detail = "The strategy must be `rolling`, `bluegreen`, `canary` or `recreate`.";
+        ApiError::member(Code::InvalidBody, "/strategy", detail)
+    })
+}
+
 /// Refuses what a deploy may name one day.
-pub(crate) fn refuse_later(strategy: Option<&str>, sbom: bool) -> Result<()> {
-    match strategy {
-        None | Some("rolling") => {}
-        Some("bluegreen" | "canary" | "recreate") => {
-            return Err(ApiError::member(
-                Code::NotAvailable,
-                "/strategy",
-                "This strategy is not available in this version; use `rolling` or leave it out.",
-            ));
-        }
-        Some(_) => {
-            return Err(ApiError::member(
-                Code::InvalidBody,
-                "/strategy",
-                "The strategy must be `rolling`.",
-            ));
-        }
-    }
+pub(crate) fn refuse_later(sbom: bool) -> Result<()> {
     if sbom {
         return Err(ApiError::member(
             Code::NotAvailable,

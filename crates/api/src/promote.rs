@@ -60,6 +60,7 @@ pub(crate) async fn promote(
         image: good.image,
         pin: good.pin,
         cause: ReleaseCause::Promote,
+        strategy: None,
     };
     let deployment = call.release(&mut tx, &place, change, message).await?;
     tx.commit().await?;

@@ -67,8 +67,12 @@ async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNum
             ),
         ));
     }
-    let current = current_release(tx, environment).await?.map(|r| r.number);
-    let last = match current {
+    // After going back, the one before is that of what was gone back to: to go back twice is to go back further.
+    let root = match current_release(tx, environment).await?.map(|r| r.root()) {
+        Some(root) => tx.release(root).await?.map(|r| r.number),
+        None => None,
+    };
+    let last = match root {
         Some(number) => tx.last_good_release(environment.id, Some(number)).await?,
         None => None,
     };

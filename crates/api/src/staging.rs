@@ -10,7 +10,7 @@ use slipway_store::{Deployment, Desired, Environment, Tx};
 use crate::accept::{Present, Settled, settle};
 use crate::call::Call;
 use crate::error::Result;
-use crate::release::{Place, current_release, newest_secrets};
+use crate::release::{Place, current_release};
 use crate::wait::Wait;
 
 /// Which environment, and whether the change takes effect at once.
@@ -41,7 +41,7 @@ impl Call {
         if !changed && !place.environment.staged {
             return Ok(None);
         }
-        let secrets = newest_secrets(tx, place.environment).await?;
+        let secrets = tx.newest_secrets(place.environment).await?;
         let current = current_release(tx, place.environment).await?;
         let present = Present {
             stopped: place.environment.desired == Desired::Stopped,
@@ -66,7 +66,7 @@ impl Call {
                     app: place.app,
                     environment: &environment,
                 };
-                self.write(tx, &place, *draft, &secrets, None).await.map(Some)
+                self.write(tx, &place, *draft, None).await.map(Some)
             }
         }
     }

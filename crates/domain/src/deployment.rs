@@ -118,7 +118,9 @@ pub enum StepName {
     Start,
     /// They answer their probe.
     Health,
-    /// Traffic moves to them, acknowledged by every proxy.
+    /// They get the traffic in shares and are judged.
+    Canary,
+    /// All traffic moves to them, acknowledged by every proxy.
     Switch,
     /// Requests under way on the old instances end.
     Drain,
@@ -128,11 +130,12 @@ pub enum StepName {
 
 impl StepName {
     /// All of them, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Pull,
         Self::ReleaseCommand,
         Self::Start,
         Self::Health,
+        Self::Canary,
         Self::Switch,
         Self::Drain,
         Self::Stop,
@@ -145,6 +148,7 @@ impl StepName {
             Self::ReleaseCommand => "release_command",
             Self::Start => "start",
             Self::Health => "health",
+            Self::Canary => "canary",
             Self::Switch => "switch",
             Self::Drain => "drain",
             Self::Stop => "stop",
@@ -245,6 +249,8 @@ pub enum ReasonCode {
     Cancelled,
     /// No proxy acknowledged the switch until the deadline.
     ProxyUnavailable,
+    /// The new release of a canary does worse than the old one.
+    CanaryWorse,
 }
 
 impl ReasonCode {
@@ -269,6 +275,7 @@ impl ReasonCode {
             Self::SecretUnavailable => "secret_unavailable",
             Self::Cancelled => "cancelled",
             Self::ProxyUnavailable => "proxy_unavailable",
+            Self::CanaryWorse => "canary_worse",
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod routing;
 pub mod secret;
 pub mod spec;
 pub mod token;
+pub mod traffic;
 
 pub use clock::{Clock, Entropy, Timestamp};
 pub use generation::{Epoch, Generation, ReleaseNumber};

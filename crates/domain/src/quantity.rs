@@ -191,6 +191,44 @@ macro_rules! as_text {
 
 as_text!(Span, Bytes, MilliCpu);
 
+/// A number with six decimals at most, such as a share of 0.01 or a ratio of 1.5; written as a JSON number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Decimal(u64);
+
+impl Decimal {
+    const ONE: f64 = 1_000_000.0;
+
+    /// So many millionths.
+    pub const fn from_millionths(millionths: u64) -> Self {
+        Self(millionths)
+    }
+
+    /// From a JSON number; `None` when it is negative or beyond 1,000.
+    pub fn from_f64(value: f64) -> Option<Self> {
+        if !(0.0..=1000.0).contains(&value) {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 1e9, checked above"
+        )]
+        Some(Self((value * Self::ONE).round() as u64))
+    }
+
+    /// As the standard library has it.
+    #[expect(clippy::cast_precision_loss, reason = "at most 1e9, which an f64 holds exactly")]
+    pub fn as_f64(self) -> f64 {
+        self.0 as f64 / Self::ONE
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_f64(self.as_f64())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,6 +33,8 @@ pub enum ReleaseCause {
     Restart,
     /// Started again after a stop.
     Start,
+    /// Back to the release before, by the platform itself: the new one failed within its bake time.
+    AutomaticRollback,
 }
 
 impl ReleaseCause {
@@ -48,7 +50,13 @@ impl ReleaseCause {
             Self::Scale => "scale",
             Self::Restart => "restart",
             Self::Start => "start",
+            Self::AutomaticRollback => "automatic_rollback",
         }
+    }
+
+    /// Whether it goes back to the contents of an earlier release.
+    pub const fn is_rollback(self) -> bool {
+        matches!(self, Self::Rollback | Self::AutomaticRollback)
     }
 
     /// Back from the database.
@@ -63,6 +71,7 @@ impl ReleaseCause {
             Self::Scale,
             Self::Restart,
             Self::Start,
+            Self::AutomaticRollback,
         ]
         .into_iter()
         .find(|c| c.as_str() == text)
@@ -88,10 +97,48 @@ pub struct Release {
     pub secrets: BTreeMap<VariableName, SecretId>,
     /// Why it was made.
     pub cause: ReleaseCause,
+    /// Of a rollback: the first release of the same contents, whose instances count as its own.
+    pub same_as: Option<ReleaseId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Who made it: the token's name.
     pub created_by: String,
-    /// Whether a deployment of it ever succeeded: a target for rollback.
+    /// Whether a deployment of it ever succeeded and it was not taken back by the platform: a target for rollback.
     pub good: bool,
+}
+
+/// What becomes of an environment's settings when a release is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alignment {
+    /// They stay; whether they differ from the release is said anew.
+    Keep {
+        /// Whether something waits for the next release.
+        staged: bool,
+    },
+    /// Going back brings the release's spec back, so that what is shown is what runs.
+    Replace {
+        /// Whether something waits for the next release.
+        staged: bool,
+    },
+}
+
+impl Release {
+    /// What becomes of the environment's settings, its newest secrets among them. A strategy given for one deployment
+    /// is no difference.
+    pub fn align(&self, spec: &Spec, newest: &BTreeMap<VariableName, SecretId>) -> Alignment {
+        let differs = self.spec != spec.with_strategy(self.spec.deploy.strategy);
+        let secrets_wait = self.secrets != *newest;
+        if self.cause.is_rollback() && differs {
+            Alignment::Replace { staged: secrets_wait }
+        } else {
+            Alignment::Keep {
+                staged: secrets_wait || differs,
+            }
+        }
+    }
+
+    /// The first release of the same contents: itself, unless it was made by going back.
+    pub fn root(&self) -> ReleaseId {
+        self.same_as.unwrap_or(self.id)
+    }
 }

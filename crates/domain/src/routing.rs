@@ -5,6 +5,8 @@
 //!   and then each newer one; an empty line every 15 s keeps the connection alive;
 //! - `POST /internal/v1/acks` with an [`Ack`] — after the snapshot is in force, and again whenever the list of
 //!   draining instances changes;
+//! - `POST /internal/v1/traffic` with a [`TrafficReport`](crate::traffic::TrafficReport) — every second, while releases
+//!   are compared anywhere;
 //! - `GET /internal/v1/certificates/<id>` — a [`CertificateMaterial`].
 //!
 //! Promises: a proxy applies versions only upwards, keeps the last one on disk, and needs nothing else to serve.
@@ -67,6 +69,9 @@ pub struct EnvironmentRoute {
     pub state: RouteState,
     /// Groups of instances with their share of traffic. Empty unless serving.
     pub groups: Vec<GroupRoute>,
+    /// Whether a visitor stays with the group that answered first, by a cookie.
+    #[serde(default)]
+    pub sticky: bool,
     /// Bounds on requests.
     pub limits: Limits,
 }
@@ -102,6 +107,17 @@ pub struct GroupRoute {
     pub weight: u32,
     /// Where to forward to.
     pub instances: Vec<Upstream>,
+}
+
+/// How the traffic of an environment is shared between a new release and the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// The new release.
+    pub release: ReleaseNumber,
+    /// Its share of the traffic, 1 to 99.
+    pub percent: u32,
+    /// Whether a visitor stays with the release that answered first.
+    pub sticky: bool,
 }
 
 /// One instance to forward to.

@@ -47,6 +47,14 @@ pub fn diagnose(failure: &Failure, evidence: &Evidence) -> Reason {
         Failure::Exited { .. } => exited(evidence),
         Failure::Unhealthy { .. } => unhealthy(evidence),
         Failure::Overdue { step } => overdue(*step),
+        Failure::Canary { detail } => plain(
+            ReasonCode::CanaryWorse,
+            format!("the new release does worse than the old one: {detail}; all traffic is back on the old one"),
+            format!(
+                "look at what it wrote (`slipway logs --app {}`); `deploy.canary` says what is allowed",
+                evidence.app
+            ),
+        ),
         Failure::Cancelled => plain(
             ReasonCode::Cancelled,
             "the app was stopped or deleted while the deployment was under way".into(),
@@ -218,10 +226,8 @@ fn missing_variable(evidence: &Evidence) -> Option<String> {
 }
 
 fn unhealthy(evidence: &Evidence) -> Reason {
-    let port = evidence.port;
     let path = evidence.health_path.as_deref().unwrap_or("");
     let deadline = evidence.health_deadline;
-    let app = &evidence.app;
     let Some(probe) = &evidence.last_probe else {
         return plain(
             ReasonCode::HealthTimeout,
@@ -248,6 +254,12 @@ fn unhealthy(evidence: &Evidence) -> Reason {
             hint,
         );
     }
+    silent(evidence, probe)
+}
+
+/// The port gave no answer: who listens where says why.
+fn silent(evidence: &Evidence, probe: &LastProbe) -> Reason {
+    let (port, deadline, app) = (evidence.port, evidence.health_deadline, &evidence.app);
     let on_port: Vec<&SocketAddr> = evidence.listening.iter().filter(|a| a.port() == port).collect();
     if !on_port.is_empty() && on_port.iter().all(|a| a.ip().is_loopback()) {
         return plain(

@@ -4,18 +4,30 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use slipway_domain::Timestamp;
-use slipway_domain::ids::ReleaseId;
 use slipway_domain::observed::{Instance, InstanceState};
 use slipway_domain::quantity::Span;
 
 use crate::plan::{Op, Plan, Route, Step};
-use crate::world::{Health, World};
+use crate::world::{Health, ReleaseFacts, World};
 
 /// How often to look when something is awaited that gives no sign of its own.
 pub(crate) const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(5);
 
-pub(crate) fn of(instances: &[Instance], release: ReleaseId) -> impl Iterator<Item = &Instance> {
-    instances.iter().filter(move |i| i.release == release)
+/// The instances that count as a release's own, at most one for each place: a running one before any other.
+pub(crate) fn of<'a>(instances: &'a [Instance], release: &ReleaseFacts) -> Vec<&'a Instance> {
+    let mut own: Vec<&Instance> = instances.iter().filter(|i| release.owns(i)).collect();
+    own.sort_by_key(|i| (i.slot, !i.is_running(), i.release != release.id));
+    own.dedup_by_key(|i| i.slot);
+    own
+}
+
+/// Whether the app itself is to blame for an instance's end, as far as can be told: one that was killed or asked to
+/// stop from outside is not.
+pub(crate) fn failed_by_itself(instance: &Instance) -> bool {
+    const SIGKILL: i64 = 137;
+    const SIGTERM: i64 = 143;
+    matches!(instance.state, InstanceState::Exited { exit_code, oom_killed, .. }
+        if oom_killed || !matches!(exit_code, SIGKILL | SIGTERM))
 }
 
 pub(crate) fn is_healthy(world: &World, instance: &Instance) -> bool {
@@ -47,9 +59,41 @@ pub(crate) fn wake_at(plan: &mut Plan, at: Timestamp) {
     plan.wake = Some(plan.wake.map_or(at, |other| other.min(at)));
 }
 
+/// Starts the places of a serving release that nothing runs in, each when its time has come. Gives those that are due.
+pub(crate) fn restart_missing(
+    world: &World,
+    plan: &mut Plan,
+    serving: &ReleaseFacts,
+    own: &[&Instance],
+) -> BTreeSet<u32> {
+    let mut due = BTreeSet::new();
+    for slot in 0..serving.replicas {
+        let instance = own.iter().find(|i| i.slot == slot);
+        if instance.is_some_and(|i| i.is_running()) {
+            continue;
+        }
+        let release = instance.map_or(serving.id, |i| i.release);
+        match world.restart_at.get(&(release, slot)) {
+            Some(at) if *at > world.now => wake_at(plan, *at),
+            _ => drop(due.insert(slot)),
+        }
+    }
+    if !due.is_empty() && !is_applying(world, serving) {
+        start(world, plan, Op::Apply(serving.id, due.clone()));
+    }
+    due
+}
+
+/// Whether instances of the release are being started.
+pub(crate) fn is_applying(world: &World, release: &ReleaseFacts) -> bool {
+    let is_its = |op: &Op| matches!(op, Op::Apply(id, _) if *id == release.id);
+    world.running.iter().any(is_its)
+}
+
 /// Publishes the route unless it is published already.
 pub(crate) fn publish(world: &World, plan: &mut Plan, route: Route) -> bool {
-    let published = world.route.state == route.state && world.route.instances == route.instances;
+    let now = &world.route;
+    let published = now.state == route.state && now.instances == route.instances && now.split == route.split;
     if !published {
         plan.steps.push(Step::Publish(route));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use slipway_domain::Timestamp;
 use slipway_domain::deployment::{ReasonCode, StepName, StepState};
 use slipway_domain::ids::{DeploymentId, ReleaseId};
-use slipway_domain::routing::RouteState;
+use slipway_domain::routing::{RouteState, Split};
 
 /// A batch of independent, idempotent steps and a time to look again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,6 +33,17 @@ pub enum Step {
     Succeed(DeploymentId),
     /// The deployment has failed.
     Fail(DeploymentId, Failure),
+    /// A step of the deployment's canary begins to count, from 0.
+    Canary(DeploymentId, u32),
+    /// The release that serves fails within its bake time: a deployment of the one before begins.
+    RollBack {
+        /// What serves and fails.
+        from: ReleaseId,
+        /// What served before.
+        to: ReleaseId,
+        /// Why.
+        failure: Failure,
+    },
     /// The environment's last traces go.
     Purge,
 }
@@ -44,6 +55,28 @@ pub struct Route {
     pub state: RouteState,
     /// Instances to forward to.
     pub instances: BTreeSet<String>,
+    /// How the traffic is shared; evenly over the instances if not given.
+    pub split: Option<Split>,
+}
+
+impl Route {
+    /// No instance: a page, or a wait.
+    pub fn nowhere(state: RouteState) -> Self {
+        Self {
+            state,
+            instances: BTreeSet::new(),
+            split: None,
+        }
+    }
+
+    /// Evenly to these instances.
+    pub fn serving(instances: BTreeSet<String>) -> Self {
+        Self {
+            state: RouteState::Serving,
+            instances,
+            split: None,
+        }
+    }
 }
 
 /// An operation that takes time; at most one of each is under way.
@@ -92,6 +125,11 @@ pub enum Failure {
     Overdue {
         /// Which.
         step: StepName,
+    },
+    /// The new release of a canary does worse than the old one.
+    Canary {
+        /// What was compared, in a sentence.
+        detail: String,
     },
     /// It was stopped or deleted meanwhile.
     Cancelled,

@@ -19,7 +19,15 @@ fn step(step: &Step, names: &BTreeMap<ReleaseId, String>) -> String {
         Step::Publish(route) => {
             let state = format!("{:?}", route.state).to_lowercase();
             let ids: Vec<&str> = route.instances.iter().map(String::as_str).collect();
-            format!("publish {state} {}", ids.join(" ")).trim_end().to_owned()
+            let split = route
+                .split
+                .map_or(String::new(), |s| format!(", {}% to {}", s.percent, s.release));
+            format!("{}{split}", format!("publish {state} {}", ids.join(" ")).trim_end())
+        }
+        Step::Canary(_, step) => format!("canary step {step}"),
+        Step::RollBack { from, to, failure } => {
+            let name = |r: &ReleaseId| names.get(r).cloned().unwrap_or_else(|| r.to_string());
+            format!("roll back from {} to {}: {}", name(from), name(to), why(failure))
         }
         Step::Succeed(_) => "succeed".into(),
         Step::Fail(_, failure) => format!("fail {}", why(failure)),
@@ -50,6 +58,7 @@ fn why(failure: &Failure) -> String {
         Failure::Exited { instance } => format!("{instance} exited"),
         Failure::Unhealthy { instance } => format!("{instance} unhealthy"),
         Failure::Overdue { step } => format!("{} overdue", step.as_str()),
+        Failure::Canary { detail } => format!("canary: {detail}"),
         Failure::Cancelled => "cancelled".into(),
     }
 }

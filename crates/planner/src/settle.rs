@@ -3,6 +3,7 @@
 //! | desired | step |
 //! |---|---|
 //! | running, a release serves | missing and exited slots are started (with back-off), healthy ones routed, others retired |
+//! | running, a release fails within its bake time | back to the one before |
 //! | running, nothing ever served | an honest page, and what a failed deployment left is removed |
 //! | stopped | a page, drain, remove all instances |
 //! | deleted | no route, remove instances, network, volumes, then the rows |
@@ -12,13 +13,17 @@
 
 use std::collections::BTreeSet;
 
+use slipway_domain::Timestamp;
 use slipway_domain::deployment::{StepName, StepState};
 use slipway_domain::observed::Instance;
 use slipway_domain::quantity::Span;
 use slipway_domain::routing::RouteState;
+use slipway_domain::spec::Strategy;
 
-use crate::instances::{is_healthy, of, publish, retire, start, wake_at};
-use crate::plan::{Op, Plan, Route, Step};
+use crate::instances::{
+    failed_by_itself, is_applying, is_healthy, of, publish, restart_missing, retire, start, wake_at,
+};
+use crate::plan::{Failure, Op, Plan, Route, Step};
 use crate::world::{Desired, Health, ReleaseFacts, World};
 
 /// The next batch for an environment without an unfinished deployment.
@@ -40,75 +45,107 @@ pub fn plan(world: &World, instances: &[Instance]) -> Plan {
 
 fn keep_serving(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -> Plan {
     let mut plan = Plan::default();
-    let own: Vec<&Instance> = of(instances, serving.id).collect();
-
-    let mut routed: BTreeSet<String> = own
-        .iter()
-        .filter(|i| i.slot < serving.replicas && is_healthy(world, i))
-        .map(|i| i.id.clone())
-        .collect();
-    // After a deployment that failed half-way, its healthy instances stand in until the serving release is whole.
-    let wanted = usize::try_from(serving.replicas).unwrap_or(usize::MAX);
-    let stand_ins: Vec<String> = instances
-        .iter()
-        .filter(|i| i.release != serving.id && is_healthy(world, i) && world.route.instances.contains(&i.id))
-        .take(wanted.saturating_sub(routed.len()))
-        .map(|i| i.id.clone())
-        .collect();
-    routed.extend(stand_ins.iter().cloned());
-    if routed.is_empty() {
-        routed = own
-            .iter()
-            .filter(|i| i.is_running() && i.address.is_some() && world.route.instances.contains(&i.id))
-            .map(|i| i.id.clone())
-            .collect();
+    let own = of(instances, serving);
+    if let Some(step) = take_back(world, serving, &own) {
+        plan.steps.push(step);
+        return plan;
     }
-    let state = if routed.is_empty() {
-        RouteState::Starting
+    let baking = baking(world, serving, instances, &mut plan);
+    let stand_ins = stand_ins(world, serving, instances, &own);
+    let routed = routed(world, serving, &own, &stand_ins);
+    let route = if routed.is_empty() {
+        Route::nowhere(waiting(serving))
     } else {
-        RouteState::Serving
+        Route::serving(routed)
     };
-    let published = publish(
-        world,
-        &mut plan,
-        Route {
-            state,
-            instances: routed.clone(),
-        },
-    );
+    let published = publish(world, &mut plan, route);
 
-    let mut due = BTreeSet::new();
-    for slot in 0..serving.replicas {
-        let instance = own.iter().find(|i| i.slot == slot);
-        if instance.is_some_and(|i| i.is_running()) {
-            continue;
-        }
-        match world.restart_at.get(&(serving.id, slot)) {
-            Some(at) if *at > world.now => wake_at(&mut plan, *at),
-            _ => drop(due.insert(slot)),
-        }
-    }
-    let applying = world
-        .running
-        .iter()
-        .any(|op| matches!(op, Op::Apply(release, _) if *release == serving.id));
-    if !due.is_empty() && !applying {
-        start(world, &mut plan, Op::Apply(serving.id, due.clone()));
-    }
+    // Where releases must not run side by side, what a failed deployment left goes first.
+    let alone = serving.strategy != Strategy::Recreate || instances.iter().all(|i| serving.owns(i));
+    let due = if alone {
+        restart_missing(world, &mut plan, serving, &own)
+    } else {
+        BTreeSet::new()
+    };
 
-    let keep: BTreeSet<String> = own
-        .iter()
-        .filter(|i| i.slot < serving.replicas)
-        .map(|i| i.id.clone())
-        .chain(stand_ins)
-        .collect();
+    let wanted = own.iter().filter(|i| i.slot < serving.replicas).map(|i| i.id.clone());
+    let keep: BTreeSet<String> = wanted.chain(stand_ins).chain(baking).collect();
     retire(world, &mut plan, instances.iter(), &keep, serving.drain_timeout);
-    record_drain(world, &mut plan, instances.len() == keep.len());
+    record_drain(world, &mut plan, instances.iter().all(|i| serving.owns(i)));
     let proven = own
         .iter()
         .all(|i| !matches!(world.health.get(&i.id), Some(Health::Unproven { .. } | Health::Failing)));
-    plan.settled = published && due.is_empty() && proven && !applying && instances.len() == keep.len();
+    plan.settled =
+        published && due.is_empty() && proven && alone && !is_applying(world, serving) && instances.len() == keep.len();
     plan
+}
+
+/// What a request meets while nothing can answer it.
+fn waiting(serving: &ReleaseFacts) -> RouteState {
+    match serving.strategy {
+        Strategy::Recreate => RouteState::Holding,
+        _ => RouteState::Starting,
+    }
+}
+
+/// The end of the bake time, while it lasts and there is something to go back to.
+fn bake_end<'a>(world: &'a World, serving: &ReleaseFacts) -> Option<(Timestamp, &'a ReleaseFacts)> {
+    let previous = world.previous.as_ref().filter(|p| !serving.is(p.id))?;
+    let end = world.serving_since? + serving.bake_time.to_chrono();
+    (world.now < end).then_some((end, previous))
+}
+
+/// Goes back to the release before when the one that serves fails within its bake time.
+fn take_back(world: &World, serving: &ReleaseFacts, own: &[&Instance]) -> Option<Step> {
+    let (_, previous) = bake_end(world, serving).filter(|_| !serving.is_rollback)?;
+    let failure = own.iter().find_map(|i| match world.health.get(&i.id) {
+        _ if failed_by_itself(i) => Some(Failure::Exited { instance: i.id.clone() }),
+        Some(Health::Failing) => Some(Failure::Unhealthy { instance: i.id.clone() }),
+        _ => None,
+    })?;
+    Some(Step::RollBack {
+        from: serving.id,
+        to: previous.id,
+        failure,
+    })
+}
+
+/// The old group of a blue/green deployment, kept for its bake time.
+fn baking(world: &World, serving: &ReleaseFacts, instances: &[Instance], plan: &mut Plan) -> Vec<String> {
+    match bake_end(world, serving) {
+        Some((end, previous)) if serving.strategy == Strategy::BlueGreen => {
+            wake_at(plan, end);
+            let running = instances.iter().filter(|i| previous.owns(i) && i.is_running());
+            running.map(|i| i.id.clone()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// After a deployment that failed half-way, its healthy instances stand in until the serving release is whole.
+fn stand_ins(world: &World, serving: &ReleaseFacts, instances: &[Instance], own: &[&Instance]) -> Vec<String> {
+    let wanted = usize::try_from(serving.replicas).unwrap_or(usize::MAX);
+    let whole = own
+        .iter()
+        .filter(|i| i.slot < serving.replicas && is_healthy(world, i))
+        .count();
+    instances
+        .iter()
+        .filter(|i| !serving.owns(i) && is_healthy(world, i) && world.route.instances.contains(&i.id))
+        .take(wanted.saturating_sub(whole))
+        .map(|i| i.id.clone())
+        .collect()
+}
+
+/// Who gets the traffic: what is healthy and, without any, what ran and was routed before.
+fn routed(world: &World, serving: &ReleaseFacts, own: &[&Instance], stand_ins: &[String]) -> BTreeSet<String> {
+    let healthy = own.iter().filter(|i| i.slot < serving.replicas && is_healthy(world, i));
+    let routed: BTreeSet<String> = healthy.map(|i| i.id.clone()).chain(stand_ins.iter().cloned()).collect();
+    if !routed.is_empty() {
+        return routed;
+    }
+    let left = |i: &&&Instance| i.is_running() && i.address.is_some() && world.route.instances.contains(&i.id);
+    own.iter().filter(left).map(|i| i.id.clone()).collect()
 }
 
 /// The last deployment's own record of what goes on after it succeeded.
@@ -124,14 +161,7 @@ fn record_drain(world: &World, plan: &mut Plan, gone: bool) {
 
 fn empty_out(world: &World, instances: &[Instance], state: RouteState) -> Plan {
     let mut plan = Plan::default();
-    let published = publish(
-        world,
-        &mut plan,
-        Route {
-            state,
-            instances: BTreeSet::new(),
-        },
-    );
+    let published = publish(world, &mut plan, Route::nowhere(state));
     let drain = world
         .serving
         .as_ref()

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slipway_domain::Timestamp;
 use slipway_domain::deployment::{DeploymentState, ReasonCode, StepName, StepState};
 use slipway_domain::ids::{DeploymentId, ReleaseId};
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::quantity::Span;
-use slipway_domain::routing::RouteState;
+use slipway_domain::routing::{RouteState, Split};
+use slipway_domain::spec::{CanaryStep, Strategy};
+use slipway_domain::{ReleaseNumber, Timestamp};
 
 use crate::plan::Op;
 
@@ -21,6 +22,10 @@ pub struct World {
     pub desired: Desired,
     /// The release that has the traffic, as last recorded.
     pub serving: Option<ReleaseFacts>,
+    /// Since when it has all of it.
+    pub serving_since: Option<Timestamp>,
+    /// The release that had it before, if there was one.
+    pub previous: Option<ReleaseFacts>,
     /// The unfinished deployment, if there is one.
     pub deployment: Option<DeploymentFacts>,
     /// The deployment that has succeeded and whose old instances are still on their way out.
@@ -39,6 +44,8 @@ pub struct World {
     pub failed: BTreeMap<Op, OpFailure>,
     /// Whether network and volumes of a deleted environment are gone.
     pub cleaned: bool,
+    /// What the proxies counted of the two releases of a canary since its step began; `None` while that is not known.
+    pub traffic: Option<Traffic>,
     /// When an exited slot may be started again.
     pub restart_at: BTreeMap<(ReleaseId, u32), Timestamp>,
 }
@@ -59,14 +66,73 @@ pub enum Desired {
 pub struct ReleaseFacts {
     /// Which.
     pub id: ReleaseId,
+    /// Its number.
+    pub number: ReleaseNumber,
+    /// Releases of the same contents: their instances count as its own. After a rollback they are what went before.
+    pub like: BTreeSet<ReleaseId>,
+    /// Whether it was made by going back: then the platform does not go back once more by itself.
+    pub is_rollback: bool,
+    /// How it comes into service.
+    pub strategy: Strategy,
+    /// How many of its instances may be unproven at once in a rolling deployment.
+    pub surge: u32,
+    /// How long it is watched after it has all traffic.
+    pub bake_time: Span,
+    /// The steps of its canary.
+    pub canary: Vec<CanaryStep>,
+    /// Whether visitors stay with the release that answered first.
+    pub sticky: bool,
     /// How many instances it wants.
     pub replicas: u32,
     /// How long requests under way may take after the switch.
     pub drain_timeout: Span,
+    /// Between the signal that asks an instance to stop and the kill.
+    pub kill_timeout: Span,
     /// Not healthy by then: failed.
     pub health_deadline: Span,
     /// Whether it has a command to run before any traffic.
     pub has_release_command: bool,
+}
+
+impl ReleaseFacts {
+    /// Whether an instance counts as one of this release.
+    pub fn owns(&self, instance: &Instance) -> bool {
+        self.is(instance.release)
+    }
+
+    /// Whether a release is this one, or of the same contents.
+    pub fn is(&self, release: ReleaseId) -> bool {
+        release == self.id || self.like.contains(&release)
+    }
+}
+
+/// How far a canary is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CanaryProgress {
+    /// The step, from 0.
+    pub step: u32,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What the proxies counted of two releases over the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Of the new one.
+    pub new: Sample,
+    /// Of the old one.
+    pub old: Sample,
+}
+
+/// What the proxies counted of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sample {
+    /// Requests answered.
+    pub requests: u64,
+    /// Those answered with a 5xx status, or not at all.
+    pub failed: u64,
+    /// The 99th percentile of the time to the first byte of an answer, rounded up to a bucket's bound; 0 without any.
+    pub p99_ms: u64,
 }
 
 /// The unfinished deployment.
@@ -84,6 +150,10 @@ pub struct DeploymentFacts {
     pub image_present: Option<bool>,
     /// How the release command stands; `None` when it was not asked.
     pub release_command: Option<CommandFacts>,
+    /// How far its canary is; `None` before its first step has the traffic it wants.
+    pub canary: Option<CanaryProgress>,
+    /// Whether somebody asked for all traffic at once.
+    pub promoted: bool,
 }
 
 /// How the release command stands.
@@ -121,6 +191,8 @@ pub struct RouteFacts {
     pub state: RouteState,
     /// The instances published with it.
     pub instances: BTreeSet<String>,
+    /// How the traffic is shared, if not evenly.
+    pub split: Option<Split>,
     /// Whether every proxy has it in force.
     pub acknowledged: bool,
     /// Instances that some proxy still has requests on.

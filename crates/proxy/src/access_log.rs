@@ -4,6 +4,7 @@
 //! ends; the path without the query, no header and no body ever; nothing is formatted when nobody listens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{Method, StatusCode, Uri, Version};
@@ -40,6 +41,8 @@ pub(crate) struct Exchange {
     watch: Option<Arc<BodyWatch>>,
     status: StatusCode,
     bytes_out: u64,
+    /// After how long the answer's first byte came.
+    first_byte: Option<Duration>,
     failure: Option<(&'static str, Source)>,
 }
 
@@ -90,6 +93,7 @@ impl Exchange {
             watch: None,
             status: Failure::ClientGone.status(),
             bytes_out: 0,
+            first_byte: None,
             failure: None,
         })
     }
@@ -136,6 +140,7 @@ impl Exchange {
 
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.status = status;
+        self.first_byte = Some(self.started.elapsed());
     }
 
     /// The proxy answers itself.
@@ -222,6 +227,14 @@ impl Drop for Exchange {
         environment
             .metrics
             .end(&self.method, self.status, self.started.elapsed());
+        if let Some(instance) = &self.instance {
+            let by_app = self.failure.is_some_and(|(_, source)| source == Source::App);
+            // A client that left before the answer says nothing of the app; a tunnel is no answer to a request.
+            if by_app || self.first_byte.is_some() {
+                let first_byte = self.first_byte.filter(|_| !self.status.is_informational());
+                instance.count(by_app || self.status.is_server_error(), first_byte);
+            }
+        }
         if !self.span.is_disabled() {
             self.span.record("app", environment.app.as_str());
             self.span.record("environment", environment.name.as_str());

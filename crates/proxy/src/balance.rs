@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use slipway_domain::ReleaseNumber;
+
 use crate::dice::Dice;
 use crate::table::Group;
 use crate::upstream::Instance;
@@ -13,9 +15,24 @@ fn is_tried(instance: &Arc<Instance>, tried: &[Arc<Instance>]) -> bool {
     tried.iter().any(|other| Arc::ptr_eq(other, instance))
 }
 
-/// An instance not tried yet, or `None` when there is none left.
-pub(crate) fn choose(groups: &[Group], tried: &[Arc<Instance>], now_ms: u64, dice: &Dice) -> Option<Arc<Instance>> {
-    let group = choose_group(groups, tried, dice)?;
+/// An instance not tried yet, with its release; of the preferred release if that has one left. `None` when there is none.
+pub(crate) fn choose(
+    groups: &[Group],
+    preferred: Option<ReleaseNumber>,
+    tried: &[Arc<Instance>],
+    now_ms: u64,
+    dice: &Dice,
+) -> Option<(ReleaseNumber, Arc<Instance>)> {
+    let kept = groups.iter().find(|group| Some(group.release) == preferred);
+    let group = match kept.filter(|group| is_usable(group, tried)) {
+        Some(group) => group,
+        None => choose_group(groups, tried, dice)?,
+    };
+    let instance = choose_in(group, tried, now_ms, dice)?;
+    Some((group.release, instance))
+}
+
+fn choose_in(group: &Group, tried: &[Arc<Instance>], now_ms: u64, dice: &Dice) -> Option<Arc<Instance>> {
     let all = group.instances.as_slice();
     if tried.is_empty() {
         let first = &all[dice.below(all.len())];
@@ -41,8 +58,12 @@ fn less_busy<'a>(first: &'a Arc<Instance>, second: &'a Arc<Instance>) -> &'a Arc
     }
 }
 
+fn is_usable(group: &Group, tried: &[Arc<Instance>]) -> bool {
+    group.instances.iter().any(|instance| !is_tried(instance, tried))
+}
+
 fn choose_group<'a>(groups: &'a [Group], tried: &[Arc<Instance>], dice: &Dice) -> Option<&'a Group> {
-    let usable = |group: &&Group| group.instances.iter().any(|instance| !is_tried(instance, tried));
+    let usable = |group: &&Group| is_usable(group, tried);
     if let [only] = groups {
         return Some(only).filter(usable);
     }
@@ -83,13 +104,17 @@ mod tests {
                 ))
             })
             .collect();
-        Group { weight, instances }
+        Group {
+            release: ReleaseNumber(i64::from(weight)),
+            weight,
+            instances,
+        }
     }
 
     fn share(groups: &[Group], name: &str) -> usize {
         let dice = Dice::seeded(&FixedEntropy(7));
         (0..1_000)
-            .filter(|_| choose(groups, &[], 0, &dice).is_some_and(|chosen| chosen.name() == name))
+            .filter(|_| choose(groups, None, &[], 0, &dice).is_some_and(|(_, chosen)| chosen.name() == name))
             .count()
     }
 
@@ -117,9 +142,26 @@ mod tests {
         let dice = Dice::seeded(&FixedEntropy(7));
         let [a, b] = [&groups[0].instances[0], &groups[0].instances[1]];
         a.cool_down(10);
-        assert!((0..50).all(|_| choose(&groups, &[], 11, &dice).is_some_and(|chosen| Arc::ptr_eq(&chosen, b))));
-        let last = choose(&groups, &[Arc::clone(b)], 11, &dice).expect("one is left");
+        let choose = |tried: &[Arc<Instance>]| choose(&groups, None, tried, 11, &dice).map(|(_, chosen)| chosen);
+        assert!((0..50).all(|_| choose(&[]).is_some_and(|chosen| Arc::ptr_eq(&chosen, b))));
+        let last = choose(&[Arc::clone(b)]).expect("one is left");
         assert!(Arc::ptr_eq(&last, a));
-        assert!(choose(&groups, &[Arc::clone(a), Arc::clone(b)], 11, &dice).is_none());
+        assert!(choose(&[Arc::clone(a), Arc::clone(b)]).is_none());
+    }
+
+    #[test]
+    fn a_visitor_stays_with_a_release_as_long_as_it_has_an_instance_left() {
+        let groups = [group(90, &["old"]), group(10, &["new"])];
+        let dice = Dice::seeded(&FixedEntropy(7));
+        let new = Some(ReleaseNumber(10));
+        let chosen = |preferred, tried: &[Arc<Instance>]| {
+            let (release, instance) = choose(&groups, preferred, tried, 0, &dice).expect("one");
+            (release.0, instance.name().to_owned())
+        };
+        assert!((0..50).all(|_| chosen(new, &[]) == (10, "new".to_owned())));
+        let tried = [Arc::clone(&groups[1].instances[0])];
+        assert_eq!(chosen(new, &tried), (90, "old".to_owned()));
+        let gone = Some(ReleaseNumber(3));
+        assert!((0..200).any(|_| chosen(gone, &[]).0 == 90));
     }
 }

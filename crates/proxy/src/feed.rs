@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, ProxyId};
 use slipway_domain::routing::{Ack, CertificateMaterial, Snapshot};
+use slipway_domain::traffic::TrafficReport;
 use tokio::net::UnixStream;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +32,8 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// The control plane sends an empty line every 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// Between two reports of what was counted.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 const CALL_MAX: Duration = Duration::from_secs(10);
 const CERTIFICATE_RETRY: Duration = Duration::from_secs(5);
 
@@ -249,14 +252,38 @@ fn acknowledgement(proxy: &Proxy, id: ProxyId) -> Ack {
     }
 }
 
-async fn post(control: &Control, ack: &Ack) -> Result<(), FeedError> {
-    let body = serde_json::to_vec(ack).map_err(|error| FeedError::Unreadable(error.to_string()))?;
-    let response = call(control, Method::POST, "/internal/v1/acks", body.into()).await?;
+async fn post(control: &Control, path: &str, said: &impl serde::Serialize) -> Result<(), FeedError> {
+    let body = serde_json::to_vec(said).map_err(|error| FeedError::Unreadable(error.to_string()))?;
+    let response = call(control, Method::POST, path, body.into()).await?;
     // Read to the end, so that the connection closes cleanly.
     let _ = Limited::new(response.into_body(), CERTIFICATE_BYTES_MAX)
         .collect()
         .await;
     Ok(())
+}
+
+/// Tells what was counted where releases are compared, every second, until the proxy has drained.
+pub(crate) async fn report(proxy: Arc<Proxy>, control: Control, id: ProxyId) {
+    let mut tick = tokio::time::interval(REPORT_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = proxy.cut().cancelled() => return,
+        }
+        let environments = proxy.table().compared();
+        if environments.is_empty() {
+            continue;
+        }
+        let report = TrafficReport {
+            proxy: id,
+            environments,
+        };
+        if let Err(error) = within(CALL_MAX, post(&control, "/internal/v1/traffic", &report)).await {
+            // Nothing is lost: the next report counts on from the same numbers.
+            tracing::debug!(%error, "proxy.traffic_not_told");
+        }
+    }
 }
 
 /// Acknowledges what is in force and what still drains, until the proxy has drained itself.
@@ -274,7 +301,7 @@ pub(crate) async fn acknowledge(proxy: Arc<Proxy>, control: Control, id: ProxyId
         if ack.applied.0 == 0 {
             continue;
         }
-        match within(CALL_MAX, post(&control, &ack)).await {
+        match within(CALL_MAX, post(&control, "/internal/v1/acks", &ack)).await {
             Ok(()) => {
                 failed = false;
                 back_off = BACK_OFF_FIRST;

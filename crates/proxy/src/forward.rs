@@ -17,14 +17,18 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::upgrade::OnUpgrade;
 
+use slipway_domain::ReleaseNumber;
+
 use crate::access_log::Exchange;
 use crate::balance;
 use crate::body::{BodyWatch, RequestBody, ResponseBody};
 use crate::config::{API_WAIT_MS_MAX, ms};
 use crate::error::Failure;
 use crate::headers;
+use crate::phases::gate;
 use crate::proxy::Proxy;
 use crate::rescue::{self, Manner};
+use crate::sticky;
 use crate::table::{Route, RouteKind};
 use crate::tunnel;
 use crate::upstream::{Instance, Lease, LeaseError, Sender};
@@ -38,6 +42,8 @@ pub(crate) struct Order {
     pub(crate) watch: Arc<BodyWatch>,
     /// The protocol the client wants to switch to.
     pub(crate) upgrade: Option<HeaderValue>,
+    /// The release the visitor was with.
+    pub(crate) preferred: Option<ReleaseNumber>,
 }
 
 /// An instance's answer, its body still to come.
@@ -46,6 +52,8 @@ pub(crate) struct Answered {
     response: Response<Incoming>,
     lease: Lease,
     kind: RouteKind,
+    /// The release to keep the visitor with from now on.
+    keep_with: Option<ReleaseNumber>,
 }
 
 /// No answer, and what is left of the request.
@@ -113,20 +121,12 @@ pub(crate) async fn send(
     let mut last = Failure::NoInstance;
     let mut fresh = false;
     for _ in 0..SENDS_MAX {
-        let Some(instance) = pick(proxy, &route, &tried) else {
-            break;
-        };
-        let lease = match instance.lease().await {
-            Ok(lease) => lease,
-            Err(LeaseError::Full) => {
-                last = Failure::Overloaded;
+        let (instance, lease, keep_with) = match admit(proxy, order, &mut route, &mut tried).await {
+            Ok(admitted) => admitted,
+            Err(Failure::NoInstance) => break,
+            Err(failure) => {
+                last = failure;
                 break;
-            }
-            Err(LeaseError::Leaving) => {
-                // The table changed under us; nothing was tried yet, so look again.
-                tried.push(instance);
-                route = proxy.table().find(&order.host).unwrap_or(route);
-                continue;
             }
         };
         exchange.sent_to(&instance);
@@ -146,6 +146,7 @@ pub(crate) async fn send(
                     response,
                     lease,
                     kind: route.kind,
+                    keep_with,
                 });
             }
             Attempt::TimedOut => return Err(lost(rescue::blame(&order.watch, Failure::TimedOut))),
@@ -176,12 +177,37 @@ pub(crate) async fn send(
     })
 }
 
-fn pick(proxy: &Proxy, route: &Route, tried: &[Arc<Instance>]) -> Option<Arc<Instance>> {
-    balance::choose(&route.groups, tried, proxy.uptime().now_ms(), proxy.dice())
-}
-
 const fn lost(failure: Failure) -> Refusal {
     Refusal { failure, unread: None }
+}
+
+/// Finds an instance with room, and the release to keep the visitor with from now on. When the table changes under us, nothing was tried yet: look again, and wait where
+/// that is said now.
+async fn admit(
+    proxy: &Proxy,
+    order: &Order,
+    route: &mut Arc<Route>,
+    tried: &mut Vec<Arc<Instance>>,
+) -> Result<(Arc<Instance>, Lease, Option<ReleaseNumber>), Failure> {
+    for _ in 0..SENDS_MAX {
+        let preferred = order.preferred.filter(|_| route.sticky);
+        let (now_ms, dice) = (proxy.uptime().now_ms(), proxy.dice());
+        let chosen = balance::choose(&route.groups, preferred, tried, now_ms, dice);
+        let (release, instance) = chosen.ok_or(Failure::NoInstance)?;
+        match instance.lease().await {
+            Ok(lease) => {
+                let keep_with = Some(release).filter(|_| route.sticky && preferred != Some(release));
+                return Ok((instance, lease, keep_with));
+            }
+            Err(LeaseError::Full) => return Err(Failure::Overloaded),
+            Err(LeaseError::Leaving) => {
+                tried.push(instance);
+                let now = proxy.table().find(&order.host).unwrap_or_else(|| Arc::clone(route));
+                *route = gate(proxy, &order.host, now).await?;
+            }
+        }
+    }
+    Err(Failure::NoInstance)
 }
 
 /// Whether the budget has another attempt. A stale connection is the pool's doing, not the app's: always.
@@ -261,6 +287,7 @@ pub(crate) fn relay(
         mut response,
         lease,
         kind,
+        keep_with,
     } = answered;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(protocol), Some(client_side)) = (&order.upgrade, client_side) else {
@@ -278,6 +305,9 @@ pub(crate) fn relay(
         return response.map(|_| ResponseBody::page("", None));
     }
     headers::prepare_response(response.headers_mut(), exchange.request_id());
+    if let Some(release) = keep_with {
+        sticky::keep(response.headers_mut(), release);
+    }
     exchange.answered(response.status());
     let events = response.headers().get(CONTENT_TYPE).is_some_and(|kind| {
         kind.as_bytes()

@@ -30,6 +30,7 @@ mod proxy;
 mod redirect;
 mod rescue;
 mod serve;
+mod sticky;
 mod sync;
 mod table;
 mod tls;

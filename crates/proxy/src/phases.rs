@@ -21,6 +21,7 @@ use crate::pages;
 use crate::proxy::Proxy;
 use crate::rescue::{self, Manner};
 use crate::serve::Connection;
+use crate::sticky;
 use crate::table::{Route, RouteKind};
 use crate::upstream::Waiting;
 use crate::{forward, redirect};
@@ -108,7 +109,10 @@ async fn serve(
         target,
         manner,
     } = incoming;
-    let route = match gate(proxy, &target, route).await.and_then(|route| fits(&parts, route)) {
+    let route = match gate(proxy, &target.host.name, route)
+        .await
+        .and_then(|route| fits(&parts, route))
+    {
         Ok(route) => route,
         Err(failure) => {
             rescue::discard(proxy, Some(body));
@@ -121,6 +125,7 @@ async fn serve(
     let client_side = upgrade
         .as_ref()
         .and_then(|_| parts.extensions.remove::<hyper::upgrade::OnUpgrade>());
+    let preferred = sticky::release_of(&parts.headers).filter(|_| route.sticky);
     headers::prepare_request(
         &mut parts.headers,
         &Vouched {
@@ -137,6 +142,7 @@ async fn serve(
         host: target.host.name,
         watch,
         upgrade,
+        preferred,
     };
     let request = forward::to_instance(parts, body, order.upgrade.as_ref());
     match forward::send(proxy, route, request, &order, &mut exchange).await {
@@ -157,7 +163,7 @@ fn fits(parts: &Parts, route: Arc<Route>) -> Result<Arc<Route>, Failure> {
 }
 
 /// Lets a request through to an environment that serves; lets it wait for one that will.
-async fn gate(proxy: &Proxy, target: &Target, mut route: Arc<Route>) -> Result<Arc<Route>, Failure> {
+pub(crate) async fn gate(proxy: &Proxy, host: &str, mut route: Arc<Route>) -> Result<Arc<Route>, Failure> {
     let environment = Arc::clone(&route.environment);
     let mut waiting = None;
     let deadline = Instant::now() + ms(proxy.limits().hold_ms_max);
@@ -165,7 +171,7 @@ async fn gate(proxy: &Proxy, target: &Target, mut route: Arc<Route>) -> Result<A
         // Subscribed before looking, so that no change falls between the look and the wait.
         let mut changes = proxy.watch_applied();
         if waiting.is_some() {
-            route = proxy.table().find(&target.host.name).ok_or(Failure::NoSuchApp)?;
+            route = proxy.table().find(host).ok_or(Failure::NoSuchApp)?;
         }
         match route.state {
             RouteState::Serving => return Ok(route),

@@ -216,6 +216,7 @@ pub(crate) async fn run(
     }
     let control = feed::Control::new(&config.control_socket, proxy.wires.clone());
     side.spawn(feed::acknowledge(Arc::clone(&proxy), control.clone(), id));
+    side.spawn(feed::report(Arc::clone(&proxy), control.clone(), id));
     side.spawn(feed::follow(Arc::clone(&proxy), control, id, routes));
     side.spawn(sweep(Arc::clone(&proxy)));
     let doors = listen::Doors::new(&proxy);

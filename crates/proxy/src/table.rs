@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use slipway_domain::clock::Timestamp;
-use slipway_domain::generation::RouteVersion;
+use slipway_domain::generation::{ReleaseNumber, RouteVersion};
 use slipway_domain::ids::EnvironmentId;
 use slipway_domain::name::HostName;
 use slipway_domain::routing::{EnvironmentRoute, Limits, RouteState, Snapshot, Upstream};
+use slipway_domain::traffic::Tally;
 use tokio::sync::Notify;
 
 use crate::config::{API_BODY_BYTES_MAX, API_WAIT_MS_MAX, ProxyLimits};
@@ -66,6 +67,7 @@ impl Environment {
 /// One release's instances and its share.
 #[derive(Debug)]
 pub(crate) struct Group {
+    pub(crate) release: ReleaseNumber,
     pub(crate) weight: u32,
     pub(crate) instances: Vec<Arc<Instance>>,
 }
@@ -84,6 +86,8 @@ pub(crate) struct Route {
     pub(crate) kind: RouteKind,
     pub(crate) state: RouteState,
     pub(crate) groups: Vec<Group>,
+    /// Whether a visitor stays with the release that answered first.
+    pub(crate) sticky: bool,
     pub(crate) limits: Limits,
 }
 
@@ -93,6 +97,7 @@ pub(crate) struct Table {
     pub(crate) version: RouteVersion,
     pub(crate) issued_at: Timestamp,
     hosts: HashMap<String, Arc<Route>>,
+    routes: HashMap<EnvironmentId, Arc<Route>>,
     environments: BTreeMap<EnvironmentId, Arc<Environment>>,
     api: Option<Arc<Environment>>,
     instances: HashMap<Upstream, Arc<Instance>>,
@@ -113,6 +118,7 @@ impl Table {
             version: RouteVersion(0),
             issued_at: Timestamp::default(),
             hosts: HashMap::new(),
+            routes: HashMap::new(),
             environments: BTreeMap::new(),
             api: None,
             instances: HashMap::new(),
@@ -126,12 +132,12 @@ impl Table {
         table.version = snapshot.version;
         table.issued_at = snapshot.issued_at;
         table.challenges.clone_from(&snapshot.challenges);
-        let mut routes = HashMap::new();
         for route in &snapshot.environments {
-            routes.insert(route.id, Arc::new(table.compile_environment(previous, route, maker)));
+            let compiled = Arc::new(table.compile_environment(previous, route, maker));
+            table.routes.insert(route.id, compiled);
         }
         for (host, id) in &snapshot.hosts {
-            if let Some(route) = routes.get(id) {
+            if let Some(route) = table.routes.get(id) {
                 table.hosts.insert(host.to_string(), Arc::clone(route));
             }
         }
@@ -156,6 +162,7 @@ impl Table {
                 .map(|up| self.instance(previous, up, true, maker))
                 .collect();
             groups.push(Group {
+                release: group.release,
                 weight: group.weight,
                 instances,
             });
@@ -165,6 +172,7 @@ impl Table {
             kind: RouteKind::App,
             state: route.state,
             groups,
+            sticky: route.sticky,
             limits: route.limits,
         }
     }
@@ -187,7 +195,12 @@ impl Table {
             environment: Arc::clone(&environment),
             kind: RouteKind::Api,
             state: RouteState::Serving,
-            groups: vec![Group { weight: 1, instances }],
+            groups: vec![Group {
+                release: ReleaseNumber(0),
+                weight: 1,
+                instances,
+            }],
+            sticky: false,
             limits,
         };
         self.api = Some(environment);
@@ -236,6 +249,18 @@ impl Table {
         self.instances.values()
     }
 
+    /// What was counted of the instances of each environment in which more than one release has traffic.
+    pub(crate) fn compared(&self) -> BTreeMap<EnvironmentId, BTreeMap<String, Tally>> {
+        let compared = self.routes.iter().filter(|(_, route)| route.groups.len() > 1);
+        compared
+            .map(|(id, route)| {
+                let instances = route.groups.iter().flat_map(|group| &group.instances);
+                let tallies = instances.map(|instance| (instance.name().to_owned(), instance.tally()));
+                (*id, tallies.collect())
+            })
+            .collect()
+    }
+
     /// Every environment, for metrics; the API's last.
     pub(crate) fn environments(&self) -> impl Iterator<Item = &Arc<Environment>> {
         self.environments.values().chain(self.api.as_ref())
@@ -270,6 +295,7 @@ mod tests {
                     })
                     .collect(),
             }],
+            sticky: false,
             limits: Limits {
                 body_bytes_max: 1,
                 first_byte_ms_max: 1,

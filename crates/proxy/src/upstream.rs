@@ -7,11 +7,13 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use slipway_domain::routing::Upstream;
+use slipway_domain::traffic::{self, Tally};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -32,6 +34,24 @@ struct Idle {
     since: Instant,
 }
 
+/// What is counted of an instance, for those who compare releases.
+#[derive(Debug)]
+struct Counts {
+    requests: AtomicU64,
+    failed: AtomicU64,
+    latency: [AtomicU64; traffic::BUCKETS],
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            requests: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            latency: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
 /// An instance and everything the proxy knows about it. Survives snapshots as long as it is in them.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -45,6 +65,7 @@ pub(crate) struct Instance {
     slots: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
     limits: ProxyLimits,
+    counts: Counts,
     /// Told when the last request of a leaving instance ends.
     drained: Arc<Notify>,
 }
@@ -61,7 +82,30 @@ impl Instance {
             slots: Arc::new(Semaphore::new(limits.upstream_in_flight_max)),
             idle: Mutex::new(Vec::new()),
             limits,
+            counts: Counts::default(),
             drained,
+        }
+    }
+
+    /// A request that was sent to it has ended: how, and after how long its answer began.
+    pub(crate) fn count(&self, failed: bool, first_byte: Option<Duration>) {
+        self.counts.requests.fetch_add(1, Ordering::Relaxed);
+        if failed {
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(after) = first_byte {
+            let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+            self.counts.latency[traffic::bucket_of(micros)].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What was counted of it.
+    pub(crate) fn tally(&self) -> Tally {
+        let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Tally {
+            requests: read(&self.counts.requests),
+            failed: read(&self.counts.failed),
+            latency: self.counts.latency.iter().map(read).collect(),
         }
     }
 

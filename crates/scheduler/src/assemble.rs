@@ -12,7 +12,7 @@ use slipway_domain::release::Release;
 use slipway_domain::routing::RouteState;
 use slipway_engine::JobState;
 use slipway_planner::world::{
-    CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, World,
+    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, Traffic, World,
 };
 use slipway_store::EnvironmentWorld;
 
@@ -54,9 +54,10 @@ pub(crate) fn world(
     health: BTreeMap<String, Health>,
     asked: &Asked,
     memory: &Memory,
+    traffic: Option<Traffic>,
     now: Timestamp,
 ) -> World {
-    let serving = rows.status.serving.and_then(|id| rows.release(id)).map(facts);
+    let of = |id: Option<ReleaseId>| id.and_then(|id| rows.release(id)).map(|r| facts(rows, r));
     World {
         now,
         desired: match rows.environment.desired {
@@ -64,7 +65,9 @@ pub(crate) fn world(
             slipway_store::Desired::Stopped => Desired::Stopped,
             slipway_store::Desired::Deleted => Desired::Deleted,
         },
-        serving,
+        serving: of(rows.status.serving),
+        serving_since: rows.status.serving_since,
+        previous: of(rows.status.previous),
         deployment: deployment(rows, asked),
         draining: rows.draining,
         last_failed: rows.last_failed,
@@ -78,6 +81,7 @@ pub(crate) fn world(
             .map(|(op, (_, failure))| (op.clone(), failure.clone()))
             .collect::<BTreeMap<_, OpFailure>>(),
         cleaned: memory.cleaned,
+        traffic,
         restart_at: memory
             .restarts
             .iter()
@@ -86,19 +90,31 @@ pub(crate) fn world(
     }
 }
 
-fn facts(release: &Release) -> ReleaseFacts {
+fn facts(rows: &EnvironmentWorld, release: &Release) -> ReleaseFacts {
+    let deploy = &release.spec.deploy;
+    let replicas = release.spec.scale.min;
+    let alike = rows.releases.iter().filter(|r| r.root() == release.root());
     ReleaseFacts {
         id: release.id,
-        replicas: release.spec.scale.min,
-        drain_timeout: release.spec.deploy.drain_timeout,
+        number: release.number,
+        like: alike.map(|r| r.id).filter(|id| *id != release.id).collect(),
+        is_rollback: release.cause.is_rollback(),
+        strategy: deploy.strategy,
+        surge: deploy.max_surge.unwrap_or_else(|| replicas.div_ceil(4)).max(1),
+        bake_time: deploy.bake_time,
+        canary: deploy.canary.clone(),
+        sticky: deploy.sticky,
+        replicas,
+        drain_timeout: deploy.drain_timeout,
+        kill_timeout: deploy.kill_timeout,
         health_deadline: release.spec.health.deadline,
-        has_release_command: !release.spec.deploy.release_command.is_empty(),
+        has_release_command: !deploy.release_command.is_empty(),
     }
 }
 
 fn deployment(rows: &EnvironmentWorld, asked: &Asked) -> Option<DeploymentFacts> {
     let row = rows.deployment.as_ref()?;
-    let target = facts(rows.release(row.release)?);
+    let target = facts(rows, rows.release(row.release)?);
     Some(DeploymentFacts {
         id: row.id,
         state: row.state,
@@ -112,6 +128,8 @@ fn deployment(rows: &EnvironmentWorld, asked: &Asked) -> Option<DeploymentFacts>
                 exit_code: exit.exit_code,
             },
         }),
+        canary: row.canary.map(|(step, since)| CanaryProgress { step, since }),
+        promoted: row.promoted,
     })
 }
 
@@ -131,6 +149,7 @@ fn route(rows: &EnvironmentWorld, memory: &Memory) -> RouteFacts {
             .flat_map(|g| &g.instances)
             .map(|u| u.instance.clone())
             .collect::<BTreeSet<_>>(),
+        split: rows.route.as_ref().and_then(|r| r.split),
         acknowledged,
         draining: rows.proxies.iter().flat_map(|p| p.draining.iter().cloned()).collect(),
         unrouted_since: memory.unrouted_since.clone(),

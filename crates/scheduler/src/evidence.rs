@@ -51,6 +51,16 @@ pub(crate) async fn reason(
                 evidence.log_tail = exit.log_tail;
             }
         }
+        Failure::Canary { .. } => {
+            let own = instances.iter().find(|i| i.release == release.id);
+            if let Some(instance) = own {
+                evidence.log_tail = deps
+                    .engine
+                    .log_tail(&instance.id, LOG_LINES_MAX)
+                    .await
+                    .unwrap_or_default();
+            }
+        }
         Failure::Operation { .. } | Failure::Overdue { .. } | Failure::Cancelled => {}
     }
     diagnose(failure, &evidence)

@@ -1,10 +1,11 @@
 //! Steps that change rows: all of one batch in one transaction, fenced by the lease.
 
+use crate::rollback;
 use slipway_domain::deployment::{DeploymentEvent, Reason, StepName, StepState};
 use slipway_domain::ids::DeploymentId;
 use slipway_domain::observed::{Instance, Observed};
-use slipway_domain::routing::{GroupRoute, Upstream};
-use slipway_domain::{Epoch, Timestamp};
+use slipway_domain::routing::{GroupRoute, Split, Upstream};
+use slipway_domain::{Entropy, Epoch, Timestamp};
 use slipway_planner::conditions::{self, conditions};
 use slipway_planner::plan::{Plan, Route, Step};
 use slipway_planner::world::{Health, World};
@@ -19,6 +20,8 @@ pub(crate) struct Done {
     pub(crate) published: bool,
     /// Whether the environment is gone.
     pub(crate) purged: bool,
+    /// The deployment that takes a failing release back, and why.
+    pub(crate) taken_back: Option<(DeploymentId, Option<Reason>)>,
 }
 
 /// Writes a batch. `reason` explains the failure that the batch contains, if it does.
@@ -29,6 +32,7 @@ pub(crate) async fn execute(
     plan: &Plan,
     reason: Option<Reason>,
     epoch: Epoch,
+    entropy: &dyn Entropy,
 ) -> Result<Done, StoreError> {
     let mut done = Done::default();
     let status = next_status(rows, world, plan);
@@ -45,7 +49,8 @@ pub(crate) async fn execute(
             Step::Mark(id, name, state) => mark(&mut tx, rows, *id, *name, *state, world.now).await?,
             Step::Publish(route) => {
                 let groups = groups(rows, &world.instances, route);
-                tx.set_route(&rows.environment, route.state, &groups).await?;
+                tx.set_route(&rows.environment, route.state, &groups, route.split)
+                    .await?;
                 done.published = true;
             }
             Step::Succeed(id) => {
@@ -57,6 +62,11 @@ pub(crate) async fn execute(
                 tx.finish_deployment(*id, DeploymentEvent::Fail, reason.as_ref(), world.now)
                     .await?;
                 done.ended = Some((*id, reason.clone()));
+            }
+            Step::Canary(id, step) => canary(&mut tx, rows, *id, *step, world.now).await?,
+            Step::RollBack { from, to, .. } => {
+                let back = rollback::accept(&mut tx, rows, *from, *to, reason.as_ref(), world.now, entropy).await?;
+                done.taken_back = back.map(|deployment| (deployment.id, reason.clone()));
             }
             Step::Purge => {
                 tx.purge_environment(rows.environment.id).await?;
@@ -91,6 +101,29 @@ async fn mark(
     Ok(())
 }
 
+/// A step of a canary begins to count, or the last one has ended.
+async fn canary(
+    tx: &mut Tx,
+    rows: &EnvironmentWorld,
+    id: DeploymentId,
+    step: u32,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.canary_step(id, step, now).await?;
+    let release = rows.deployment.as_ref().and_then(|d| rows.release(d.release));
+    let place = usize::try_from(step).unwrap_or(usize::MAX);
+    let Some((release, current)) = release.and_then(|r| Some((r, r.spec.deploy.canary.get(place)?))) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} has {} % of the traffic for {}",
+        release.number, current.weight, current.hold
+    );
+    tx.append_event(id, "canary.step", now, Some(StepName::Canary), &message)
+        .await?;
+    Ok(())
+}
+
 /// A line for people, where there is more to say than the step's name and state.
 fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: StepState) -> Option<String> {
     let release = rows
@@ -120,6 +153,9 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
             Some(path) => format!("{path} answered 2xx"),
             None => "the port stayed open".into(),
         }),
+        (StepName::Canary, StepState::Running) => Some("a share of the traffic, judged against the old release".into()),
+        (StepName::Canary, StepState::Succeeded) => Some("it does no worse than the old release".into()),
+        (StepName::Canary, StepState::Skipped) => Some("there is no old release to be judged against".into()),
         (StepName::Switch, StepState::Succeeded) => number.map(|n| format!("all traffic is on {n}")),
         (StepName::Drain, StepState::Running) => Some("requests on the old instances finish".into()),
         (StepName::Drain | StepName::Stop, StepState::Skipped) => Some("there was nothing before".into()),
@@ -134,6 +170,7 @@ fn title(name: StepName) -> &'static str {
         StepName::ReleaseCommand => "release command",
         StepName::Start => "start",
         StepName::Health => "health",
+        StepName::Canary => "canary",
         StepName::Switch => "switch",
         StepName::Drain => "drain",
         StepName::Stop => "stop",
@@ -166,14 +203,32 @@ fn groups(rows: &EnvironmentWorld, instances: &Observed<Vec<Instance>>, route: &
             }),
         }
     }
+    if let Some(split) = route.split {
+        share(&mut groups, &split);
+    }
     groups
+}
+
+/// The new release gets its share, the others the rest by their size.
+fn share(groups: &mut [GroupRoute], split: &Split) {
+    let is_new = |g: &GroupRoute| g.release == split.release;
+    let others: u32 = groups.iter().filter(|g| !is_new(g)).map(|g| g.weight).sum();
+    for group in groups {
+        group.weight = if is_new(group) {
+            split.percent * others.max(1)
+        } else {
+            (100 - split.percent.min(100)) * group.weight
+        };
+    }
 }
 
 fn next_status(rows: &EnvironmentWorld, world: &World, plan: &Plan) -> EnvironmentStatus {
     let mut status = rows.status.clone();
     let succeeded = plan.steps.iter().any(|s| matches!(s, Step::Succeed(_)));
     if succeeded && let Some(deployment) = &rows.deployment {
+        status.previous = status.serving.filter(|before| *before != deployment.release);
         status.serving = Some(deployment.release);
+        status.serving_since = Some(world.now);
     }
     if plan.settled || succeeded {
         status.observed_generation = rows.environment.generation;

@@ -13,8 +13,10 @@ mod memory;
 mod operate;
 mod probe;
 mod reconcile;
+mod rollback;
 mod session;
 mod settings;
+mod traffic;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use settings::{Deps, DiskFloor, Link, Observer, Settings};
+pub use traffic::TrafficBoard;
 
 use session::Session;
 

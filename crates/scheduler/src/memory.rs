@@ -14,6 +14,7 @@ use slipway_planner::world::OpFailure;
 use tracing::Span;
 
 use crate::operate::OpError;
+use crate::traffic::Baseline;
 
 /// The longest pause before something that failed is tried again.
 const PAUSE_SECONDS_MAX: i64 = 300;
@@ -31,6 +32,8 @@ pub(crate) struct Memory {
     pub(crate) unrouted_since: BTreeMap<String, Timestamp>,
     /// How often a slot has ended, and when it may start again.
     pub(crate) restarts: BTreeMap<(ReleaseId, u32), Restarts>,
+    /// What the proxies had counted when the canary's step began.
+    pub(crate) baseline: Option<Baseline>,
     /// Network and volumes are gone.
     pub(crate) cleaned: bool,
     /// The span of the deployment under way, tied to the request that began it.

@@ -7,20 +7,23 @@
 
 use std::sync::Arc;
 
+use slipway_domain::Timestamp;
 use slipway_domain::deployment::StepName;
 use slipway_domain::ids::EnvironmentId;
 use slipway_domain::observed::{Instance, Observed};
 use slipway_engine::EngineError;
 use slipway_planner::plan::{Op, Plan, Step};
-use slipway_planner::world::World;
+use slipway_planner::world::{Traffic, World};
 use slipway_store::{EnvironmentWorld, StoreError};
 use tracing::{Instrument, Span};
 
 use crate::assemble::{self, Asked};
 use crate::evidence;
 use crate::execute::{Done, execute};
+use crate::memory::Memory;
 use crate::operate::operate;
 use crate::session::Session;
+use crate::traffic::compare;
 
 /// Batches after which an activation rests, so that a mistake in the planner cannot keep a core busy.
 const BATCHES_MAX: u32 = 32;
@@ -61,7 +64,8 @@ async fn batch(session: &Arc<Session>, id: EnvironmentId) -> Result<bool, StoreE
         .instrument(span.clone())
         .await;
 
-    let written = execute(&deps.store, &rows, &world, &plan, reason, session.epoch)
+    let entropy = deps.entropy.as_ref();
+    let written = execute(&deps.store, &rows, &world, &plan, reason, session.epoch, entropy)
         .instrument(span.clone())
         .await;
     let done = written.inspect_err(|_| session.unbegin(id, &plan))?;
@@ -71,7 +75,7 @@ async fn batch(session: &Arc<Session>, id: EnvironmentId) -> Result<bool, StoreE
         }
     }
     finish(session, &rows, &plan, &done);
-    Ok(done.ended.is_some())
+    Ok(done.ended.is_some() || done.taken_back.is_some())
 }
 
 async fn observe(session: &Session, id: EnvironmentId) -> Observed<Vec<Instance>> {
@@ -123,7 +127,8 @@ fn decide(
         let routed = rows.route.iter().flat_map(|r| &r.groups).flat_map(|g| &g.instances);
         memory.saw(seen, &routed.map(|u| u.instance.clone()).collect(), now);
     }
-    let world = assemble::world(rows, instances, health, asked, memory, now);
+    let traffic = traffic(session, rows, &instances, memory, now);
+    let world = assemble::world(rows, instances, health, asked, memory, traffic, now);
     let plan = slipway_planner::plan(&world);
     memory.wake = plan.wake;
     // Taken before the rows are written, so that a wake-up in between does not begin the same operation twice.
@@ -134,6 +139,26 @@ fn decide(
     (world, plan)
 }
 
+/// How the two releases of a canary do, while one is under way.
+fn traffic(
+    session: &Session,
+    rows: &EnvironmentWorld,
+    instances: &Observed<Vec<Instance>>,
+    memory: &mut Memory,
+    now: Timestamp,
+) -> Option<Traffic> {
+    let deployment = rows.deployment.as_ref()?;
+    let (step, _) = deployment.canary?;
+    let new = instances.known()?.iter().filter(|i| i.release == deployment.release);
+    let counts = session.deps.traffic.of(rows.environment.id, now);
+    compare(
+        &mut memory.baseline,
+        (deployment.id, step),
+        counts,
+        &new.map(|i| i.id.clone()).collect(),
+    )
+}
+
 async fn failure_reason(
     session: &Session,
     rows: &EnvironmentWorld,
@@ -141,10 +166,12 @@ async fn failure_reason(
     plan: &Plan,
 ) -> Option<slipway_domain::deployment::Reason> {
     let failure = plan.steps.iter().find_map(|s| match s {
-        Step::Fail(_, failure) => Some(failure),
+        Step::Fail(_, failure) => Some((failure, rows.deployment.as_ref()?.release)),
+        Step::RollBack { from, failure, .. } => Some((failure, *from)),
         _ => None,
     })?;
-    let release = rows.deployment.as_ref().and_then(|d| rows.release(d.release))?;
+    let (failure, release) = failure;
+    let release = rows.release(release)?;
     let instances = world.instances.known().map_or(&[][..], Vec::as_slice);
     Some(evidence::reason(&session.deps, rows, &session.board, release, instances, failure).await)
 }
@@ -192,6 +219,10 @@ fn finish(session: &Session, rows: &EnvironmentWorld, plan: &Plan, done: &Done) 
         }
         tracing::info!(%deployment, environment = %id, result, reason = code, "deployment.finished");
         session.memories.lock().entry(id).or_default().span = None;
+    }
+    if let Some((deployment, reason)) = &done.taken_back {
+        let code = reason.as_ref().map_or("none", |r| r.code.as_str());
+        tracing::warn!(%deployment, environment = %id, reason = code, "release.taken_back");
     }
     if done.purged {
         session.forget(id);

@@ -11,6 +11,8 @@ use slipway_store::Store;
 use tracing::Span;
 use uuid::Uuid;
 
+use crate::traffic::TrafficBoard;
+
 /// Everything the scheduler works with.
 #[derive(Clone)]
 pub struct Deps {
@@ -24,6 +26,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Unpredictable bytes, for identifiers.
     pub entropy: Arc<dyn Entropy>,
+    /// What the proxies counted.
+    pub traffic: Arc<TrafficBoard>,
     /// Counts what happens.
     pub observer: Arc<dyn Observer>,
     /// Ties a span to the trace of the request that caused it, given as a `traceparent` (W3C Trace Context).

@@ -15,11 +15,13 @@ use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use slipway_domain::Clock;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, ProxyId};
 use slipway_domain::ports::{SealContext, Sealer};
 use slipway_domain::routing::{Ack, CertificateMaterial, Snapshot};
-use slipway_scheduler::Bell;
+use slipway_domain::traffic::TrafficReport;
+use slipway_scheduler::{Bell, TrafficBoard};
 use slipway_store::{Store, StoreError};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -39,6 +41,10 @@ pub(crate) struct Control {
     pub sealer: Arc<dyn Sealer>,
     /// The newest snapshot.
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// Takes what proxies counted.
+    pub traffic: Arc<TrafficBoard>,
+    /// The present moment.
+    pub clock: Arc<dyn Clock>,
     /// Rung when a proxy said something.
     pub bell: Bell,
     /// Streams end with it.
@@ -65,6 +71,7 @@ pub(crate) async fn serve(listener: UnixListener, control: Control) -> std::io::
     let router = Router::new()
         .route("/internal/v1/snapshots", get(snapshots))
         .route("/internal/v1/acks", post(ack))
+        .route("/internal/v1/traffic", post(traffic))
         .route("/internal/v1/certificates/{id}", get(certificate))
         .with_state(control);
     axum::serve(listener, router)
@@ -149,6 +156,12 @@ async fn ack(State(control): State<Control>, Json(ack): Json<Ack>) -> Response {
         }
         Err(error) => unavailable(&error),
     }
+}
+
+async fn traffic(State(control): State<Control>, Json(report): Json<TrafficReport>) -> StatusCode {
+    control.traffic.take(report, control.clock.now());
+    control.bell.acknowledged();
+    StatusCode::NO_CONTENT
 }
 
 async fn certificate(State(control): State<Control>, UrlPath(id): UrlPath<CertificateId>) -> Response {

@@ -118,6 +118,7 @@ fn snapshot(rows: SnapshotRows, fixed: &Fixed, now: slipway_domain::Timestamp) -
                 environment: e.name,
                 state,
                 groups,
+                sticky: e.sticky,
                 limits,
             }
         })

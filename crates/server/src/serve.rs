@@ -8,7 +8,7 @@ use slipway_api::{ApiSettings, ApiState};
 use slipway_domain::routing::ApiRoute;
 use slipway_domain::{Clock, Entropy};
 use slipway_engine::docker::DockerEngine;
-use slipway_scheduler::{Bell, Deps, Settings};
+use slipway_scheduler::{Bell, Deps, Settings, TrafficBoard};
 use slipway_store::{SchemaState, Store, StoreError, StoreOptions};
 use slipway_vault::Vault;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,7 @@ pub(crate) async fn run(
         entropy,
         ca,
         names,
+        traffic: Arc::default(),
         shutdown,
     }
     .run(api_listener)
@@ -122,6 +123,7 @@ struct Plane {
     entropy: Arc<dyn Entropy>,
     ca: InternalCa,
     names: Vec<Vec<String>>,
+    traffic: Arc<TrafficBoard>,
     shutdown: CancellationToken,
 }
 
@@ -200,6 +202,8 @@ impl Plane {
             store: self.store.clone(),
             sealer: Arc::clone(&self.vault) as _,
             snapshots: feeds.snapshots.subscribe(),
+            traffic: Arc::clone(&self.traffic),
+            clock: Arc::clone(&self.clock),
             bell: bell.clone(),
             shutdown: self.shutdown.clone(),
             tasks: tasks.clone(),
@@ -228,6 +232,7 @@ impl Plane {
             sealer: Arc::clone(&self.vault) as _,
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
+            traffic: Arc::clone(&self.traffic),
             observer: Arc::clone(metrics) as _,
             link: Arc::new(telemetry::link),
             settings: Arc::new(Settings {

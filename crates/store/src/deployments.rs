@@ -59,6 +59,10 @@ pub struct Deployment {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// The step of its canary that counts, from 0, and since when.
+    pub canary: Option<(u32, Timestamp)>,
+    /// Whether somebody ended the canary early.
+    pub promoted: bool,
     /// Its steps, in order.
     pub steps: Vec<Step>,
 }
@@ -114,6 +118,9 @@ struct Row {
     created_by: String,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
+    canary_step: Option<i32>,
+    canary_since: Option<Timestamp>,
+    promoted: bool,
 }
 
 impl TryFrom<Row> for Deployment {
@@ -144,6 +151,12 @@ impl TryFrom<Row> for Deployment {
             created_by: r.created_by,
             started_at: r.started_at,
             finished_at: r.finished_at,
+            canary: r
+                .canary_step
+                .map(|n| u32::try_from(n).map_err(|_| bad("deployments", "canary_step", &id)))
+                .transpose()?
+                .zip(r.canary_since),
+            promoted: r.promoted,
             steps: Vec::new(),
         })
     }
@@ -155,7 +168,8 @@ macro_rules! select {
             Row,
             "select d.id, d.team_id, d.app_id, a.name as app_name, d.environment_id, e.name as environment_name,
                     d.release_id, r.number as release_number, r.image, r.pin, d.generation, d.state, d.strategy, d.cause,
-                    d.message, d.reason, d.trace_context, d.created_at, d.created_by, d.started_at, d.finished_at
+                    d.message, d.reason, d.trace_context, d.created_at, d.created_by, d.started_at, d.finished_at,
+                    d.canary_step, d.canary_since, d.promoted
              from deployments d
              join environments e on e.id = d.environment_id
              join apps a on a.id = d.app_id
@@ -349,6 +363,34 @@ impl Tx {
         .execute(self.c())
         .await?;
         Ok(())
+    }
+
+    /// A step of the canary begins to count; fence the transaction first.
+    #[tracing::instrument(name = "db.canary_step", level = "debug", skip_all)]
+    pub async fn canary_step(&mut self, id: DeploymentId, step: u32, now: Timestamp) -> Result<(), StoreError> {
+        self.fenced()?;
+        let step = i32::try_from(step).map_err(|_| StoreError::Internal("a canary has few steps".into()))?;
+        let done = sqlx::query!(
+            "update deployments set canary_step = $2, canary_since = $3 where id = $1 and state = 'running'",
+            id.uuid(),
+            step,
+            now
+        )
+        .execute(self.c())
+        .await?;
+        one(done.rows_affected(), "the deployment")
+    }
+
+    /// Ends a canary early; false when the deployment has ended.
+    #[tracing::instrument(name = "db.promote_deployment", level = "debug", skip_all)]
+    pub async fn promote_deployment(&mut self, id: DeploymentId) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "update deployments set promoted = true where id = $1 and state in ('pending', 'running')",
+            id.uuid()
+        )
+        .execute(self.c())
+        .await?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// A step ends, begun or not; fence the transaction first.

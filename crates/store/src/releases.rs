@@ -5,7 +5,7 @@ use slipway_domain::image::Pin;
 use slipway_domain::release::{Release, ReleaseCause};
 use slipway_domain::{ReleaseNumber, Timestamp};
 
-use crate::row::{bad, json, spec, to_json};
+use crate::row::{bad, json, one, spec, to_json};
 use crate::{Page, StoreError, Tx};
 
 /// Newest good releases of each environment whose images are kept for a rollback.
@@ -23,6 +23,7 @@ pub(crate) struct Row {
     pub(crate) created_at: Timestamp,
     pub(crate) created_by: String,
     pub(crate) good: bool,
+    pub(crate) same_as: Option<uuid::Uuid>,
 }
 
 impl TryFrom<Row> for Release {
@@ -42,6 +43,7 @@ impl TryFrom<Row> for Release {
             created_at: r.created_at,
             created_by: r.created_by,
             good: r.good,
+            same_as: r.same_as.map(ReleaseId::from_uuid),
         })
     }
 }
@@ -63,8 +65,8 @@ impl Tx {
     #[tracing::instrument(name = "db.insert_release", level = "debug", skip_all)]
     pub async fn insert_release(&mut self, team: TeamId, r: &Release) -> Result<(), StoreError> {
         sqlx::query!(
-            "insert into releases (id, team_id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            "insert into releases (id, team_id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good, same_as)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
             r.id.uuid(),
             team.uuid(),
             r.environment.uuid(),
@@ -76,7 +78,8 @@ impl Tx {
             r.cause.as_str(),
             r.created_at,
             r.created_by,
-            r.good
+            r.good,
+            r.same_as.map(ReleaseId::uuid)
         )
         .execute(self.c())
         .await?;
@@ -88,7 +91,7 @@ impl Tx {
     pub async fn release(&mut self, id: ReleaseId) -> Result<Option<Release>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
+            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good, same_as
              from releases where id = $1",
             id.uuid()
         )
@@ -106,7 +109,7 @@ impl Tx {
     ) -> Result<Option<Release>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
+            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good, same_as
              from releases where environment_id = $1 and number = $2",
             environment.uuid(),
             number.0
@@ -125,7 +128,7 @@ impl Tx {
     ) -> Result<Option<Release>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
+            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good, same_as
              from releases where environment_id = $1 and good and ($2::bigint is null or number < $2)
              order by number desc limit 1",
             environment.uuid(),
@@ -145,7 +148,7 @@ impl Tx {
     ) -> Result<Vec<Release>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
-            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
+            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good, same_as
              from releases where environment_id = $1 and number < coalesce($2, 9223372036854775807)
              order by number desc limit $3",
             environment.uuid(),
@@ -155,6 +158,16 @@ impl Tx {
         .fetch_all(self.c())
         .await?;
         rows.into_iter().map(Release::try_from).collect()
+    }
+
+    /// Takes a release out of those to go back to: it failed after it had the traffic. Fence the transaction first.
+    #[tracing::instrument(name = "db.condemn_release", level = "debug", skip_all)]
+    pub async fn condemn_release(&mut self, id: ReleaseId) -> Result<(), StoreError> {
+        self.fenced()?;
+        let done = sqlx::query!("update releases set good = false where id = $1", id.uuid())
+            .execute(self.c())
+            .await?;
+        one(done.rows_affected(), "the release")
     }
 
     /// What must stay on the machine: what should run, what serves, what is being deployed, and rollback targets.

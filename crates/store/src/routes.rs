@@ -4,7 +4,7 @@ use slipway_domain::Timestamp;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, EnvironmentId};
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
-use slipway_domain::routing::{CertificateReference, GroupRoute, RouteState};
+use slipway_domain::routing::{CertificateReference, GroupRoute, RouteState, Split};
 use slipway_domain::spec::Spec;
 
 use crate::row::{bad, json, parse, spec, to_json};
@@ -17,6 +17,8 @@ pub struct RouteRow {
     pub state: RouteState,
     /// Where to forward them.
     pub groups: Vec<GroupRoute>,
+    /// How the traffic is shared, if not evenly.
+    pub split: Option<Split>,
     /// Since which version.
     pub version: RouteVersion,
 }
@@ -45,6 +47,8 @@ pub struct SnapshotEnvironment {
     pub name: EnvironmentName,
     /// What proxies are told; `None` before anything was.
     pub route: Option<(RouteState, Vec<GroupRoute>)>,
+    /// Whether a visitor stays with the release that answered first.
+    pub sticky: bool,
     /// The spec whose limits hold.
     pub spec: Spec,
 }
@@ -81,24 +85,27 @@ impl Tx {
         e: &Environment,
         state: RouteState,
         groups: &[GroupRoute],
+        split: Option<Split>,
     ) -> Result<RouteVersion, StoreError> {
         self.fenced()?;
         if let Some(row) = self.route(e.id).await?
             && row.state == state
             && row.groups == groups
+            && row.split == split
         {
             return Ok(row.version);
         }
         let version = self.bump_routes().await?;
         let word = to_json(&state)?;
         sqlx::query!(
-            "insert into routes (environment_id, state, groups, version) values ($1, $2, $3, $4)
+            "insert into routes (environment_id, state, groups, version, split) values ($1, $2, $3, $4, $5)
              on conflict (environment_id) do update
-                set state = excluded.state, groups = excluded.groups, version = excluded.version",
+                set state = excluded.state, groups = excluded.groups, version = excluded.version, split = excluded.split",
             e.id.uuid(),
             word.as_str().unwrap_or_default(),
             to_json(&groups)?,
-            version.0
+            version.0,
+            split.as_ref().map(to_json).transpose()?
         )
         .execute(self.c())
         .await?;
@@ -108,7 +115,7 @@ impl Tx {
     #[tracing::instrument(name = "db.route", level = "debug", skip_all)]
     pub(crate) async fn route(&mut self, id: EnvironmentId) -> Result<Option<RouteRow>, StoreError> {
         let row = sqlx::query!(
-            "select state, groups, version from routes where environment_id = $1",
+            "select state, groups, version, split from routes where environment_id = $1",
             id.uuid()
         )
         .fetch_optional(self.c())
@@ -117,6 +124,7 @@ impl Tx {
             Ok(RouteRow {
                 state: state(&r.state, id)?,
                 groups: json(r.groups, "routes", "groups", &id)?,
+                split: r.split.map(|v| json(v, "routes", "split", &id)).transpose()?,
                 version: RouteVersion(r.version),
             })
         })
@@ -142,6 +150,7 @@ impl Tx {
             .collect::<Result<_, StoreError>>()?;
         let rows = sqlx::query!(
             "select e.id, a.name as app, e.name, e.spec, rt.state as \"state?\", rt.groups as \"groups?\",
+                    coalesce((rt.split -> 'sticky')::boolean, false) as \"sticky!\",
                     r.spec as \"routed?\"
              from environments e join apps a on a.id = e.app_id
              join environment_status s on s.environment_id = e.id
@@ -168,6 +177,7 @@ impl Tx {
                     app: parse(&r.app, "apps", "name", &id)?,
                     name: parse(&r.name, "environments", "name", &id)?,
                     route,
+                    sticky: r.sticky,
                     spec: spec(r.routed.as_ref().unwrap_or(&r.spec), "releases", &id)?,
                 })
             })

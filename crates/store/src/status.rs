@@ -16,6 +16,10 @@ pub struct EnvironmentStatus {
     pub observed_generation: Generation,
     /// The release that has the traffic.
     pub serving: Option<ReleaseId>,
+    /// Since when it has all of it.
+    pub serving_since: Option<Timestamp>,
+    /// The release that had it before.
+    pub previous: Option<ReleaseId>,
     /// Instances as they were seen last.
     pub instances: Vec<InstanceRecord>,
     /// What can be said of it.
@@ -60,7 +64,7 @@ impl Tx {
     #[tracing::instrument(name = "db.status", level = "debug", skip_all)]
     pub async fn status(&mut self, id: EnvironmentId) -> Result<Option<EnvironmentStatus>, StoreError> {
         let row = sqlx::query!(
-            "select observed_generation, serving_release_id, instances, conditions
+            "select observed_generation, serving_release_id, serving_since, previous_release_id, instances, conditions
              from environment_status where environment_id = $1",
             id.uuid()
         )
@@ -70,6 +74,8 @@ impl Tx {
             Ok(EnvironmentStatus {
                 observed_generation: Generation(r.observed_generation),
                 serving: r.serving_release_id.map(ReleaseId::from_uuid),
+                serving_since: r.serving_since,
+                previous: r.previous_release_id.map(ReleaseId::from_uuid),
                 instances: json(r.instances, "environment_status", "instances", &id)?,
                 conditions: json(r.conditions, "environment_status", "conditions", &id)?,
             })
@@ -83,14 +89,16 @@ impl Tx {
         let epoch = self.fenced()?;
         let done = sqlx::query!(
             "update environment_status set observed_generation = $2, serving_release_id = $3, instances = $4,
-                    conditions = $5, epoch = $6, updated_at = now()
+                    conditions = $5, epoch = $6, serving_since = $7, previous_release_id = $8, updated_at = now()
              where environment_id = $1 and epoch <= $6",
             id.uuid(),
             s.observed_generation.0,
             s.serving.map(ReleaseId::uuid),
             to_json(&s.instances)?,
             to_json(&s.conditions)?,
-            epoch.0
+            epoch.0,
+            s.serving_since,
+            s.previous.map(ReleaseId::uuid)
         )
         .execute(self.c())
         .await?;

@@ -78,13 +78,13 @@ impl Tx {
         let deployment = self.unfinished(id).await?;
         let rows = sqlx::query_as!(
             crate::releases::Row,
-            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good
+            "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good, same_as
              from releases
              where environment_id = $1 and (id = any($2)
                 or number > (select last_release_number from environments where id = $1) - $3)
              order by number desc",
             id.uuid(),
-            &[environment.release, status.serving]
+            &[environment.release, status.serving, status.previous]
                 .into_iter()
                 .flatten()
                 .map(ReleaseId::uuid)

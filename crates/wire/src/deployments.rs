@@ -18,7 +18,7 @@ pub struct NewDeployment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub environment: Option<EnvironmentName>,
-    /// How traffic moves: `rolling` in this version; the spec's if not given.
+    /// How traffic moves this once: `rolling`, `bluegreen`, `canary` or `recreate`; as the spec says if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
     /// A line for the record, up to 500 characters.
@@ -49,7 +49,7 @@ pub struct DeployOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub environment: Option<EnvironmentName>,
-    /// How traffic moves: `rolling` in this version; the spec's if not given.
+    /// How traffic moves this once: `rolling`, `bluegreen`, `canary` or `recreate`; as the spec says if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
     /// A line for the record, up to 500 characters.

@@ -93,6 +93,8 @@ codes! {
     NotStopped = "not_stopped", 409, "The environment is not stopped";
     /// The deployment has ended.
     AlreadyFinished = "already_finished", 409, "The deployment has ended";
+    /// There is no canary to end.
+    NoCanary = "no_canary", 409, "No canary is under way";
     /// The object is being deleted.
     BeingDeleted = "being_deleted", 409, "Being deleted";
     /// Something else changed it at the same moment.

@@ -10,7 +10,7 @@ use slipway_wire::{Code, Problem};
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 use crate::extract::{Json, Names, Params};
-use crate::image::{DeployRequest, parse_image, parse_message, refuse_later};
+use crate::image::{DeployRequest, parse_image, parse_message, parse_strategy, refuse_later};
 use crate::wait::Wait;
 
 /// How long to wait.
@@ -43,13 +43,14 @@ pub(crate) async fn deployment_create(
     let app: AppName = app
         .parse()
         .map_err(|e: NameError| ApiError::Refused(Code::InvalidName, format!("{e}.")))?;
-    refuse_later(body.strategy.as_deref(), body.sbom.is_some())?;
+    refuse_later(body.sbom.is_some())?;
     let request = DeployRequest {
         app,
         environment: body.environment.unwrap_or_else(|| call.default_environment()),
         image: parse_image("/image", &body.image)?,
         pull: body.pull.unwrap_or_default(),
         message: parse_message(body.message)?,
+        strategy: parse_strategy(body.strategy.as_deref())?,
     };
     call.deploy(request, wait).await
 }

@@ -12,7 +12,7 @@ use slipway_wire::{Code, Problem};
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 use crate::extract::{MaybeJson, Params};
-use crate::image::{DeployRequest, parse_image, parse_message, refuse_later};
+use crate::image::{DeployRequest, parse_image, parse_message, parse_strategy, refuse_later};
 use crate::wait::Wait;
 
 /// What to deploy, and where.
@@ -57,7 +57,8 @@ pub(crate) async fn deploy(
     MaybeJson(body): MaybeJson<DeployOptions>,
 ) -> Result<Response> {
     let wait = Wait::parse(params.wait.as_deref())?;
-    refuse_later(body.strategy.as_deref(), body.sbom.is_some())?;
+    refuse_later(body.sbom.is_some())?;
+    let strategy = parse_strategy(body.strategy.as_deref())?;
     let image = match (&params.image, &body.image) {
         (Some(text), _) => parse_image("?image", text)?,
         (None, Some(text)) => parse_image("/image", text)?,
@@ -85,6 +86,7 @@ pub(crate) async fn deploy(
             image,
             pull,
             message,
+            strategy,
         },
         wait,
     )

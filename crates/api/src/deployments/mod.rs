@@ -1,12 +1,13 @@
 //! Deployments: asking for one, watching it, calling it off.
 
 pub(crate) mod abort;
+pub(crate) mod approve;
 pub(crate) mod create;
 pub(crate) mod deploy;
 pub(crate) mod events;
-pub(crate) mod gates;
 pub(crate) mod get;
 pub(crate) mod list;
+pub(crate) mod promote;
 
 use axum::response::Response;
 use slipway_domain::access::{Permission, Resource, Verb};
@@ -98,6 +99,7 @@ impl Call {
             image,
             pin,
             cause: ReleaseCause::Deploy,
+            strategy: request.strategy,
         };
         let deployment = match self.deploy_once(&request, change.clone()).await {
             // Two first deploys at the same moment both want to make the app: the second finds it made.

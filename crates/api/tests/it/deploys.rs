@@ -135,11 +135,6 @@ async fn deploys_that_make_no_sense_are_refused_by_place() {
         let before = world.db.rows().await;
         for (body, code, pointer) in [
             (
-                json!({"image": "web:1", "strategy": "canary"}),
-                "not_available",
-                "/strategy",
-            ),
-            (
                 json!({"image": "web:1", "strategy": "yolo"}),
                 "invalid_body",
                 "/strategy",

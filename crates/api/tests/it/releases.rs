@@ -212,10 +212,42 @@ async fn an_aborted_deployment_leaves_the_intent_with_what_serves() {
         );
         let again = world.ask("POST", &path).send().await;
         assert_eq!((again.status, again.code().as_str()), (409, "already_finished"));
-        for gate in ["approve", "promote"] {
-            let path = format!("{}/{gate}", second.header("location"));
-            assert_eq!(world.ask("POST", &path).send().await.code(), "not_available");
-        }
+        let path = format!("{}/approve", second.header("location"));
+        assert_eq!(world.ask("POST", &path).send().await.code(), "not_available");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_canary_is_ended_early_by_a_word_and_nothing_else_is() {
+    in_world(async |world| {
+        let promote = async |deployment: &crate::client::Answer| {
+            let path = format!("{}/promote", deployment.header("location"));
+            world.ask("POST", &path).send().await
+        };
+        let rolling = world.post("/v1/apps/web/deployments", json!({"image": "web:1"})).await;
+        let refused = promote(&rolling).await;
+        assert_eq!((refused.status, refused.code().as_str()), (409, "no_canary"));
+
+        let body = json!({"image": "web:2", "strategy": "canary"});
+        let canary = world.post("/v1/apps/web/deployments", body).await;
+        assert_eq!(canary.json["strategy"], "canary", "{}", canary.text);
+        let wakes = world.wakes();
+        let promoted = promote(&canary).await;
+        assert_eq!(promoted.status, 200, "{}", promoted.text);
+        assert!(world.wakes() > wakes);
+        let spec = world.get("/v1/apps/web/spec").await.json["spec"]["deploy"]["strategy"].clone();
+        assert_eq!(
+            spec, "rolling",
+            "a strategy given for one deployment is the spec's for none other"
+        );
+        let environment = world.get("/v1/apps/web/environments").await.json["items"][0].clone();
+        assert_eq!(environment["staged"], false, "and nothing waits for the next release");
+
+        let path = format!("{}/abort", canary.header("location"));
+        assert_eq!(world.ask("POST", &path).send().await.status, 200);
+        let late = promote(&canary).await;
+        assert_eq!((late.status, late.code().as_str()), (409, "already_finished"));
     })
     .await;
 }

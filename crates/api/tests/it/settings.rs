@@ -57,10 +57,10 @@ async fn a_wrong_spec_is_refused_by_place_and_a_later_feature_says_so() {
                 "not available",
             ),
             (
-                json!({"deploy": {"strategy": "canary"}}),
-                "not_available",
+                json!({"deploy": {"strategy": "blue"}}),
+                "invalid_spec",
                 "/deploy/strategy",
-                "rolling",
+                "`bluegreen`",
             ),
             (json!([1]), "invalid_spec", "", "table"),
         ] {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::name::{VariableName, VolumeName};
-use crate::quantity::{Bytes, MilliCpu, Span};
+use crate::quantity::{Bytes, Decimal, MilliCpu, Span};
 
 pub use parse::{Manifest, SpecErrors, check_variable};
 pub use section::{FieldError, FieldErrorKind};
@@ -70,6 +70,18 @@ pub const STAY_UP: Span = Span::from_secs(5);
 pub struct Deploy {
     /// The strategy.
     pub strategy: Strategy,
+    /// How many unproven instances may start at once beside those that serve; a quarter of the wanted count if not
+    /// given. Of `rolling` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<u32>,
+    /// For so long after the switch a release that fails is taken back by the platform; with `bluegreen` the old
+    /// instances run on meanwhile.
+    pub bake_time: Span,
+    /// The steps of a canary; empty for other strategies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub canary: Vec<CanaryStep>,
+    /// Whether a visitor stays with the release that answered first while there are two.
+    pub sticky: bool,
     /// Run once, before any traffic; its failure stops the deploy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub release_command: Vec<String>,
@@ -87,6 +99,12 @@ pub struct Deploy {
 pub enum Strategy {
     /// Instance by instance, never below the wanted count.
     Rolling,
+    /// A whole new group beside the old, one switch, and the old group kept for the bake time.
+    BlueGreen,
+    /// A whole new group that gets the traffic in shares, judged against the old one at each.
+    Canary,
+    /// The old instances stop before the new ones start; requests wait meanwhile.
+    Recreate,
 }
 
 impl Strategy {
@@ -94,6 +112,40 @@ impl Strategy {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rolling => "rolling",
+            Self::BlueGreen => "bluegreen",
+            Self::Canary => "canary",
+            Self::Recreate => "recreate",
+        }
+    }
+
+    /// Back from the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Rolling, Self::BlueGreen, Self::Canary, Self::Recreate]
+            .into_iter()
+            .find(|s| s.as_str() == text)
+    }
+}
+
+/// One step of a canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CanaryStep {
+    /// The new release's share of the traffic, in percent, 1 to 99.
+    pub weight: u32,
+    /// How long it has this share.
+    pub hold: Span,
+    /// It may answer so much more of its requests with an error than the old release does.
+    pub max_error_rate: Decimal,
+    /// Its 99th percentile of latency may be so many times the old release's.
+    pub max_p99_ratio: Decimal,
+}
+
+impl Default for CanaryStep {
+    fn default() -> Self {
+        Self {
+            weight: 10,
+            hold: Span::from_secs(300),
+            max_error_rate: Decimal::from_millionths(10_000),
+            max_p99_ratio: Decimal::from_millionths(1_500_000),
         }
     }
 }
@@ -207,6 +259,10 @@ impl Default for Spec {
             },
             deploy: Deploy {
                 strategy: Strategy::Rolling,
+                max_surge: None,
+                bake_time: Span::from_secs(120),
+                canary: Vec::new(),
+                sticky: false,
                 release_command: Vec::new(),
                 drain_timeout: Span::from_secs(30),
                 kill_timeout: Span::from_secs(30),
@@ -238,6 +294,25 @@ impl Spec {
         serde_json::to_value(self).unwrap_or_default()
     }
 
+    /// The same spec brought into service in another way. What belongs to its own way only is left out.
+    #[must_use]
+    pub fn with_strategy(&self, strategy: Strategy) -> Self {
+        let mut spec = self.clone();
+        let deploy = &mut spec.deploy;
+        if deploy.strategy == strategy {
+            return spec;
+        }
+        deploy.strategy = strategy;
+        deploy.max_surge = None;
+        deploy.sticky = false;
+        deploy.canary = if strategy == Strategy::Canary {
+            vec![CanaryStep::default()]
+        } else {
+            Vec::new()
+        };
+        spec
+    }
+
     /// What weakens the defaults or leaves a gap, in sentences for people.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -259,9 +334,15 @@ impl Spec {
             }
             RunAs::Uid(_) => {}
         }
-        if !self.mounts.is_empty() {
-            warnings
-                .push("the app has a volume: during a rolling deploy the old and the new instance both use it".into());
+        if self.deploy.strategy == Strategy::Recreate {
+            warnings.push(
+                "`deploy.strategy = \"recreate\"`: nobody is served while the old instances stop and the new ones start; requests wait meanwhile, for 30 s at most".into(),
+            );
+        } else if !self.mounts.is_empty() {
+            warnings.push(format!(
+                "the app has a volume: during a {} deploy the old and the new instance both use it; `deploy.strategy = \"recreate\"` stops the old one first",
+                self.deploy.strategy.as_str()
+            ));
         }
         warnings
     }

@@ -7,9 +7,13 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::section::{FieldError, FieldErrorKind, Section, kind_of};
-use super::{Deploy, Health, Http, KillSignal, Mount, REPLICAS_MAX, Resources, RunAs, Scale, Security, Spec, Strategy};
+use super::{
+    CanaryStep, Deploy, Health, Http, KillSignal, Mount, REPLICAS_MAX, Resources, RunAs, Scale, Security, Spec,
+    Strategy,
+};
 use crate::image::ImageReference;
 use crate::name::{AppName, VariableName};
+use crate::quantity::Decimal;
 
 /// At most so many variables.
 const ENV_COUNT_MAX: usize = 256;
@@ -19,6 +23,8 @@ const ENV_VALUE_BYTES_MAX: usize = 32 << 10;
 const REQUIRED_COUNT_MAX: usize = 256;
 /// At most so many words in a command.
 const COMMAND_WORDS_MAX: usize = 64;
+/// At most so many steps of a canary.
+const CANARY_STEPS_MAX: usize = 16;
 /// At most so many mounts.
 const MOUNT_COUNT_MAX: usize = 16;
 
@@ -202,19 +208,15 @@ fn is_path_and_query(path: &str) -> bool {
 }
 
 fn deploy(section: &mut Section<'_>, deploy: &mut Deploy) {
-    match section.get("strategy").map(Value::as_str) {
+    match section.get("strategy").map(|v| v.as_str().and_then(Strategy::parse)) {
         None => {}
-        Some(Some("rolling")) => deploy.strategy = Strategy::Rolling,
-        Some(Some(later @ ("bluegreen" | "canary" | "recreate"))) => {
-            let pointer = section.at("strategy");
-            section.push(FieldError {
-                pointer,
-                detail: format!("the strategy `{later}` is not available in this version; use `rolling`"),
-                kind: FieldErrorKind::NotAvailable,
-            });
-        }
-        Some(_) => section.invalid("strategy", "must be `rolling`".into()),
+        Some(Some(strategy)) => deploy.strategy = strategy,
+        Some(None) => section.invalid(
+            "strategy",
+            "must be `rolling`, `bluegreen`, `canary` or `recreate`".into(),
+        ),
     }
+    traffic(section, deploy);
     if let Some(words) = section.texts("release_command") {
         if words.is_empty() || words.len() > COMMAND_WORDS_MAX || words[0].1.is_empty() {
             section.invalid(
@@ -238,7 +240,74 @@ fn deploy(section: &mut Section<'_>, deploy: &mut Deploy) {
         }
     }
     section.text("kill_signal", &mut deploy.kill_signal);
-    section.not_available("canary");
+}
+
+/// How the traffic moves, beyond the strategy's name. What belongs to another strategy is refused: it would be
+/// without effect.
+fn traffic(section: &mut Section<'_>, deploy: &mut Deploy) {
+    let strategy = deploy.strategy;
+    let mut surge = 0;
+    section.number("max_surge", 1..=REPLICAS_MAX, &mut surge);
+    deploy.max_surge = (surge > 0).then_some(surge);
+    if deploy.max_surge.is_some() && strategy != Strategy::Rolling {
+        section.invalid("max_surge", "is of `strategy = \"rolling\"` only".into());
+    }
+    section.text("bake_time", &mut deploy.bake_time);
+    if deploy.bake_time.as_millis() > 86_400_000 {
+        section.invalid("bake_time", "must be at most 24h".into());
+    }
+    section.flag("sticky", &mut deploy.sticky);
+    let given = section.get("canary");
+    if strategy == Strategy::Canary {
+        deploy.canary = given.map_or_else(|| vec![CanaryStep::default()], |value| canary(section, value));
+    } else if given.is_some() {
+        section.invalid("canary", "is of `strategy = \"canary\"` only".into());
+    }
+    if deploy.sticky && strategy != Strategy::Canary {
+        section.invalid("sticky", "is of `strategy = \"canary\"` only".into());
+    }
+}
+
+fn canary(section: &mut Section<'_>, value: &Value) -> Vec<CanaryStep> {
+    let Some(items) = value
+        .as_array()
+        .filter(|items| (1..=CANARY_STEPS_MAX).contains(&items.len()))
+    else {
+        let detail = format!("must be a list of 1 to {CANARY_STEPS_MAX} tables (`[[deploy.canary]]`)");
+        section.invalid("canary", detail);
+        return Vec::new();
+    };
+    let mut steps: Vec<CanaryStep> = Vec::new();
+    for (i, item) in items.iter().enumerate() {
+        let mut step = CanaryStep::default();
+        let mut inner = Section::new(format!("{}/{i}", section.at("canary")), item);
+        inner.number("weight", 1..=99, &mut step.weight);
+        if steps.last().is_some_and(|before| before.weight >= step.weight) {
+            inner.invalid("weight", "must be more than the step before has".into());
+        }
+        inner.text("hold", &mut step.hold);
+        if !(1_000..=86_400_000).contains(&step.hold.as_millis()) {
+            inner.invalid("hold", "must be between 1s and 24h".into());
+        }
+        decimal(&mut inner, "max_error_rate", 0.0..=1.0, &mut step.max_error_rate);
+        decimal(&mut inner, "max_p99_ratio", 1.0..=1000.0, &mut step.max_p99_ratio);
+        steps.push(step);
+        for error in inner.finish() {
+            section.push(error);
+        }
+    }
+    steps
+}
+
+fn decimal(section: &mut Section<'_>, key: &'static str, range: std::ops::RangeInclusive<f64>, into: &mut Decimal) {
+    let Some(value) = section.get(key) else { return };
+    match value.as_f64().filter(|v| range.contains(v)).and_then(Decimal::from_f64) {
+        Some(decimal) => *into = decimal,
+        None => section.invalid(
+            key,
+            format!("must be a number from {} to {}", range.start(), range.end()),
+        ),
+    }
 }
 
 impl FromStr for KillSignal {

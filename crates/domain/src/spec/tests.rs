@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{FieldErrorKind, Spec};
+use super::{FieldErrorKind, Spec, Strategy};
 
 fn check(spec: &Value, expected: &[(&str, &str)]) {
     let found = Spec::from_json(spec).map_or_else(|e| e.0, |_| Vec::new());
@@ -63,24 +63,66 @@ fn an_unknown_key_names_the_nearest_known_one() {
 fn a_feature_that_is_not_built_yet_is_refused_and_not_ignored() {
     let spec = json!({
         "scale": {"min": 0, "max": 4},
-        "deploy": {"strategy": "canary"},
         "http": {"rate_limit": {}},
         "cron": [],
     });
     let errors = Spec::from_json(&spec).expect_err("refused");
     assert!(errors.only_not_available());
     let at: Vec<_> = errors.0.iter().map(|e| e.pointer.as_str()).collect();
-    assert_eq!(
-        at,
-        [
-            "/deploy/strategy",
-            "/scale/min",
-            "/scale/max",
-            "/http/rate_limit",
-            "/cron"
-        ]
-    );
+    assert_eq!(at, ["/scale/min", "/scale/max", "/http/rate_limit", "/cron"]);
     assert!(errors.0.iter().all(|e| e.kind == FieldErrorKind::NotAvailable));
+}
+
+#[test]
+fn every_strategy_is_shown_and_taken_back_with_what_belongs_to_it() {
+    for deploy in [
+        json!({"strategy": "rolling", "max_surge": 3, "bake_time": "0s"}),
+        json!({"strategy": "bluegreen", "bake_time": "10m"}),
+        json!({"strategy": "recreate"}),
+        json!({"strategy": "canary"}),
+        json!({"strategy": "canary", "sticky": true, "canary": [
+            {"weight": 5, "hold": "30s", "max_error_rate": 0.001, "max_p99_ratio": 2},
+            {"weight": 50, "hold": "1m"},
+        ]}),
+    ] {
+        let spec = Spec::from_json(&json!({ "deploy": deploy })).expect("valid");
+        assert_eq!(Spec::from_json(&spec.to_json()), Ok(spec.clone()), "{deploy}");
+        for strategy in [Strategy::Rolling, Strategy::Canary] {
+            let other = spec.with_strategy(strategy);
+            assert_eq!(Spec::from_json(&other.to_json()), Ok(other), "{deploy}");
+        }
+    }
+}
+
+#[test]
+fn what_would_be_without_effect_or_without_sense_in_a_strategy_is_refused() {
+    check(
+        &json!({"deploy": {"strategy": "blue-green"}}),
+        &[("/deploy/strategy", "must be `rolling`")],
+    );
+    check(
+        &json!({"deploy": {"strategy": "recreate", "max_surge": 2, "sticky": true, "canary": [{}]}}),
+        &[
+            ("/deploy/max_surge", "`strategy = \"rolling\"` only"),
+            ("/deploy/canary", "`strategy = \"canary\"` only"),
+            ("/deploy/sticky", "`strategy = \"canary\"` only"),
+        ],
+    );
+    check(
+        &json!({"deploy": {"strategy": "canary", "canary": [
+            {"weight": 50, "max_error_rate": 2}, {"weight": 20, "hold": "1ms", "max_p99_ratio": 0.5},
+        ]}}),
+        &[
+            ("/deploy/canary/0/max_error_rate", "from 0 to 1"),
+            ("/deploy/canary/1/weight", "more than the step before"),
+            ("/deploy/canary/1/hold", "between"),
+            ("/deploy/canary/1/max_p99_ratio", "from 1 to 1000"),
+        ],
+    );
+    check(
+        &json!({"deploy": {"strategy": "canary", "canary": [{"weight": 0}]}}),
+        &[("/deploy/canary/0/weight", "from 1 to 99")],
+    );
 }
 
 #[test]

@@ -113,84 +113,60 @@ fn a_probe_names_what_it_saw_and_the_likely_cause() {
         ..evidence()
     };
     let status = |s| {
-        with(
-            LastProbe {
-                status: Some(s),
-                ..probe()
-            },
-            &[],
-        )
+        let probe = LastProbe {
+            status: Some(s),
+            ..probe()
+        };
+        with(probe, &[])
     };
-    check(
-        &unhealthy(),
-        &status(500),
-        ReasonCode::HealthStatus,
-        "status 500",
-        "last lines",
-    );
-    check(
-        &unhealthy(),
-        &status(404),
-        ReasonCode::HealthStatus,
-        "status 404",
-        "set `health.path`",
-    );
-    check(
-        &unhealthy(),
-        &status(401),
-        ReasonCode::HealthStatus,
-        "status 401",
-        "without one",
-    );
     let redirect = LastProbe {
         status: Some(301),
         location: Some("https://x/".into()),
         ..probe()
     };
-    check(
-        &unhealthy(),
-        &with(redirect, &[]),
-        ReasonCode::HealthRedirect,
-        "https://x/",
-        "no redirect to HTTPS",
-    );
-    let refused = || LastProbe {
-        error: Some("connection refused".into()),
-        ..probe()
+    let refused = |listening: &[&str]| {
+        let probe = LastProbe {
+            error: Some("connection refused".into()),
+            ..probe()
+        };
+        with(probe, listening)
     };
-    check(
-        &unhealthy(),
-        &with(refused(), &[]),
-        ReasonCode::PortClosed,
-        "nothing listened on port 8080",
-        "0.0.0.0:$PORT",
-    );
-    check(
-        &unhealthy(),
-        &with(refused(), &["127.0.0.1:8080"]),
-        ReasonCode::LoopbackOnly,
-        "127.0.0.1:8080 only",
-        "0.0.0.0:8080",
-    );
-    check(
-        &unhealthy(),
-        &with(refused(), &["0.0.0.0:3000"]),
-        ReasonCode::WrongPort,
-        "port 3000",
-        "internal_port = 3000",
-    );
-    check(
-        &unhealthy(),
-        &with(refused(), &["0.0.0.0:8080"]),
-        ReasonCode::HealthTimeout,
-        "no answer",
-        "health.timeout",
-    );
-    check(
-        &unhealthy(),
-        &evidence(),
-        ReasonCode::HealthTimeout,
-        "no probe",
-        "slipway doctor",
-    );
+    for (evidence, code, detail, hint) in [
+        (status(500), ReasonCode::HealthStatus, "status 500", "last lines"),
+        (status(404), ReasonCode::HealthStatus, "status 404", "set `health.path`"),
+        (status(401), ReasonCode::HealthStatus, "status 401", "without one"),
+        (
+            with(redirect, &[]),
+            ReasonCode::HealthRedirect,
+            "https://x/",
+            "no redirect to HTTPS",
+        ),
+        (
+            refused(&[]),
+            ReasonCode::PortClosed,
+            "nothing listened on port 8080",
+            "0.0.0.0:$PORT",
+        ),
+        (
+            refused(&["127.0.0.1:8080"]),
+            ReasonCode::LoopbackOnly,
+            "127.0.0.1:8080 only",
+            "0.0.0.0:8080",
+        ),
+        (
+            refused(&["0.0.0.0:3000"]),
+            ReasonCode::WrongPort,
+            "port 3000",
+            "internal_port = 3000",
+        ),
+        (
+            refused(&["0.0.0.0:8080"]),
+            ReasonCode::HealthTimeout,
+            "no answer",
+            "health.timeout",
+        ),
+        (evidence(), ReasonCode::HealthTimeout, "no probe", "slipway doctor"),
+    ] {
+        check(&unhealthy(), &evidence, code, detail, hint);
+    }
 }

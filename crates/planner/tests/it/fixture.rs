@@ -3,13 +3,17 @@
 //! ```text
 //! now 10                        seconds
 //! desired running|stopped|deleted
-//! serving r1 x2                 release and wanted count
-//! deploying r2 x2 [command]     the unfinished deployment, running unless `pending`
+//! serving r1 x2 [WAY]           release and wanted count; WAY: `bluegreen`, `canary` (10 %, 50 %), `recreate`,
+//!                               `surge 2`, `like r1` (the same contents), `rollback`
+//! serving since 4 | previous r1 x2 [WAY]
+//! deploying r2 x2 [command] [WAY]  the unfinished deployment, running unless `pending`; `promoted`
+//! canary 0 since 4              the canary's step
+//! traffic new 100 3 40 old 900 1 20    requests, failed, 99th percentile in ms
 //! step pull succeeded 3         a step, its state, since
 //! image here|away
 //! command running|exit 0
 //! r1#0 running healthy routed draining since 4
-//! route serving [unacked]
+//! route serving [unacked] [10% to r2]
 //! busy pull r2 | busy start r2 0 | busy remove r1#0
 //! failed pull r2 until 20 [fatal]
 //! restart r1#0 at 30
@@ -24,12 +28,14 @@ use slipway_domain::deployment::{DeploymentState, ReasonCode, StepName, StepStat
 use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
 use slipway_domain::observed::{Instance, InstanceState, Observed};
 use slipway_domain::quantity::Span;
-use slipway_domain::routing::RouteState;
+use slipway_domain::routing::{RouteState, Split};
+use slipway_domain::spec::{CanaryStep, Strategy};
 use slipway_domain::{Epoch, ReleaseNumber, Timestamp};
 use slipway_planner::plan::{Op, Plan};
 use slipway_planner::render::render;
 use slipway_planner::world::{
-    CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, World,
+    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, Sample,
+    Traffic, World,
 };
 
 pub(crate) fn seconds(s: i64) -> Timestamp {
@@ -41,14 +47,37 @@ pub(crate) fn release(name: &str) -> ReleaseId {
     ReleaseId::mint(at(0), &FixedEntropy(number))
 }
 
-pub(crate) fn facts(name: &str, replicas: u32, has_release_command: bool) -> ReleaseFacts {
+pub(crate) fn facts(name: &str, replicas: u32, way: &[&str]) -> ReleaseFacts {
+    let after = |word: &str| way.iter().position(|w| *w == word).map(|at| way[at + 1]);
+    let strategy = way.iter().find_map(|w| Strategy::parse(w)).unwrap_or(Strategy::Rolling);
+    let step = |weight| CanaryStep {
+        weight,
+        ..CanaryStep::default()
+    };
     ReleaseFacts {
         id: release(name),
+        number: ReleaseNumber(name[1..].parse().expect("number")),
+        like: after("like").map(release).into_iter().collect(),
+        is_rollback: way.contains(&"rollback"),
+        strategy,
+        surge: after("surge").map_or_else(|| replicas.div_ceil(4).max(1), |n| n.parse().expect("number")),
+        bake_time: Span::from_secs(120),
+        canary: if strategy == Strategy::Canary {
+            vec![step(10), step(50)]
+        } else {
+            Vec::new()
+        },
+        sticky: false,
         replicas,
         drain_timeout: Span::from_secs(30),
+        kill_timeout: Span::from_secs(30),
         health_deadline: Span::from_secs(60),
-        has_release_command,
+        has_release_command: way.contains(&"command"),
     }
+}
+
+fn count(text: &str) -> u32 {
+    text[1..].parse().expect("x<count>")
 }
 
 pub(crate) fn empty_world() -> World {
@@ -56,6 +85,8 @@ pub(crate) fn empty_world() -> World {
         now: seconds(0),
         desired: Desired::Running,
         serving: None,
+        serving_since: None,
+        previous: None,
         deployment: None,
         draining: None,
         last_failed: false,
@@ -64,6 +95,7 @@ pub(crate) fn empty_world() -> World {
         route: RouteFacts {
             state: RouteState::Empty,
             instances: BTreeSet::new(),
+            split: None,
             acknowledged: true,
             draining: BTreeSet::new(),
             unrouted_since: BTreeMap::new(),
@@ -71,6 +103,7 @@ pub(crate) fn empty_world() -> World {
         running: BTreeSet::new(),
         failed: BTreeMap::new(),
         cleaned: false,
+        traffic: None,
         restart_at: BTreeMap::new(),
     }
 }
@@ -90,48 +123,18 @@ fn fact(world: &mut World, words: &[&str]) {
         ["desired", "running"] => world.desired = Desired::Running,
         ["desired", "stopped"] => world.desired = Desired::Stopped,
         ["desired", "deleted"] => world.desired = Desired::Deleted,
-        ["serving", name, count] => world.serving = Some(facts(name, count[1..].parse().expect("x<count>"), false)),
-        ["deploying", name, count, rest @ ..] => {
-            world.deployment = Some(DeploymentFacts {
-                id: deployment_id(),
-                state: if rest.contains(&"pending") {
-                    DeploymentState::Pending
-                } else {
-                    DeploymentState::Running
-                },
-                target: facts(name, count[1..].parse().expect("x<count>"), rest.contains(&"command")),
-                steps: BTreeMap::new(),
-                image_present: None,
-                release_command: None,
+        ["serving", "since", s] => world.serving_since = Some(seconds(s.parse().expect("number"))),
+        ["serving", name, wanted, way @ ..] => world.serving = Some(facts(name, count(wanted), way)),
+        ["previous", name, wanted, way @ ..] => world.previous = Some(facts(name, count(wanted), way)),
+        ["deploying", name, wanted, way @ ..] => world.deployment = Some(deploying(name, count(wanted), way)),
+        ["step" | "image" | "command" | "canary", ..] => progress(deployment(world), words),
+        ["traffic", "new", new @ .., "old", a, b, c] => {
+            world.traffic = Some(Traffic {
+                new: sample(new),
+                old: sample(&[a, b, c]),
             });
         }
-        ["step", name, state, since] => {
-            let step = (
-                StepState::parse(state).expect("state"),
-                seconds(since.parse().expect("number")),
-            );
-            deployment(world)
-                .steps
-                .insert(StepName::parse(name).expect("step"), step);
-        }
-        ["image", place] => deployment(world).image_present = Some(*place == "here"),
-        ["command", "running"] => deployment(world).release_command = Some(CommandFacts::Running),
-        ["command", "absent"] => deployment(world).release_command = Some(CommandFacts::Absent),
-        ["command", "exit", code] => {
-            deployment(world).release_command = Some(CommandFacts::Ended {
-                exit_code: code.parse().expect("code"),
-            });
-        }
-        ["route", state, rest @ ..] => {
-            world.route.state = match *state {
-                "serving" => RouteState::Serving,
-                "starting" => RouteState::Starting,
-                "stopped" => RouteState::Stopped,
-                "failed" => RouteState::Failed,
-                _ => RouteState::Empty,
-            };
-            world.route.acknowledged = !rest.contains(&"unacked");
-        }
+        ["route", state, rest @ ..] => route(world, state, rest),
         ["busy", op @ ..] => drop(world.running.insert(operation(op))),
         ["failed", kind, what, "until", s, rest @ ..] => {
             let fatal = rest
@@ -157,6 +160,79 @@ fn fact(world: &mut World, words: &[&str]) {
         ["cleaned"] => world.cleaned = true,
         [id, rest @ ..] if id.contains('#') => instance(world, id, rest),
         other => panic!("no such fact: {other:?}"),
+    }
+}
+
+fn deploying(name: &str, replicas: u32, way: &[&str]) -> DeploymentFacts {
+    DeploymentFacts {
+        id: deployment_id(),
+        state: if way.contains(&"pending") {
+            DeploymentState::Pending
+        } else {
+            DeploymentState::Running
+        },
+        target: facts(name, replicas, way),
+        steps: BTreeMap::new(),
+        image_present: None,
+        release_command: None,
+        canary: None,
+        promoted: way.contains(&"promoted"),
+    }
+}
+
+/// How far the deployment is.
+fn progress(deployment: &mut DeploymentFacts, words: &[&str]) {
+    match words {
+        ["step", name, state, since] => {
+            let step = (
+                StepState::parse(state).expect("state"),
+                seconds(since.parse().expect("number")),
+            );
+            deployment.steps.insert(StepName::parse(name).expect("step"), step);
+        }
+        ["image", place] => deployment.image_present = Some(*place == "here"),
+        ["command", "running"] => deployment.release_command = Some(CommandFacts::Running),
+        ["command", "absent"] => deployment.release_command = Some(CommandFacts::Absent),
+        ["command", "exit", code] => {
+            deployment.release_command = Some(CommandFacts::Ended {
+                exit_code: code.parse().expect("code"),
+            });
+        }
+        ["canary", step, "since", s] => {
+            deployment.canary = Some(CanaryProgress {
+                step: step.parse().expect("number"),
+                since: seconds(s.parse().expect("number")),
+            });
+        }
+        other => panic!("no such fact: {other:?}"),
+    }
+}
+
+fn route(world: &mut World, state: &str, rest: &[&str]) {
+    world.route.state = match state {
+        "serving" => RouteState::Serving,
+        "starting" => RouteState::Starting,
+        "holding" => RouteState::Holding,
+        "stopped" => RouteState::Stopped,
+        "failed" => RouteState::Failed,
+        _ => RouteState::Empty,
+    };
+    world.route.acknowledged = !rest.contains(&"unacked");
+    if let [.., percent, "to", name] = rest {
+        world.route.split = Some(Split {
+            release: ReleaseNumber(name[1..].parse().expect("number")),
+            percent: percent.trim_end_matches('%').parse().expect("number"),
+            sticky: false,
+        });
+    }
+}
+
+fn sample(words: &[&str]) -> Sample {
+    let number = |i: usize| words[i].parse().expect("number");
+    Sample {
+        requests: number(0),
+        failed: number(1),
+        p99_ms: number(2),
     }
 }
 
@@ -187,9 +263,9 @@ fn instance(world: &mut World, id: &str, words: &[&str]) {
         .iter()
         .position(|w| *w == "since")
         .map_or(seconds(0), |i| seconds(words[i + 1].parse().expect("s")));
-    let state = if words.contains(&"exited") {
+    let state = if words.contains(&"exited") || words.contains(&"killed") {
         InstanceState::Exited {
-            exit_code: 1,
+            exit_code: if words.contains(&"killed") { 137 } else { 1 },
             oom_killed: false,
             finished_at: Some(since),
         }

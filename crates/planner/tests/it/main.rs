@@ -6,3 +6,4 @@ mod fixture;
 mod properties;
 mod rollout;
 mod settle;
+mod strategies;

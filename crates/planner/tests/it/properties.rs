@@ -5,15 +5,18 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use slipway_domain::deployment::{DeploymentState, StepState};
+use slipway_domain::ids::ReleaseId;
 use slipway_domain::observed::{Instance, InstanceState, Observed};
+use slipway_domain::routing::RouteState;
+use slipway_domain::spec::Strategy;
 use slipway_domain::{Epoch, ReleaseNumber};
 use slipway_planner::plan::{Op, Step};
-use slipway_planner::world::{CommandFacts, Desired, Health, World};
+use slipway_planner::world::{CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, World};
 
-use crate::fixture::{empty_world, facts, release, world};
+use crate::fixture::{empty_world, facts, names, release, world};
 
 /// Batches within which every world must come to rest.
-const BATCHES_MAX: usize = 200;
+const BATCHES_MAX: usize = 1000;
 
 fn instances(world: &mut World) -> &mut Vec<Instance> {
     match &mut world.instances {
@@ -34,8 +37,40 @@ fn perform(world: &mut World, step: &Step, sick: bool) {
                 world.draining = None;
             }
         }
-        Step::Start(Op::Pull(_)) => world.deployment.as_mut().expect("deployment").image_present = Some(true),
-        Step::Start(Op::Command(_)) => {
+        Step::Canary(_, step) => {
+            let since = world.now;
+            let progress = CanaryProgress { step: *step, since };
+            world.deployment.as_mut().expect("deployment").canary = Some(progress);
+        }
+        Step::Start(op) => operate(world, op, sick),
+        Step::Publish(route) => {
+            for id in &route.instances {
+                assert!(is_running(world, id), "{id} does not run and was routed");
+            }
+            world.route.state = route.state;
+            world.route.instances.clone_from(&route.instances);
+            world.route.split = route.split;
+            world.route.acknowledged = false;
+        }
+        Step::Succeed(_) => {
+            let done = world.deployment.take().expect("deployment");
+            world.draining = Some(done.id);
+            world.previous = world.serving.replace(done.target);
+            world.serving_since = Some(world.now);
+        }
+        Step::Fail(..) => {
+            world.deployment = None;
+            world.last_failed = true;
+        }
+        Step::RollBack { .. } => panic!("nothing fails after it has the traffic"),
+        Step::Purge => assert!(instances(world).is_empty()),
+    }
+}
+
+fn operate(world: &mut World, op: &Op, sick: bool) {
+    match op {
+        Op::Pull(_) => world.deployment.as_mut().expect("deployment").image_present = Some(true),
+        Op::Command(_) => {
             let d = world.deployment.as_mut().expect("deployment");
             assert!(
                 !matches!(d.release_command, Some(CommandFacts::Ended { .. })),
@@ -43,64 +78,48 @@ fn perform(world: &mut World, step: &Step, sick: bool) {
             );
             d.release_command = Some(CommandFacts::Ended { exit_code: 0 });
         }
-        Step::Start(Op::RemoveCommand(_)) => {}
-        Step::Start(Op::Apply(id, slots)) => slots.iter().for_each(|slot| {
-            let name = (1..=9)
-                .map(|n| format!("r{n}"))
-                .find(|n| release(n) == *id)
-                .expect("known");
-            let key = format!("{name}#{slot}");
-            let started_at = world.now;
-            instances(world).retain(|i| i.id != key);
-            let instance = Instance {
-                id: key.clone(),
-                environment: slipway_domain::ids::EnvironmentId::from_uuid(release("r1").uuid()),
-                release: *id,
-                release_number: ReleaseNumber(1),
-                slot: *slot,
-                epoch: Epoch(1),
-                state: InstanceState::Running { started_at },
-                address: Some(([10, 210, 0, 2], 8080).into()),
-                restarts: 0,
-            };
-            instances(world).push(instance);
-            let ill = sick && name == "r2";
-            world.health.insert(
-                key,
-                if ill {
-                    Health::Unproven { since: started_at }
-                } else {
-                    Health::Healthy
-                },
-            );
-        }),
-        Step::Start(Op::Remove(id)) => {
+        Op::RemoveCommand(_) => {}
+        Op::Apply(id, slots) => slots.iter().for_each(|slot| apply(world, *id, *slot, sick)),
+        Op::Remove(id) => {
             assert!(
                 !world.route.instances.contains(id) || !is_running(world, id),
                 "{id} is routed and was removed"
             );
             instances(world).retain(|i| i.id != *id);
         }
-        Step::Start(Op::Clean) => world.cleaned = true,
-        Step::Publish(route) => {
-            for id in &route.instances {
-                assert!(is_running(world, id), "{id} does not run and was routed");
-            }
-            world.route.state = route.state;
-            world.route.instances.clone_from(&route.instances);
-            world.route.acknowledged = false;
-        }
-        Step::Succeed(_) => {
-            let done = world.deployment.take().expect("deployment");
-            world.draining = Some(done.id);
-            world.serving = Some(done.target);
-        }
-        Step::Fail(..) => {
-            world.deployment = None;
-            world.last_failed = true;
-        }
-        Step::Purge => assert!(instances(world).is_empty()),
+        Op::Clean => world.cleaned = true,
     }
+}
+
+fn apply(world: &mut World, id: ReleaseId, slot: u32, sick: bool) {
+    let name = names().remove(&id).expect("known");
+    let key = format!("{name}#{slot}");
+    let started_at = world.now;
+    instances(world).retain(|i| i.id != key);
+    let others = instances(world).iter().any(|i| i.release != id && i.is_running());
+    let alone = |d: &DeploymentFacts| d.target.strategy == Strategy::Recreate;
+    assert!(
+        !(others && world.deployment.as_ref().is_some_and(alone)),
+        "two releases run beside each other"
+    );
+    let instance = Instance {
+        id: key.clone(),
+        environment: slipway_domain::ids::EnvironmentId::from_uuid(release("r1").uuid()),
+        release: id,
+        release_number: ReleaseNumber(1),
+        slot,
+        epoch: Epoch(1),
+        state: InstanceState::Running { started_at },
+        address: Some(([10, 210, 0, 2], 8080).into()),
+        restarts: 0,
+    };
+    instances(world).push(instance);
+    let health = if sick && name == "r2" {
+        Health::Unproven { since: started_at }
+    } else {
+        Health::Healthy
+    };
+    world.health.insert(key, health);
 }
 
 fn is_running(world: &World, id: &str) -> bool {
@@ -117,6 +136,8 @@ fn run(mut world: World, sick: bool, crash_at: usize) -> World {
         .serving
         .as_ref()
         .map_or(0, |s| usize::try_from(s.replicas).expect("small"));
+    let recreate = |d: &DeploymentFacts| d.target.strategy == Strategy::Recreate;
+    let recreate = world.deployment.as_ref().is_some_and(recreate);
     for batch in 0..BATCHES_MAX {
         let plan = slipway_planner::plan(&world);
         if batch == crash_at {
@@ -128,7 +149,9 @@ fn run(mut world: World, sick: bool, crash_at: usize) -> World {
             perform(&mut world, step, sick);
         }
         let serving_now = world.route.instances.iter().filter(|id| is_running(&world, id)).count();
-        if before >= wanted && wanted > 0 && world.desired == Desired::Running {
+        // Where the old instances stop first, nobody is served for a while, and the plan says so.
+        let gap = recreate || world.route.state == RouteState::Holding;
+        if before >= wanted && wanted > 0 && world.desired == Desired::Running && !gap {
             let count = |replicas: u32| usize::try_from(replicas).expect("small");
             let target = world.deployment.as_ref().map_or(wanted, |d| count(d.target.replicas));
             let floor = world
@@ -145,7 +168,7 @@ fn run(mut world: World, sick: bool, crash_at: usize) -> World {
         world.route.acknowledged = true;
         if plan.steps.is_empty() {
             match plan.wake {
-                Some(wake) if wake > world.now && !plan.settled => world.now = wake,
+                Some(wake) if wake > world.now => world.now = wake,
                 _ => return world,
             }
         }
@@ -163,26 +186,35 @@ fn serving(replicas: u32) -> World {
     world(&text)
 }
 
-fn deploying(mut world: World, replicas: u32, command: bool, present: bool) -> World {
+fn deploying(mut world: World, replicas: u32, way: &[&str], present: bool) -> World {
     let id = slipway_domain::ids::DeploymentId::from_uuid(release("r3").uuid());
-    world.deployment = Some(slipway_planner::world::DeploymentFacts {
+    world.deployment = Some(DeploymentFacts {
         id,
         state: DeploymentState::Pending,
-        target: facts("r2", replicas, command),
+        target: facts("r2", replicas, way),
         steps: std::collections::BTreeMap::new(),
         image_present: Some(present),
         release_command: Some(CommandFacts::Absent),
+        canary: None,
+        promoted: false,
     });
     world
+}
+
+/// The words of a fixture for one of the four ways.
+fn way(strategy: usize, command: bool) -> Vec<&'static str> {
+    let mut words = vec![["rolling", "bluegreen", "canary", "recreate"][strategy]];
+    words.extend(command.then_some("command"));
+    words
 }
 
 proptest! {
     #[test]
     fn every_deployment_comes_to_rest_on_exactly_the_new_release(
-        old in 0_u32..6, new in 1_u32..6, command: bool, present: bool, crash_at in 0_usize..20
+        old in 0_u32..6, new in 1_u32..6, strategy in 0_usize..4, command: bool, present: bool, crash_at in 0_usize..20
     ) {
         let begin = if old == 0 { empty_world() } else { serving(old) };
-        let end = run(deploying(begin, new, command, present), false, crash_at);
+        let end = run(deploying(begin, new, &way(strategy, command), present), false, crash_at);
         let wanted: BTreeSet<String> = (0..new).map(|s| format!("r2#{s}")).collect();
         prop_assert_eq!(&end.route.instances, &wanted);
         let left: BTreeSet<String> = end.instances.known().expect("seen").iter().map(|i| i.id.clone()).collect();
@@ -191,9 +223,9 @@ proptest! {
 
     #[test]
     fn a_sick_release_leaves_the_old_one_serving_and_nothing_behind(
-        old in 1_u32..6, new in 1_u32..6, crash_at in 0_usize..20
+        old in 1_u32..6, new in 1_u32..6, strategy in 0_usize..4, crash_at in 0_usize..20
     ) {
-        let end = run(deploying(serving(old), new, false, true), true, crash_at);
+        let end = run(deploying(serving(old), new, &way(strategy, false), true), true, crash_at);
         let wanted: BTreeSet<String> = (0..old).map(|s| format!("r1#{s}")).collect();
         prop_assert_eq!(&end.route.instances, &wanted);
         let left: BTreeSet<String> = end.instances.known().expect("seen").iter().map(|i| i.id.clone()).collect();
@@ -211,8 +243,8 @@ proptest! {
     }
 
     #[test]
-    fn the_same_world_gives_the_same_plan(old in 0_u32..6, new in 1_u32..6, present: bool) {
-        let begin = deploying(serving(old), new, false, present);
+    fn the_same_world_gives_the_same_plan(old in 0_u32..6, new in 1_u32..6, strategy in 0_usize..4, present: bool) {
+        let begin = deploying(serving(old), new, &way(strategy, false), present);
         prop_assert_eq!(slipway_planner::plan(&begin), slipway_planner::plan(&begin));
     }
 }

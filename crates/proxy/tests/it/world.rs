@@ -94,6 +94,7 @@ impl Scene {
                 weight: 1,
                 instances: instances.to_vec(),
             }],
+            sticky: false,
             limits,
         });
         self

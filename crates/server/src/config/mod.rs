@@ -229,20 +229,8 @@ impl Config {
         let port =
             |low: u16, high: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), if is_root { low } else { high });
         let base_domain: HostName = v.parse_or("base_domain", "")?;
-        let api_domain: Option<HostName> = v.parse("api_domain", "")?;
-        if let Some(api) = &api_domain
-            && (api == &base_domain || api.as_str().ends_with(&format!(".{base_domain}")))
-        {
-            return Err(ConfigError::Value {
-                origin: "SLIPWAY_API_DOMAIN".into(),
-                value: api.to_string(),
-                expected: format!(
-                    "it must lie outside the base domain {base_domain}, so that no app shares the console's domain"
-                ),
-            });
-        }
         Ok(Self {
-            database_url: v.get("database_url").map(|(u, _)| u),
+            database_url: database_url(&v)?,
             api_listen: v.parse_or("api_listen", ADDRESS)?,
             admin_listen: v.parse_or("admin_listen", ADDRESS)?,
             proxy_admin_listen: v.parse_or("proxy_admin_listen", ADDRESS)?,
@@ -277,8 +265,8 @@ impl Config {
                 .and_then(|id| id.parse().ok()),
             log: v.get("log").map_or_else(|| "info".into(), |(l, _)| l),
             log_format: log_format(&v, is_terminal)?,
+            api_domain: api_domain(&v, &base_domain)?,
             base_domain,
-            api_domain,
             data_dir,
         })
     }
@@ -286,6 +274,40 @@ impl Config {
     /// The port people reach HTTPS under.
     pub fn https_port(&self) -> u16 {
         self.https_listen.port()
+    }
+}
+
+/// A private Postgres is used without one. What is no address of a Postgres is refused here rather than when nobody
+/// looks on any more.
+fn database_url(v: &Values) -> Result<Option<String>, ConfigError> {
+    let Some((text, origin)) = v.get("database_url") else {
+        return Ok(None);
+    };
+    let usable = url::Url::parse(&text).is_ok_and(|u| matches!(u.scheme(), "postgres" | "postgresql"));
+    if usable {
+        return Ok(Some(text));
+    }
+    Err(ConfigError::Value {
+        origin,
+        // It may hold a password.
+        value: "(not shown)".into(),
+        expected: "give the address of a Postgres: `postgres://user:password@host:5432/database`".into(),
+    })
+}
+
+fn api_domain(v: &Values, base_domain: &HostName) -> Result<Option<HostName>, ConfigError> {
+    let api_domain: Option<HostName> = v.parse("api_domain", "")?;
+    match api_domain {
+        Some(api) if api == *base_domain || api.as_str().ends_with(&format!(".{base_domain}")) => {
+            Err(ConfigError::Value {
+                origin: "SLIPWAY_API_DOMAIN".into(),
+                value: api.to_string(),
+                expected: format!(
+                    "it must lie outside the base domain {base_domain}, so that no app shares the console's domain"
+                ),
+            })
+        }
+        other => Ok(other),
     }
 }
 

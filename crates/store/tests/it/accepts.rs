@@ -170,7 +170,7 @@ async fn a_step_written_while_a_deploy_is_accepted_is_closed_with_the_rest() {
             .expect("read")
             .expect("is there");
         scheduler
-            .set_route(&row, slipway_domain::routing::RouteState::Starting, &[])
+            .set_route(&row, slipway_domain::routing::RouteState::Starting, &[], None)
             .await
             .expect("no deadlock");
         scheduler.commit().await.expect("commits");

@@ -128,6 +128,7 @@ pub(crate) fn new_release(environment: EnvironmentId, number: ReleaseNumber, spe
         cause: ReleaseCause::Deploy,
         created_at: second(number.0),
         created_by: "ana".into(),
+        same_as: None,
         good: false,
     }
 }

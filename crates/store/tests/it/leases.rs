@@ -110,7 +110,9 @@ async fn what_only_the_scheduler_writes_is_refused_without_a_fence() {
         let (id, now) = (deployment.id, second(2));
         let refused = [
             tx.save_status(environment.id, &status).await,
-            tx.set_route(&environment, RouteState::Serving, &[]).await.map(drop),
+            tx.set_route(&environment, RouteState::Serving, &[], None)
+                .await
+                .map(drop),
             tx.start_deployment(id, now).await,
             tx.step_started(id, StepName::Pull, None, now).await,
             tx.step_finished(id, StepName::Pull, StepState::Succeeded, None, now)

@@ -18,6 +18,8 @@ fn status(generation: Generation, release: ReleaseId) -> EnvironmentStatus {
     EnvironmentStatus {
         observed_generation: generation,
         serving: Some(release),
+        serving_since: Some(second(8)),
+        previous: None,
         instances: vec![InstanceRecord {
             instance: "c0ffee".into(),
             release,
@@ -37,9 +39,9 @@ fn status(generation: Generation, release: ReleaseId) -> EnvironmentStatus {
 }
 
 #[tokio::test]
-async fn an_app_lives_from_its_first_row_to_its_last() {
+async fn a_deployment_is_kept_with_its_steps_and_makes_its_release_good() {
     with_store(async |db, store| {
-        let (team, app, environment) = web(&store).await;
+        let (_, _, environment) = web(&store).await;
         let epoch = lead(&store, 1).await.expect("free");
         let first = deploy(&store, environment.id, second(1)).await;
         assert_eq!(first.state, DeploymentState::Pending);
@@ -59,7 +61,7 @@ async fn an_app_lives_from_its_first_row_to_its_last() {
         let skipped = scheduler.step_finished(first.id, StepName::ReleaseCommand, StepState::Skipped, None, second(3));
         skipped.await.expect("written");
         scheduler
-            .set_route(&environment, RouteState::Serving, &[])
+            .set_route(&environment, RouteState::Serving, &[], None)
             .await
             .expect("written");
         scheduler
@@ -97,7 +99,16 @@ async fn an_app_lives_from_its_first_row_to_its_last() {
         );
         drop(reader);
         assert_eq!(db.number("select epoch from environment_status").await, epoch.0);
+    })
+    .await;
+}
 
+#[tokio::test]
+async fn a_deleted_app_is_gone_for_callers_at_once_and_leaves_no_row() {
+    with_store(async |db, store| {
+        let (team, app, environment) = web(&store).await;
+        let epoch = lead(&store, 1).await.expect("free");
+        deploy(&store, environment.id, second(1)).await;
         let mut api = tx(&store).await;
         api.delete_app(app.id).await.expect("marked");
         api.commit().await.expect("commits");
@@ -237,7 +248,7 @@ async fn the_world_of_an_environment_is_whole() {
         let found = status(first.generation, first.release);
         scheduler.save_status(environment.id, &found).await.expect("written");
         scheduler
-            .set_route(&environment, RouteState::Serving, &[])
+            .set_route(&environment, RouteState::Serving, &[], None)
             .await
             .expect("written");
         scheduler.commit().await.expect("commits");

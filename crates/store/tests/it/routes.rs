@@ -27,7 +27,10 @@ fn groups(release: i64, instances: &[&str]) -> Vec<GroupRoute> {
 
 async fn publish(store: &Store, epoch: Epoch, e: &Environment, groups: &[GroupRoute]) -> i64 {
     let mut tx = fenced(store, epoch).await;
-    let version = tx.set_route(e, RouteState::Serving, groups).await.expect("written");
+    let version = tx
+        .set_route(e, RouteState::Serving, groups, None)
+        .await
+        .expect("written");
     tx.commit().await.expect("commits");
     version.0
 }
@@ -304,6 +307,8 @@ async fn a_status_of_nothing_is_empty() {
         let empty = EnvironmentStatus {
             observed_generation: slipway_domain::Generation(0),
             serving: None,
+            serving_since: None,
+            previous: None,
             instances: Vec::new(),
             conditions: Vec::new(),
         };

@@ -1,0 +1,88 @@
+//! From an accepted release to a deployment: release, intent, deployment and first event, in the caller's transaction.
+//!
+//! Promises: an unfinished deployment of the environment is superseded in the same transaction. Who may do it, and
+//! what is in the release, is decided before.
+
+use slipway_domain::Timestamp;
+use slipway_domain::ids::{DeploymentId, SecretId};
+use slipway_domain::name::VariableName;
+use slipway_domain::release::{Alignment, Release};
+use std::collections::BTreeMap;
+
+use crate::{Deployment, Desired, Environment, NewDeployment, StoreError, Tx};
+
+/// What is known of a deployment before it is one.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// The deployment's identifier.
+    pub deployment: DeploymentId,
+    /// What the caller said of it.
+    pub message: Option<String>,
+    /// The trace of the request that began it.
+    pub trace_context: Option<String>,
+}
+
+impl Tx {
+    /// The newest version of each secret of the environment, by name.
+    pub async fn newest_secrets(
+        &mut self,
+        environment: &Environment,
+    ) -> Result<BTreeMap<VariableName, SecretId>, StoreError> {
+        let all = self.current_secrets(environment.id).await?;
+        Ok(all.into_iter().map(|s| (s.name, s.id)).collect())
+    }
+
+    /// Makes the release what should run. The environment is locked by the transaction, and the release gets its number
+    /// here.
+    #[tracing::instrument(name = "db.intend", level = "debug", skip_all)]
+    pub async fn intend(
+        &mut self,
+        environment: &Environment,
+        mut release: Release,
+        intent: Intent,
+        now: Timestamp,
+    ) -> Result<Deployment, StoreError> {
+        self.supersede_unfinished(environment.id, now).await?;
+        release.number = self.next_release_number(environment.id).await?;
+        self.insert_release(environment.team, &release).await?;
+        let newest = self.newest_secrets(environment).await?;
+        match release.align(&environment.spec, &newest) {
+            Alignment::Replace { staged } => drop(self.set_spec(environment.id, &release.spec, staged).await?),
+            Alignment::Keep { staged } if staged != environment.staged => {
+                self.set_staged(environment.id, staged).await?;
+            }
+            Alignment::Keep { .. } => {}
+        }
+        let generation = self
+            .set_intent(
+                environment.id,
+                environment.generation,
+                Desired::Running,
+                Some(release.id),
+            )
+            .await?;
+        let id = intent.deployment;
+        self.insert_deployment(&NewDeployment {
+            id,
+            team: environment.team,
+            app: environment.app,
+            environment: environment.id,
+            release: release.id,
+            generation,
+            strategy: release.spec.deploy.strategy.as_str().into(),
+            cause: release.cause,
+            message: intent.message,
+            trace_context: intent.trace_context,
+            created_at: now,
+            created_by: release.created_by.clone(),
+        })
+        .await?;
+        let told = format!(
+            "{} of {}/{} accepted: {}",
+            release.number, environment.app_name, environment.name, release.image
+        );
+        self.append_event(id, "deployment.accepted", now, None, &told).await?;
+        let written = self.deployment(id).await?;
+        written.ok_or_else(|| StoreError::Internal(format!("deployment {id} was written and cannot be read")))
+    }
+}
