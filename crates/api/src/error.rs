@@ -174,8 +174,12 @@ impl From<ApiError> for Problem {
             },
             ApiError::Failed(deployment) => {
                 let detail = match &deployment.reason {
-                    Some(reason) => format!("{} {}", reason.detail, reason.hint),
-                    None => format!("The deployment ended as {}.", state_word(&deployment)),
+                    Some(reason) => format!("{} {}", sentence(&reason.detail), sentence(&reason.hint)),
+                    None => match state_word(&deployment).as_str() {
+                        "aborted" => "The deployment was called off; what served before goes on serving.".into(),
+                        "superseded" => "A later deployment took its place; look at that one.".into(),
+                        other => format!("The deployment ended as {other}."),
+                    },
                 };
                 Self {
                     deployment: Some(deployment),
@@ -194,6 +198,13 @@ impl From<ApiError> for Problem {
             }
         }
     }
+}
+
+/// With a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.trim_end_matches(['.', ' ']).chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
 }
 
 fn state_word(deployment: &Deployment) -> String {

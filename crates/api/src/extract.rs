@@ -70,6 +70,16 @@ async fn read<T: DeserializeOwned>(request: Request, state: &Shared) -> Result<O
 
 /// JSON with the place of what is wrong.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    // A derived structure would take a list for its members in order, which no document says.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        let what = serde_json::from_slice::<serde_json::Value>(bytes).map_err(|error| syntax(&error))?;
+        let detail = format!("must be an object, not {}", kind_of(&what));
+        return Err(refused(String::new(), detail));
+    }
+    // Neither the database nor a variable of a container can hold it.
+    if has_nul(bytes) {
+        return Err(refused(String::new(), "contains a NUL character (`\\u0000`)".into()));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path());
@@ -84,15 +94,80 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     Ok(value)
 }
 
+/// Whether a text of the body, escaped or not, has a NUL in it.
+fn has_nul(bytes: &[u8]) -> bool {
+    fn within(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::String(text) => text.contains('\0'),
+            serde_json::Value::Array(items) => items.iter().any(within),
+            serde_json::Value::Object(members) => members.iter().any(|(k, v)| k.contains('\0') || within(v)),
+            _ => false,
+        }
+    }
+    let escaped = bytes.windows(6).any(|w| w == br"\u0000");
+    escaped && serde_json::from_slice::<serde_json::Value>(bytes).is_ok_and(|value| within(&value))
+}
+
+fn kind_of(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "true or false",
+        serde_json::Value::Number(_) => "a number",
+        serde_json::Value::String(_) => "a text",
+        serde_json::Value::Array(_) => "a list",
+        serde_json::Value::Object(_) => "an object",
+    }
+}
+
+fn refused(pointer: String, detail: String) -> ApiError {
+    let told = format!("The body is not of the right shape: it {detail}.");
+    ApiError::Invalid(Code::InvalidBody, told, vec![FieldProblem { pointer, detail }])
+}
+
 fn shape(pointer: String, error: &serde_json::Error) -> ApiError {
     // serde appends where in the text it was; the pointer says it better.
     let text = error.to_string();
-    let detail = text
-        .rsplit_once(" at line ")
-        .map_or(text.as_str(), |(before, _)| before)
-        .to_owned();
-    let told = format!("The body is not of the right shape: {detail}.");
+    let detail = humane(
+        text.rsplit_once(" at line ")
+            .map_or(text.as_str(), |(before, _)| before),
+    );
+    let place = if pointer.is_empty() {
+        String::new()
+    } else {
+        format!("{pointer}: ")
+    };
+    let told = format!("The body is not of the right shape: {place}{detail}.");
     ApiError::Invalid(Code::InvalidBody, told, vec![FieldProblem { pointer, detail }])
+}
+
+/// The words of the parser for people who know JSON and not Rust.
+fn humane(text: &str) -> String {
+    let Some((found, expected)) = text
+        .strip_prefix("invalid type: ")
+        .and_then(|t| t.split_once(", expected "))
+    else {
+        return text
+            .replace("unknown field", "unknown member")
+            .replace("missing field", "missing member");
+    };
+    let expected = match expected.split_whitespace().next().unwrap_or_default() {
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => "a whole number",
+        "f64" | "f32" => "a number",
+        "a" if expected.contains("boolean") => "true or false",
+        "a" if expected.contains("string") => "a text",
+        "a" if expected.contains("sequence") => "a list",
+        "a" | "struct" | "map" => "an object",
+        _ => expected,
+    };
+    let found = match found.split_whitespace().next().unwrap_or_default() {
+        "string" => "a text",
+        "integer" | "floating" => "a number",
+        "boolean" => "true or false",
+        "sequence" => "a list",
+        "map" => "an object",
+        _ => found,
+    };
+    format!("must be {expected}, not {found}")
 }
 
 fn syntax(error: &serde_json::Error) -> ApiError {
@@ -146,6 +221,10 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Params<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<Shared>) -> Result<Self> {
+        if parts.uri.query().is_some_and(|q| q.contains("%00")) {
+            let detail = "A query parameter contains a NUL character (`%00`). Leave it out.";
+            return Err(ApiError::Refused(Code::InvalidParameter, detail.into()));
+        }
         Query::<T>::from_request_parts(parts, state)
             .await
             .map(|Query(value)| Self(value))
@@ -154,7 +233,10 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Params<T> {
                     std::error::Error::source(&rejection).map_or_else(|| rejection.to_string(), ToString::to_string);
                 let (name, detail) = text.split_once(": ").unwrap_or(("", text.as_str()));
                 let pointer = format!("?{name}");
-                let told = format!("A query parameter is not valid: {text}.");
+                let told = format!(
+                    "The query parameter {name} is not valid: {}.",
+                    detail.trim_end_matches('.')
+                );
                 ApiError::Invalid(
                     Code::InvalidParameter,
                     told,
@@ -202,9 +284,17 @@ mod tests {
     #[test]
     fn a_wrong_body_is_refused_with_the_place_that_is_wrong() {
         for (text, pointer, part) in [
-            (r#"{"items": [1, "x"]}"#, "/items/1", "invalid type: string"),
-            (r#"{"items": [], "colour": 1}"#, "/colour", "unknown field `colour`"),
-            ("{}", "", "missing field `items`"),
+            (
+                r#"{"items": [1, "x"]}"#,
+                "/items/1",
+                "must be a whole number, not a text",
+            ),
+            (r#"{"items": 7}"#, "/items", "must be a list, not a number"),
+            (r#"{"items": [], "colour": 1}"#, "/colour", "unknown member `colour`"),
+            ("{}", "", "missing member `items`"),
+            ("[[1]]", "", "must be an object, not a list"),
+            ("null", "", "must be an object, not null"),
+            (r#"{"items": [], "a\u0000": "b"}"#, "", "contains a NUL character"),
             ("{", "", "not JSON at line 1"),
             ("items=1", "", "not JSON at line 1"),
             (r#"{"items": []} x"#, "", "not JSON"),

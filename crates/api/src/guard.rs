@@ -32,7 +32,8 @@ pub(crate) struct Routes(OpenApiRouter<Arc<Shared>>);
 
 /// What one route demands, and what its spans are called.
 struct Demand {
-    permission: Permission,
+    /// Any of them will do.
+    permissions: Vec<Permission>,
     name: String,
 }
 
@@ -64,14 +65,21 @@ impl Routes {
     /// Routes that demand a permission.
     #[must_use]
     pub(crate) fn guarded(self, permission: Permission, routes: UtoipaMethodRouter<Arc<Shared>>) -> Self {
+        self.guarded_by_any(&[permission], routes)
+    }
+
+    /// Routes that demand one of several permissions; the first is the one that a refusal names.
+    #[must_use]
+    pub(crate) fn guarded_by_any(self, permissions: &[Permission], routes: UtoipaMethodRouter<Arc<Shared>>) -> Self {
         let (schemas, mut paths, methods) = routes;
         let mut name = "api".to_owned();
         each_operation(&mut paths.paths, |path, operation| {
-            document(path, operation, permission);
+            document(path, operation, permissions);
             let id = operation.operation_id.as_deref().unwrap_or_default();
             name = format!("api.{}", id.replace('_', "."));
         });
-        let demand = Arc::new(Demand { permission, name });
+        let permissions = permissions.to_vec();
+        let demand = Arc::new(Demand { permissions, name });
         let checked = (schemas, paths, methods)
             .map(|m| m.route_layer(from_fn(move |request, next| guard(Arc::clone(&demand), request, next))));
         Self(self.0.routes(checked))
@@ -102,16 +110,16 @@ fn each_operation(
 }
 
 /// What every guarded operation has in common.
-fn document(path: &str, operation: &mut Operation, permission: Permission) {
-    let extension = ExtensionsBuilder::new()
-        .add("x-permission", permission.to_string())
-        .build();
+fn document(path: &str, operation: &mut Operation, permissions: &[Permission]) {
+    let words: Vec<String> = permissions.iter().map(ToString::to_string).collect();
+    let extension = ExtensionsBuilder::new().add("x-permission", words.join(" or ")).build();
     operation.extensions.get_or_insert_default().merge(extension);
     operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
     let mut common = vec![
         ("401", "No valid token."),
         ("403", "The token may see, but not do this."),
         ("422", "A parameter or the body is not valid."),
+        ("429", "Too many streams and waiting calls are open."),
         ("500", "Our mistake."),
         (
             "503",
@@ -143,7 +151,6 @@ fn problem_documented(description: &str) -> Documented {
 }
 
 async fn guard(demand: Arc<Demand>, mut request: Request, next: Next) -> Response {
-    let permission = demand.permission;
     let span = tracing::Span::current();
     span.record("otel.name", demand.name.as_str());
     if let Some(path) = request.extensions().get::<MatchedPath>() {
@@ -167,11 +174,12 @@ async fn guard(demand: Arc<Demand>, mut request: Request, next: Next) -> Respons
         }
     };
     let (caller, denials) = (admitted.caller.clone(), admitted.denials.clone());
-    let response = if caller.reach.grants(permission) {
+    let response = if demand.permissions.iter().any(|p| caller.reach.grants(*p)) {
         let token = caller.token;
         request.extensions_mut().insert(admitted);
         idempotency::once(Arc::clone(&state), token, info.clone(), request, next).await
     } else {
+        let permission = demand.permissions[0];
         denials.push(Denied {
             action: format!("{} {}", request.method(), request.uri().path()),
             reason: format!("the token lacks {permission}"),

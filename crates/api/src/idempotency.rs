@@ -93,7 +93,11 @@ async fn keyed(
                 "This Idempotency-Key was used with another request. Use a new key for every new request.".into(),
             ));
         }
-        Idempotent::Replay(answer) => return replay(&state, &key, answer),
+        // What was said while it was still under way is out of date for whoever wants to wait for the end.
+        Idempotent::Replay(answer) => match unfinished(&answer).filter(|_| wait_of(&parts).is_some()) {
+            Some(made) => return go_on(&state, Request::from_parts(parts, Body::empty()), made).await,
+            None => return replay(&state, &key, answer),
+        },
     };
     let (keeper, kept) = (Arc::clone(&state), key.clone());
     let confidential = CONFIDENTIAL.contains(&parts.uri.path());
@@ -124,13 +128,27 @@ async fn keyed(
 async fn go_on(state: &Arc<Shared>, request: Request, made: DeploymentId) -> Result<Response> {
     let (mut parts, _) = request.into_parts();
     let call = Call::from_request_parts(&mut parts, state).await?;
-    let query = parts.uri.query().unwrap_or_default();
-    let wait = Wait::parse(query.split('&').find_map(|p| p.strip_prefix("wait=")))?;
+    let wait = Wait::parse(wait_of(&parts))?;
     let mut tx = call.begin().await?;
     let deployment = tx.deployment(made).await?;
     drop(tx);
     let gone = || ApiError::Internal(format!("the deployment {made} that a key led to is gone"));
     call.answer(deployment.ok_or_else(gone)?, wait).await
+}
+
+/// How long the caller wants to wait.
+fn wait_of(parts: &http::request::Parts) -> Option<&str> {
+    let query = parts.uri.query()?;
+    query.split('&').find_map(|p| p.strip_prefix("wait="))
+}
+
+/// The deployment that an answer was about, if it had not ended then.
+fn unfinished(answer: &StoredAnswer) -> Option<DeploymentId> {
+    if answer.status != StatusCode::ACCEPTED.as_u16() {
+        return None;
+    }
+    let body: Value = serde_json::from_slice(&answer.body).ok()?;
+    body.get("id")?.as_str()?.parse().ok()
 }
 
 fn key_of(request: &Request) -> Result<String> {

@@ -97,13 +97,16 @@ fn apps_and_specs(routes: Routes) -> Routes {
         .guarded(WRITE_SECRET, routes!(registries::delete::registry_delete))
 }
 
+/// Whoever may deploy may see what comes of it.
+const FOLLOW: [Permission; 2] = [READ_APP, DEPLOY_APP];
+
 fn running(routes: Routes) -> Routes {
     routes
         .guarded(DEPLOY_APP, routes!(deployments::deploy::deploy))
         .guarded(DEPLOY_APP, routes!(deployments::create::deployment_create))
-        .guarded(READ_APP, routes!(deployments::list::deployment_list))
-        .guarded(READ_APP, routes!(deployments::get::deployment_get))
-        .guarded(READ_APP, routes!(deployments::events::deployment_events))
+        .guarded_by_any(&FOLLOW, routes!(deployments::list::deployment_list))
+        .guarded_by_any(&FOLLOW, routes!(deployments::get::deployment_get))
+        .guarded_by_any(&FOLLOW, routes!(deployments::events::deployment_events))
         .guarded(DEPLOY_APP, routes!(deployments::abort::deployment_abort))
         .guarded(DEPLOY_APP, routes!(deployments::approve::deployment_approve))
         .guarded(DEPLOY_APP, routes!(deployments::promote::deployment_promote))

@@ -22,14 +22,18 @@ pub(crate) fn located(path: &str) -> HeaderMap {
     headers
 }
 
+/// The reason of a condition that says that an app ends again and again.
+const CRASH_LOOP: &str = "CrashLoop";
+
 /// What an environment's state is in a word.
-fn state(desired: Desired, serves: bool, last: Option<DeploymentState>) -> EnvironmentState {
+fn state(desired: Desired, serves: bool, unready: Option<&str>, last: Option<DeploymentState>) -> EnvironmentState {
     match (desired, last) {
         (Desired::Deleted, _) => EnvironmentState::Deleting,
         (Desired::Stopped, _) => EnvironmentState::Stopped,
         (Desired::Running, None) => EnvironmentState::Empty,
         (Desired::Running, Some(last)) if !last.is_final() => EnvironmentState::Deploying,
-        (Desired::Running, Some(_)) if serves => EnvironmentState::Running,
+        (Desired::Running, Some(_)) if unready == Some(CRASH_LOOP) => EnvironmentState::CrashLoop,
+        (Desired::Running, Some(_)) if serves && unready.is_none() => EnvironmentState::Running,
         (Desired::Running, Some(_)) => EnvironmentState::Degraded,
     }
 }
@@ -49,7 +53,8 @@ pub(crate) fn app(
             url: settings.url(&app.name, &e.name),
             state: state(
                 e.desired,
-                e.settled && e.serving.is_some() && !e.unready,
+                e.settled && e.serving.is_some(),
+                e.unready.as_deref(),
                 e.last_deployment,
             ),
             release: e.serving.map(|n| n.0),
@@ -83,7 +88,7 @@ pub(crate) fn environment(row: store::Environment, around: Around, settings: &Ap
         .as_ref()
         .is_some_and(|s| s.observed_generation == row.generation);
     let conditions = around.status.map(|s| s.conditions).unwrap_or_default();
-    let unready = conditions.iter().any(|c| c.kind == "Ready" && !c.status);
+    let unready = conditions.iter().find(|c| c.kind == "Ready" && !c.status);
     Environment {
         url: settings.url(&row.app_name, &row.name),
         id: row.id.to_string(),
@@ -93,7 +98,8 @@ pub(crate) fn environment(row: store::Environment, around: Around, settings: &Ap
         created_by: row.created_by,
         state: state(
             row.desired,
-            settled && around.serving.is_some() && !unready,
+            settled && around.serving.is_some(),
+            unready.map(|c| c.reason.as_str()),
             around.last_deployment,
         ),
         release: around.release.map(|n| n.0),

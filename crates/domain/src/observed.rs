@@ -77,8 +77,6 @@ pub struct Instance {
     pub state: InstanceState,
     /// Where it can be reached, when running and attached to its network.
     pub address: Option<SocketAddr>,
-    /// How often it was started again by us.
-    pub restarts: u32,
 }
 
 impl Instance {

@@ -4,7 +4,7 @@
 //! containers, so that one planner can serve one engine now and a cluster later. Every verb is idempotent, has a
 //! deadline of its own, and touches only what carries our labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -242,6 +242,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Kills and removes its container.
     async fn remove_job(&self, release: ReleaseId, purpose: StepName) -> Result<(), EngineError>;
+
+    /// The releases of which a one-off command has left its container, or still runs.
+    async fn jobs(&self, environment: EnvironmentId) -> Result<BTreeSet<ReleaseId>, EngineError>;
 
     /// Addresses the instance's processes listen on, as its network namespace tells: to explain why a port is
     /// closed. Empty where the platform does not let us look.

@@ -5,11 +5,14 @@
 use std::collections::BTreeSet;
 
 use slipway_domain::deployment::{StepName, StepState};
-use slipway_domain::observed::Instance;
+use slipway_domain::observed::{Instance, InstanceState};
 
 use crate::instances::is_healthy;
 use crate::plan::{Plan, Step};
 use crate::world::{DeploymentFacts, Desired, ReleaseFacts, World};
+
+/// So many ends in a row are a loop.
+const CRASHES_MIN: u32 = 3;
 
 /// What is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,10 +122,37 @@ fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Conditi
     let plural = if wanted == 1 { "instance" } else { "instances" };
     let message = format!("{healthy} of {wanted} {plural} healthy and with traffic");
     let reason = |holds: bool| if holds { "Healthy" } else { "Unhealthy" };
+    if let Some(loops) = crash_loop(world, serving, instances).filter(|_| !is_whole) {
+        return (
+            condition(ConditionType::Ready, false, "CrashLoop", format!("{message}; {loops}")),
+            condition(ConditionType::Available, healthy > 0, reason(healthy > 0), message),
+        );
+    }
     (
         condition(ConditionType::Ready, is_whole, reason(is_whole), message.clone()),
         condition(ConditionType::Available, healthy > 0, reason(healthy > 0), message),
     )
+}
+
+/// What is said of an instance that ends again and again, if one does.
+fn crash_loop(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -> Option<String> {
+    let ended = |i: &&Instance| serving.owns(i) && i.slot < serving.replicas;
+    instances.iter().filter(ended).find_map(|i| {
+        let restart = world
+            .restarts
+            .get(&(i.release, i.slot))
+            .filter(|r| r.count >= CRASHES_MIN)?;
+        let how = match i.state {
+            InstanceState::Exited { oom_killed: true, .. } => ", the last time for want of memory".to_owned(),
+            InstanceState::Exited { exit_code, .. } => format!(", the last time with exit code {exit_code}"),
+            _ => String::new(),
+        };
+        Some(format!(
+            "an instance ended {} times in a row{how}, and is started again at {}",
+            restart.count,
+            restart.at.format("%H:%M:%S UTC")
+        ))
+    })
 }
 
 fn progress(after: &After<'_>) -> Condition {

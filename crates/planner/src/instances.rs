@@ -73,8 +73,8 @@ pub(crate) fn restart_missing(
             continue;
         }
         let release = instance.map_or(serving.id, |i| i.release);
-        match world.restart_at.get(&(release, slot)) {
-            Some(at) if *at > world.now => wake_at(plan, *at),
+        match world.restarts.get(&(release, slot)) {
+            Some(restart) if restart.at > world.now => wake_at(plan, restart.at),
             _ => drop(due.insert(slot)),
         }
     }

@@ -21,8 +21,14 @@ pub fn plan(world: &World) -> Plan {
     let Some(instances) = world.instances.known() else {
         return rollout::without_sight(world);
     };
-    match &world.deployment {
+    let mut plan = match &world.deployment {
         Some(deployment) => rollout::plan(world, deployment, instances),
         None => settle::plan(world, instances),
+    };
+    // A command that ended badly, was called off or was overtaken is nobody's any more.
+    let current = world.deployment.as_ref().map(|d| d.target.id);
+    for release in world.commands.iter().filter(|r| Some(**r) != current) {
+        instances::start(world, &mut plan, Op::RemoveCommand(*release));
     }
+    plan
 }

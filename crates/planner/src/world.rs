@@ -32,6 +32,8 @@ pub struct World {
     pub draining: Option<DeploymentId>,
     /// Whether the last deployment failed, for what visitors are told while nothing serves.
     pub last_failed: bool,
+    /// Releases whose release command has a container, where any release has such a command.
+    pub commands: BTreeSet<ReleaseId>,
     /// Instances on the engine.
     pub instances: Observed<Vec<Instance>>,
     /// What probes say of each running instance.
@@ -46,8 +48,17 @@ pub struct World {
     pub cleaned: bool,
     /// What the proxies counted of the two releases of a canary since its step began; `None` while that is not known.
     pub traffic: Option<Traffic>,
-    /// When an exited slot may be started again.
-    pub restart_at: BTreeMap<(ReleaseId, u32), Timestamp>,
+    /// How often a slot has ended in a row, and when it may start again.
+    pub restarts: BTreeMap<(ReleaseId, u32), Restart>,
+}
+
+/// A slot that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restart {
+    /// How often in a row.
+    pub count: u32,
+    /// When it may start again.
+    pub at: Timestamp,
 }
 
 /// What should be.

@@ -12,7 +12,8 @@ use slipway_domain::release::Release;
 use slipway_domain::routing::RouteState;
 use slipway_engine::JobState;
 use slipway_planner::world::{
-    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, Traffic, World,
+    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, Restart, RouteFacts,
+    Traffic, World,
 };
 use slipway_store::EnvironmentWorld;
 
@@ -27,6 +28,8 @@ pub(crate) struct Asked {
     pub(crate) image_present: Option<bool>,
     /// How the release command stands.
     pub(crate) release_command: Option<JobState>,
+    /// Releases whose release command has a container.
+    pub(crate) commands: BTreeSet<ReleaseId>,
 }
 
 /// Whether the next plan needs to know about the image, and about the release command.
@@ -71,6 +74,7 @@ pub(crate) fn world(
         deployment: deployment(rows, asked),
         draining: rows.draining,
         last_failed: rows.last_failed,
+        commands: asked.commands.clone(),
         instances,
         health,
         route: route(rows, memory),
@@ -82,11 +86,14 @@ pub(crate) fn world(
             .collect::<BTreeMap<_, OpFailure>>(),
         cleaned: memory.cleaned,
         traffic,
-        restart_at: memory
+        restarts: memory
             .restarts
             .iter()
-            .map(|(slot, r)| (*slot, r.at))
-            .collect::<BTreeMap<(ReleaseId, u32), Timestamp>>(),
+            .map(|(slot, r)| {
+                let (count, at) = (r.count, r.at);
+                (*slot, Restart { count, at })
+            })
+            .collect(),
     }
 }
 

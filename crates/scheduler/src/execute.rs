@@ -3,13 +3,13 @@
 use crate::rollback;
 use slipway_domain::deployment::{DeploymentEvent, Reason, StepName, StepState};
 use slipway_domain::ids::DeploymentId;
-use slipway_domain::observed::{Instance, Observed};
+use slipway_domain::observed::{Instance, InstanceState, Observed};
 use slipway_domain::routing::{GroupRoute, Split, Upstream};
 use slipway_domain::{Entropy, Epoch, Timestamp};
 use slipway_planner::conditions::{self, conditions};
 use slipway_planner::plan::{Plan, Route, Step};
 use slipway_planner::world::{Health, World};
-use slipway_store::{Condition, EnvironmentStatus, EnvironmentWorld, InstanceRecord, Store, StoreError, Tx};
+use slipway_store::{Condition, EnvironmentStatus, EnvironmentWorld, InstanceRecord, LastExit, Store, StoreError, Tx};
 
 /// What one batch did to the rows.
 #[derive(Debug, Default)]
@@ -234,7 +234,8 @@ fn next_status(rows: &EnvironmentWorld, world: &World, plan: &Plan) -> Environme
         status.observed_generation = rows.environment.generation;
     }
     if let Observed::Known(instances) = &world.instances {
-        status.instances = instances.iter().map(|i| record(world, i)).collect();
+        let before = |id: &str| rows.status.instances.iter().find(|r| r.instance == id);
+        status.instances = instances.iter().map(|i| record(world, i, before(&i.id))).collect();
     }
     if let Some(now) = conditions(world, plan) {
         status.conditions = now.map(|c| said(&rows.status.conditions, c, world.now)).into();
@@ -255,7 +256,22 @@ fn said(before: &[Condition], now: conditions::Condition, at: Timestamp) -> Cond
     }
 }
 
-fn record(world: &World, instance: &Instance) -> InstanceRecord {
+/// An instance as it is now. Restarts are counted here and not by the engine, because they are ours.
+fn record(world: &World, instance: &Instance, before: Option<&InstanceRecord>) -> InstanceRecord {
+    let known = before.and_then(|b| b.last_exit);
+    let last_exit = match instance.state {
+        InstanceState::Exited {
+            exit_code,
+            oom_killed,
+            finished_at,
+        } => Some(LastExit {
+            at: finished_at.or(known.map(|k| k.at)).unwrap_or(world.now),
+            exit_code,
+            oom_killed,
+        }),
+        _ => known,
+    };
+    let ended_anew = u32::from(last_exit.map(|e| e.at) != known.map(|e| e.at));
     let health = match world.health.get(&instance.id) {
         Some(Health::Healthy) => "healthy",
         Some(Health::Failing) => "unhealthy",
@@ -267,6 +283,7 @@ fn record(world: &World, instance: &Instance) -> InstanceRecord {
         slot: instance.slot,
         address: instance.address,
         health: health.to_owned(),
-        restarts: instance.restarts,
+        restarts: before.map_or(0, |b| b.restarts) + ended_anew,
+        last_exit,
     }
 }

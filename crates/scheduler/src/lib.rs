@@ -149,6 +149,8 @@ async fn keep_lease(deps: &Deps, epoch: Epoch) {
 async fn lead(session: &Arc<Session>, bell: &Bell) {
     let mut hints = None;
     let mut swept = tokio::time::interval(SWEEP);
+    let mut polled = tokio::time::interval(POLL);
+    polled.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         if hints.is_none() {
             hints = session
@@ -159,7 +161,6 @@ async fn lead(session: &Arc<Session>, bell: &Bell) {
                 .inspect_err(|error| tracing::warn!(%error, "hints.lost"))
                 .ok();
         }
-        wake_changed(session).await;
         let (due, next) = session.due();
         for id in due {
             session.wake(id);
@@ -168,11 +169,17 @@ async fn lead(session: &Arc<Session>, bell: &Bell) {
         let rest = next.map_or(POLL, |at| (at - now).to_std().unwrap_or_default().min(POLL));
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
-            () = bell.intent.notified() => {}
+            // Only what says that an intent changed leads to the rows. An environment that was just looked at has said
+            // itself when it wants to be looked at again.
+            _ = polled.tick() => wake_changed(session).await,
+            () = bell.intent.notified() => wake_changed(session).await,
             () = session.rescheduled.notified() => {}
             () = bell.acknowledged.notified() => session.waiting().into_iter().for_each(|id| session.wake(id)),
             _ = swept.tick() => wake_all(session).await,
-            hint = next_hint(&mut hints) => if hint.is_none() { hints = None; },
+            hint = next_hint(&mut hints) => match hint {
+                Some(()) => wake_changed(session).await,
+                None => hints = None,
+            },
         }
     }
 }

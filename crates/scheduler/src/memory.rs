@@ -171,7 +171,6 @@ mod tests {
                 finished_at: Some(at(second * 1000)),
             },
             address: None,
-            restarts: 0,
         }
     }
 

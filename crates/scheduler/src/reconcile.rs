@@ -11,6 +11,7 @@ use slipway_domain::Timestamp;
 use slipway_domain::deployment::StepName;
 use slipway_domain::ids::EnvironmentId;
 use slipway_domain::observed::{Instance, Observed};
+use slipway_domain::release::Release;
 use slipway_engine::EngineError;
 use slipway_planner::plan::{Op, Plan, Step};
 use slipway_planner::world::{Traffic, World};
@@ -92,6 +93,10 @@ async fn observe(session: &Session, id: EnvironmentId) -> Observed<Vec<Instance>
 
 async fn ask(session: &Session, rows: &EnvironmentWorld) -> Asked {
     let mut asked = Asked::default();
+    let runs_commands = |r: &Release| !r.spec.deploy.release_command.is_empty();
+    if rows.releases.iter().any(runs_commands) {
+        asked.commands = known(session.deps.engine.jobs(rows.environment.id).await).unwrap_or_default();
+    }
     let Some(release) = rows.deployment.as_ref().and_then(|d| rows.release(d.release)) else {
         return asked;
     };

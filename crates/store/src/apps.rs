@@ -45,8 +45,8 @@ pub struct EnvironmentSummary {
     pub desired: Desired,
     /// Whether what should be is so.
     pub settled: bool,
-    /// Whether it was last seen to be not `Ready`.
-    pub unready: bool,
+    /// Why it was last seen to be not `Ready`, if it was: a condition's reason.
+    pub unready: Option<String>,
     /// The release that has the traffic.
     pub serving: Option<ReleaseNumber>,
     /// How its last deployment stands.
@@ -156,7 +156,8 @@ impl Tx {
     ) -> Result<Vec<(AppId, EnvironmentSummary)>, StoreError> {
         let rows = sqlx::query!(
             "select e.id, e.app_id, e.name, e.desired, e.generation = s.observed_generation as \"settled!\",
-                    s.conditions @> '[{\"type\": \"Ready\", \"status\": false}]' as \"unready!\",
+                    (select c ->> 'reason' from jsonb_array_elements(s.conditions) c
+                     where c ->> 'type' = 'Ready' and not (c -> 'status')::boolean limit 1) as \"unready?\",
                     r.number as \"serving?\", d.state as \"last?\"
              from environments e
              join environment_status s on s.environment_id = e.id

@@ -466,11 +466,12 @@ impl Tx {
         } else {
             sqlx::query!(
                 "update deployment_steps set state = 'failed', finished_at = $2,
-                        detail = case when $3 = 'failed' then detail else $3 end
+                        detail = case when $3 = 'failed' then coalesce($4, detail) else $3 end
                  where deployment_id = $1 and state = 'running'",
                 id.uuid(),
                 now,
-                next.as_str()
+                next.as_str(),
+                reason.map(|r| r.detail.as_str())
             )
             .execute(self.c())
             .await?;

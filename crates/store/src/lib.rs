@@ -48,7 +48,7 @@ pub use proxies::ProxyRow;
 pub use registries::Registry;
 pub use routes::{RouteRow, SnapshotRows};
 pub use secrets::{SealedSecret, SecretInfo};
-pub use status::{Condition, EnvironmentStatus, InstanceRecord};
+pub use status::{Condition, EnvironmentStatus, InstanceRecord, LastExit};
 pub use store::{SchemaState, Store, StoreOptions, Tx};
 pub use teams::Team;
 pub use tokens::TokenRow;

@@ -39,8 +39,22 @@ pub struct InstanceRecord {
     pub address: Option<SocketAddr>,
     /// `starting`, `healthy` or `unhealthy`.
     pub health: String,
-    /// How often it was started again.
+    /// How often it has ended by itself and was started again.
     pub restarts: u32,
+    /// How it ended the last time.
+    #[serde(default)]
+    pub last_exit: Option<LastExit>,
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// When, as the engine says.
+    pub at: Timestamp,
+    /// The exit code.
+    pub exit_code: i64,
+    /// Whether the kernel ended it for want of memory.
+    pub oom_killed: bool,
 }
 
 /// Something that is so or not, since when, and why.

@@ -53,6 +53,8 @@ pub enum EnvironmentState {
     Running,
     /// It should serve and does not, or not in full.
     Degraded,
+    /// It ends again and again, and is started with growing pauses.
+    CrashLoop,
     /// It should not run; data and settings stay.
     Stopped,
     /// It goes away.

@@ -19,8 +19,11 @@ pub struct Instance {
     /// When it was started.
     #[schema(required)]
     pub started_at: Option<DateTime<Utc>>,
-    /// How often it was started again.
+    /// How often it ended by itself and was started again.
     pub restarts: u32,
+    /// How it ended the last time.
+    #[schema(required)]
+    pub last_exit: Option<LastExit>,
     /// The exit code, if it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -35,6 +38,17 @@ pub struct Instance {
     /// Memory in use; `null` when it cannot be read.
     #[schema(required)]
     pub memory_bytes: Option<u64>,
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LastExit {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The exit code.
+    pub exit_code: i64,
+    /// Whether the kernel ended it for want of memory.
+    pub oom_killed: bool,
 }
 
 /// What the engine says of a container.

@@ -98,7 +98,7 @@ codes! {
     /// The object is being deleted.
     BeingDeleted = "being_deleted", 409, "Being deleted";
     /// Something else changed it at the same moment.
-    Conflict = "conflict", 409, "Changed at the same moment";
+    Conflict = "conflict", 409, "In conflict with what is there";
     /// `If-Match` names another version.
     PreconditionFailed = "precondition_failed", 412, "Changed meanwhile";
     /// The body is too long.

@@ -21,6 +21,7 @@ const SIBLINGS: &[(&str, Option<&[&str]>)] = &[
     ("api", Some(&["domain", "wire", "store"])),
     ("scheduler", Some(&["domain", "planner", "store", "engine"])),
     ("proxy", Some(&["domain"])),
+    ("chaos", Some(&[])),
     (
         "server",
         Some(&[

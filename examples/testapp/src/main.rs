@@ -38,6 +38,7 @@ fn answer(request: &mut Request) -> std::io::Result<bool> {
     let path = request.path.clone();
     match path.as_str() {
         "/healthz" => modes::health(request),
+        "/echo" if variable("MODE") == "errors" => respond(request, 500, "text/plain", b"it went wrong\n"),
         "/echo" => {
             request.drain()?;
             let body = format!(

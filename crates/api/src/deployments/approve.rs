@@ -10,7 +10,8 @@ use crate::extract::{MaybeJson, Names};
 
 /// Approve a deployment that waits for it. Not available in this version.
 #[utoipa::path(post, path = "/v1/deployments/{id}/approve", tag = "deployments", operation_id = "deployment_approve",
-    params(("id" = String, Path, description = "The deployment's identifier.")),
+    params(("id" = String, Path, description = "The deployment's identifier."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated call the same call.")),
     request_body(content = Option<NoBody>, description = "May be left out."),
     responses((status = 200, description = "Approved.", body = Deployment)))]
 pub(crate) async fn deployment_approve(

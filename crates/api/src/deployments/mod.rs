@@ -14,6 +14,7 @@ use slipway_domain::access::{Permission, Resource, Verb};
 use slipway_domain::name::{AppName, EnvironmentName};
 use slipway_domain::release::ReleaseCause;
 use slipway_store::{App, Constraint, Deployment, Environment, StoreError, Tx};
+use slipway_wire::Code;
 
 use crate::accept::Change;
 use crate::call::Call;
@@ -74,7 +75,15 @@ impl Call {
         let mut tx = self.begin().await?;
         let environment = &request.environment;
         let Some(app) = self.find_app(&mut tx, &request.app).await? else {
-            let missing = || ApiError::not_found("app", &request.app);
+            let missing = || {
+                let app = &request.app;
+                ApiError::Refused(
+                    Code::NotFound,
+                    format!(
+                        "There is no app `{app}`, or this token may not see it. A token for certain apps cannot make one: make it first (`slipway apps create {app}`), or check the name."
+                    ),
+                )
+            };
             let may = self.may_create_app(&request.app) && self.caller.reach.sees_environment(environment);
             return if may { Ok(self.caller.team) } else { Err(missing()) };
         };

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use slipway_domain::observed::{Instance as Observed, InstanceState as Seen};
 use slipway_domain::ports::Usage;
-use slipway_wire::instances::{Instance, InstanceHealth, InstanceState};
+use slipway_store::InstanceRecord;
+use slipway_wire::instances::{Instance, InstanceHealth, InstanceState, LastExit};
 use slipway_wire::{Code, Page};
 
 use crate::call::Call;
@@ -60,13 +61,10 @@ pub(crate) async fn instance_list(
     let (mut seen, usage) = looked.await.unwrap_or_else(|_| Err(unavailable("it took too long")))?;
     seen.sort_by_key(|i| (i.release_number, i.slot));
 
-    let health = |id: &str| {
-        let record = status.iter().flat_map(|s| &s.instances).find(|r| r.instance == id);
-        record.map_or(InstanceHealth::Unknown, |r| health_of(&r.health))
-    };
+    let record = |id: &str| status.iter().flat_map(|s| &s.instances).find(|r| r.instance == id);
     let items = seen
         .into_iter()
-        .map(|i| shown(&i, health(&i.id), usage.get(&i.id)))
+        .map(|i| shown(&i, record(&i.id), usage.get(&i.id)))
         .collect();
     Ok(axum::Json(whole(items)))
 }
@@ -88,7 +86,13 @@ fn health_of(word: &str) -> InstanceHealth {
     }
 }
 
-fn shown(row: &Observed, health: InstanceHealth, usage: Option<&Usage>) -> Instance {
+fn shown(row: &Observed, record: Option<&InstanceRecord>, usage: Option<&Usage>) -> Instance {
+    let health = record.map_or(InstanceHealth::Unknown, |r| health_of(&r.health));
+    let last_exit = record.and_then(|r| r.last_exit).map(|e| LastExit {
+        at: e.at,
+        exit_code: e.exit_code,
+        oom_killed: e.oom_killed,
+    });
     let mut instance = Instance {
         id: row.id.clone(),
         release: row.release_number.0,
@@ -99,7 +103,8 @@ fn shown(row: &Observed, health: InstanceHealth, usage: Option<&Usage>) -> Insta
             InstanceHealth::Unknown
         },
         started_at: None,
-        restarts: row.restarts,
+        restarts: record.map_or(0, |r| r.restarts),
+        last_exit,
         exit_code: None,
         oom_killed: None,
         cpu: usage.map(|u| u.cpu_cores),

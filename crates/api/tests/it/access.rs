@@ -242,3 +242,43 @@ async fn reaching_for_what_belongs_to_others_is_written_down() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_token_that_may_deploy_may_see_what_came_of_it_and_nothing_else() {
+    in_world(async |world| {
+        world.deployed("web", "web:1").await;
+        let pipeline = world.token(&["deploy:app"], json!({"apps": ["web"]})).await;
+        let made = world
+            .ask("POST", "/v1/deploy?image=web:2&app=web")
+            .token(&pipeline)
+            .send()
+            .await;
+        assert_eq!(made.status, 202, "{}", made.text);
+        let location = made.header("location").to_owned();
+        for path in [
+            location.clone(),
+            format!("{location}/events"),
+            "/v1/apps/web/deployments".into(),
+        ] {
+            assert_eq!(
+                world.ask("GET", &path).token(&pipeline).send().await.status,
+                200,
+                "{path}"
+            );
+        }
+        for path in ["/v1/apps/web", "/v1/apps/web/spec", "/v1/apps/web/releases"] {
+            assert_eq!(
+                world.ask("GET", path).token(&pipeline).send().await.code(),
+                "forbidden",
+                "{path}"
+            );
+        }
+        let missing = world
+            .ask("POST", "/v1/deploy?image=web:2&app=fresh")
+            .token(&pipeline)
+            .send()
+            .await;
+        assert_eq!(missing.code(), "not_found");
+    })
+    .await;
+}

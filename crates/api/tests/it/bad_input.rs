@@ -14,6 +14,7 @@ async fn a_body_must_be_json_of_the_right_shape_and_size() {
             ("application/json", "", 422, "invalid_body"),
             ("application/json", "{\"name\": \"web\"} {}", 422, "invalid_body"),
             ("application/json", "{\"nome\": \"web\"}", 422, "invalid_body"),
+            ("application/json", "[\"web\", null]", 422, "invalid_body"),
             ("application/json", "\u{feff}null", 422, "invalid_body"),
             ("text/plain", "{\"name\": \"web\"}", 415, "unsupported_media_type"),
             (
@@ -44,6 +45,8 @@ async fn a_body_must_be_json_of_the_right_shape_and_size() {
             );
         }
         assert_eq!(world.db.rows().await, 0);
+        let nul = world.get("/v1/audit?action=%00").await;
+        assert_eq!((nul.status, nul.code().as_str()), (422, "invalid_parameter"));
         let charset = world
             .ask("POST", "/v1/apps")
             .raw("Application/JSON; charset=utf-8", b"{\"name\":\"web\"}".to_vec());

@@ -153,6 +153,7 @@ async fn deploys_that_make_no_sense_are_refused_by_place() {
             (json!({"image": "web:1", "pull": "never"}), "invalid_body", "/pull"),
             (json!({"image": "web:1", "colour": 1}), "invalid_body", "/colour"),
             (json!({"image": 7}), "invalid_body", "/image"),
+            (json!({"image": "web:1", "message": "a\u{0}b"}), "invalid_body", ""),
             (json!({"image": "a b"}), "invalid_image", "/image"),
         ] {
             let answer = world.post("/v1/apps/web/deployments", body.clone()).await;

@@ -9,7 +9,7 @@ use slipway_domain::ids::{EnvironmentId, ReleaseId};
 use slipway_domain::observed::{Instance, InstanceState};
 use slipway_domain::ports::{LogLine, LogStream};
 use slipway_domain::{Epoch, ReleaseNumber};
-use slipway_store::InstanceRecord;
+use slipway_store::{InstanceRecord, LastExit};
 
 use crate::world::{World, id_of, in_world};
 
@@ -35,7 +35,6 @@ fn instance(id: &str, place: (EnvironmentId, ReleaseId), slot: u32, state: Insta
         epoch: Epoch(1),
         state,
         address: None,
-        restarts: slot,
     }
 }
 
@@ -61,7 +60,12 @@ async fn instances_show_what_the_engine_and_the_probes_say() {
             slot: 0,
             address: None,
             health: "healthy".into(),
-            restarts: 0,
+            restarts: 4,
+            last_exit: Some(LastExit {
+                at: at(4),
+                exit_code: 7,
+                oom_killed: false,
+            }),
         }];
         tx.save_status(place.0, &status).await.expect("saves");
         tx.commit().await.expect("commits");
@@ -77,6 +81,9 @@ async fn instances_show_what_the_engine_and_the_probes_say() {
             ),
             (&json!(0.25), &json!(4096))
         );
+        let ended = json!({"at": "1970-01-01T00:00:00.004Z", "exit_code": 7, "oom_killed": false});
+        let first = &listed.json["items"][0];
+        assert_eq!((&first["restarts"], &first["last_exit"]), (&json!(4), &ended));
         assert!(listed.json["items"][0].get("exit_code").is_none());
         assert_eq!(
             (

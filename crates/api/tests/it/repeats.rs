@@ -47,6 +47,32 @@ async fn the_same_key_and_body_give_the_first_answer_again() {
 }
 
 #[tokio::test]
+async fn a_pipeline_whose_wait_ran_out_learns_the_end_with_its_key() {
+    in_world(async |world| {
+        let ask = |query: &str| {
+            let path = format!("/v1/apps/web/deployments{query}");
+            let world = world.clone();
+            async move {
+                let ask = world.ask("POST", &path).key("build-8");
+                ask.json(&json!({"image": "web:1"})).send().await
+            }
+        };
+        let first = ask("?wait=0s").await;
+        assert_eq!((first.status, &first.json["state"]), (202, &json!("pending")));
+        world.succeed(&first.json).await;
+        let later = ask("?wait=1s").await;
+        assert_eq!((later.status, &later.json["state"]), (200, &json!("succeeded")));
+        assert_eq!(later.json["id"], first.json["id"]);
+        assert_eq!(
+            ask("").await.json["state"],
+            "pending",
+            "who does not wait is told what was said first"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn without_a_key_each_post_is_a_new_deployment() {
     in_world(async |world| {
         for _ in 0..2 {

@@ -62,7 +62,7 @@ async fn a_wrong_spec_is_refused_by_place_and_a_later_feature_says_so() {
                 "/deploy/strategy",
                 "`bluegreen`",
             ),
-            (json!([1]), "invalid_spec", "", "table"),
+            (json!([1]), "invalid_body", "", "must be an object"),
         ] {
             let answer = world.put("/v1/apps/web/spec", spec.clone()).await;
             assert_eq!((answer.status, answer.code().as_str()), (422, code), "{spec}");

@@ -12,8 +12,17 @@ pub(crate) fn map(error: Error) -> EngineError {
         Error::DockerResponseServerError { status_code, message } => by_status(status_code, message),
         Error::DockerStreamError { error } => by_status(500, error),
         Error::RequestTimeoutError => EngineError::Unavailable("no answer in time".into()),
-        other => EngineError::Unavailable(other.to_string()),
+        other => EngineError::Unavailable(root_cause(&other)),
     }
+}
+
+/// The error that began it: those around it only say that there was one.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 fn by_status(status: u16, message: String) -> EngineError {
@@ -72,7 +81,12 @@ pub(crate) fn registry(error: Error, reference: &ImageReference) -> ResolveError
         Error::RequestTimeoutError => {
             return ResolveError::Unavailable(format!("the registry {host} does not answer in time: try again later"));
         }
-        other => return ResolveError::EngineUnavailable(format!("the container engine does not answer: {other}")),
+        other => {
+            tracing::warn!(error = %root_cause(&other), "engine.unavailable");
+            return ResolveError::EngineUnavailable(
+                "the container engine does not answer: try again shortly; `slipway doctor` on the server says what is wrong".into(),
+            );
+        }
     };
     let lower = message.to_ascii_lowercase();
     let says = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
@@ -86,8 +100,10 @@ pub(crate) fn registry(error: Error, reference: &ImageReference) -> ResolveError
             "there is no image {reference} in the registry {host}: check the name and the tag, and that it was pushed"
         ));
     }
+    // The engine's words name resolvers and addresses of the server's own network: they are for its log.
+    tracing::warn!(%host, %reference, %message, "registry.unavailable");
     ResolveError::Unavailable(format!(
-        "the registry {host} cannot be asked about {reference}: {message}"
+        "the registry {host} cannot be asked about {reference}: check the name and the port, and that the server reaches it"
     ))
 }
 

@@ -1,12 +1,15 @@
 //! One-off commands: one container for each release and purpose, so that a command runs once however often it is
 //! asked for.
 
+use std::collections::BTreeSet;
+
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use bollard::query_parameters::StartContainerOptions;
 use slipway_domain::deployment::StepName;
-use slipway_domain::ids::ReleaseId;
+use slipway_domain::ids::{EnvironmentId, ReleaseId};
 
+use crate::docker::labels::Role;
 use crate::docker::{WORK, containers, create, labels, logs, observe, volumes, within};
 use crate::engine::{EngineError, GroupSpec, JobExit, JobState};
 
@@ -54,6 +57,13 @@ pub(crate) async fn remove(docker: &Docker, release: ReleaseId, purpose: StepNam
         Some(_) => containers::discard(docker, &name).await,
         None => Ok(()),
     }
+}
+
+/// The releases of which a command has a container.
+pub(crate) async fn of(docker: &Docker, environment: EnvironmentId) -> Result<BTreeSet<ReleaseId>, EngineError> {
+    let found = observe::list(docker, Some(environment), Role::Job).await?;
+    let labels = found.into_iter().filter_map(|c| c.labels);
+    Ok(labels.filter_map(|l| labels::release_of(&l)).collect())
 }
 
 /// The container of the release's command; a foreign one of that name is not it.

@@ -81,6 +81,11 @@ pub(crate) fn is_job_of(labels: &HashMap<String, String>, release: ReleaseId) ->
         && labels.get(RELEASE_ID).and_then(|id| id.parse().ok()) == Some(release)
 }
 
+/// The release of a container of ours.
+pub(crate) fn release_of(labels: &HashMap<String, String>) -> Option<ReleaseId> {
+    labels.get(RELEASE_ID)?.parse().ok()
+}
+
 /// Whether a network or volume is of an environment.
 pub(crate) fn is_of(labels: &HashMap<String, String>, environment: EnvironmentId) -> bool {
     labels.get(ENVIRONMENT_ID).and_then(|id| id.parse().ok()) == Some(environment)

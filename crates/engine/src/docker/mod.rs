@@ -34,6 +34,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use std::collections::BTreeSet;
+
 use bollard::{API_DEFAULT_VERSION, Docker};
 use parking_lot::Mutex;
 use slipway_domain::deployment::StepName;
@@ -207,6 +209,10 @@ impl Engine for DockerEngine {
 
     async fn remove_job(&self, release: ReleaseId, purpose: StepName) -> Result<(), EngineError> {
         jobs::remove(self.docker().await?, release, purpose).await
+    }
+
+    async fn jobs(&self, environment: EnvironmentId) -> Result<BTreeSet<ReleaseId>, EngineError> {
+        jobs::of(self.docker().await?, environment).await
     }
 
     async fn listening(&self, id: &str) -> Vec<std::net::SocketAddr> {

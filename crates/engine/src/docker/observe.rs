@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use bollard::Docker;
-use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
 use futures_util::StreamExt;
 use slipway_domain::Timestamp;
@@ -25,6 +25,16 @@ pub(crate) async fn ids(
     environment: Option<EnvironmentId>,
     role: Role,
 ) -> Result<Vec<String>, EngineError> {
+    let found = list(docker, environment, role).await?;
+    Ok(found.into_iter().filter_map(|c| c.id).collect())
+}
+
+/// Containers of ours in a role.
+pub(crate) async fn list(
+    docker: &Docker,
+    environment: Option<EnvironmentId>,
+    role: Role,
+) -> Result<Vec<ContainerSummary>, EngineError> {
     let owner = environment.map_or_else(
         || labels::ENVIRONMENT_ID.to_owned(),
         |e| format!("{}={e}", labels::ENVIRONMENT_ID),
@@ -35,8 +45,7 @@ pub(crate) async fn ids(
         filters: Some(HashMap::from([("label".to_owned(), wanted)])),
         ..ListContainersOptions::default()
     };
-    let found = within(QUESTION, docker.list_containers(Some(options))).await?;
-    Ok(found.into_iter().filter_map(|c| c.id).collect())
+    within(QUESTION, docker.list_containers(Some(options))).await
 }
 
 pub(crate) async fn instances(
@@ -98,7 +107,6 @@ fn instance(found: ContainerInspectResponse) -> Option<Instance> {
         epoch: identity.epoch,
         state,
         address: ip.filter(|_| running).map(|ip| SocketAddr::new(ip, identity.port)),
-        restarts: found.restart_count.and_then(|c| u32::try_from(c).ok()).unwrap_or(0),
     })
 }
 

@@ -93,7 +93,7 @@ impl<'a> Group<'a> {
     /// not held against it: another is started in its place.
     pub(super) fn lost(&self) -> Option<Failure> {
         let own = || self.new.iter().filter(|i| i.release == self.target.id);
-        if let Some(ended) = own().find(|i| has_ended(i) || (i.restarts > 0 && !is_healthy(self.world, i))) {
+        if let Some(ended) = own().find(|i| has_ended(i)) {
             return Some(Failure::Exited {
                 instance: ended.id.clone(),
             });

@@ -16,9 +16,9 @@
 //! route serving [unacked] [10% to r2]
 //! busy pull r2 | busy start r2 0 | busy remove r1#0
 //! failed pull r2 until 20 [fatal]
-//! restart r1#0 at 30
+//! restart r1#0 at 30 [5]        the next start, and the number of ends in a row
 //! blind                         the engine cannot be looked at
-//! last failed | draining | cleaned
+//! last failed | draining | cleaned | left command r1
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,8 +34,8 @@ use slipway_domain::{Epoch, ReleaseNumber, Timestamp};
 use slipway_planner::plan::{Op, Plan};
 use slipway_planner::render::render;
 use slipway_planner::world::{
-    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, Sample,
-    Traffic, World,
+    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, Restart, RouteFacts,
+    Sample, Traffic, World,
 };
 
 pub(crate) fn seconds(s: i64) -> Timestamp {
@@ -90,6 +90,7 @@ pub(crate) fn empty_world() -> World {
         deployment: None,
         draining: None,
         last_failed: false,
+        commands: BTreeSet::new(),
         instances: Observed::Known(Vec::new()),
         health: BTreeMap::new(),
         route: RouteFacts {
@@ -104,7 +105,7 @@ pub(crate) fn empty_world() -> World {
         failed: BTreeMap::new(),
         cleaned: false,
         traffic: None,
-        restart_at: BTreeMap::new(),
+        restarts: BTreeMap::new(),
     }
 }
 
@@ -147,15 +148,19 @@ fn fact(world: &mut World, words: &[&str]) {
             };
             world.failed.insert(operation(&[kind, what]), failure);
         }
-        ["restart", slot, "at", s] => {
+        ["restart", slot, "at", s, count @ ..] => {
             let (name, slot) = slot.split_once('#').expect("r#slot");
-            let at = seconds(s.parse().expect("number"));
+            let restart = Restart {
+                count: count.first().map_or(1, |n| n.parse().expect("number")),
+                at: seconds(s.parse().expect("number")),
+            };
             world
-                .restart_at
-                .insert((release(name), slot.parse().expect("slot")), at);
+                .restarts
+                .insert((release(name), slot.parse().expect("slot")), restart);
         }
         ["blind"] => world.instances = Observed::Unknown { reason: "away".into() },
         ["last", "failed"] => world.last_failed = true,
+        ["left", "command", name] => drop(world.commands.insert(release(name))),
         ["draining"] => world.draining = Some(deployment_id()),
         ["cleaned"] => world.cleaned = true,
         [id, rest @ ..] if id.contains('#') => instance(world, id, rest),
@@ -292,7 +297,6 @@ fn instance(world: &mut World, id: &str, words: &[&str]) {
         epoch: Epoch(1),
         address: matches!(state, InstanceState::Running { .. }).then(|| ([10, 210, 0, 2], 8080).into()),
         state,
-        restarts: 0,
     };
     if let Observed::Known(instances) = &mut world.instances {
         instances.push(instance);

@@ -111,7 +111,6 @@ fn apply(world: &mut World, id: ReleaseId, slot: u32, sick: bool) {
         epoch: Epoch(1),
         state: InstanceState::Running { started_at },
         address: Some(([10, 210, 0, 2], 8080).into()),
-        restarts: 0,
     };
     instances(world).push(instance);
     let health = if sick && name == "r2" {

@@ -18,6 +18,18 @@ fn what_a_failed_deployment_left_is_removed() {
 }
 
 #[test]
+fn what_a_release_command_left_is_removed_unless_it_is_the_one_under_way() {
+    let serving = "serving r1 x1\nroute serving\nr1#0 running healthy routed\nleft command r2";
+    check(serving, &["remove release command of r2"]);
+    check(
+        &format!(
+            "{serving}\ndeploying r2 x1 command\nstep pull succeeded 0\nstep release_command running 0\ncommand running"
+        ),
+        &[],
+    );
+}
+
+#[test]
 fn a_dead_instance_is_unrouted_and_started_again() {
     check(
         "serving r1 x2\nroute serving\nr1#0 exited routed\nr1#1 running healthy routed",

@@ -209,11 +209,11 @@ const ADDRESS: &str = "give an address and a port such as 127.0.0.1:7070";
 impl Config {
     /// Puts the sources together.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
-        if let Some((variable, meant)) = sources.variables.keys().find_map(|v| Some((v, settings::mistyped(v)?))) {
+        if let Some((variable, hint)) = sources.variables.keys().find_map(|v| Some((v, settings::unknown(v)?))) {
             return Err(ConfigError::Unknown {
                 path: "the environment".into(),
                 key: variable.clone(),
-                hint: format!("; did you mean `{}`?", meant.variable()),
+                hint,
             });
         }
         let (file, path) = read_file(sources.file.as_deref())?;
@@ -263,7 +263,7 @@ impl Config {
                 .variables
                 .get(crate::up::HOLDER_VARIABLE)
                 .and_then(|id| id.parse().ok()),
-            log: v.get("log").map_or_else(|| "info".into(), |(l, _)| l),
+            log: log_filter(&v)?,
             log_format: log_format(&v, is_terminal)?,
             api_domain: api_domain(&v, &base_domain)?,
             base_domain,
@@ -469,6 +469,20 @@ fn bootstrap_token(v: &Values) -> Result<Option<Token>, ConfigError> {
         .map_err(|e: slipway_domain::token::TokenError| refuse(origin, "****".into(), &e.to_string()))
 }
 
+fn log_filter(v: &Values) -> Result<String, ConfigError> {
+    let Some((value, origin)) = v.get("log") else {
+        return Ok("info".into());
+    };
+    match tracing_subscriber::EnvFilter::try_new(&value) {
+        Ok(_) => Ok(value),
+        Err(_) => Err(refuse(
+            origin,
+            value,
+            "give a level or target=level pairs: info,slipway_scheduler=debug",
+        )),
+    }
+}
+
 fn log_format(v: &Values, is_terminal: bool) -> Result<LogFormat, ConfigError> {
     match v.get("log_format") {
         None => Ok(if is_terminal { LogFormat::Text } else { LogFormat::Json }),
@@ -528,6 +542,20 @@ mod tests {
             ),
             (&[], &[("SLIPWAY_DISK_FREE_MIN", "lots")], "", "10%"),
             (&[], &[("SLIPWAY_LOG_FORMAT", "xml")], "", "json or text"),
+            (&[], &[("SLIPWAY_LOG", "a=b=c")], "", "target=level"),
+            (&[], &[("SLIPWAY_BACKUP_URL", "s3://x")], "", "no such setting"),
+            (
+                &[],
+                &[("SLIPWAY_API_LISTN", "x")],
+                "",
+                "did you mean `SLIPWAY_API_LISTEN`",
+            ),
+            (
+                &[],
+                &[("SLIPWAY_DATABASE_URL", "mysql://root:secret@host/x")],
+                "",
+                "address of a Postgres",
+            ),
             (
                 &[],
                 &[("SLIPWAY_API_DOMAIN", "api.apps.localhost")],

@@ -131,16 +131,33 @@ pub(super) fn find(key: &str) -> Result<&'static Setting, Option<&'static Settin
     })
 }
 
-/// The setting that a variable which is none of ours was probably meant to be: two slips of the finger away at most.
-///
-/// Variables further away are left alone: others may have some of the same prefix, for the client or for scripts.
-pub(crate) fn mistyped(variable: &str) -> Option<&'static Setting> {
+/// Variables that belong to the client, to the compose file and to our own child processes.
+const OTHERS: [&str; 10] = [
+    "SLIPWAY_URL",
+    "SLIPWAY_TOKEN",
+    "SLIPWAY_APP",
+    "SLIPWAY_ENVIRONMENT",
+    "SLIPWAY_CACERT",
+    "SLIPWAY_IMAGE",
+    "SLIPWAY_PLATFORM_POSTGRES_IMAGE",
+    crate::up::PARENT_VARIABLE,
+    crate::up::HOLDER_VARIABLE,
+    crate::up::PROGRAMS_VARIABLE,
+];
+
+/// What to say of a variable that looks like a setting and is none; nothing of any other.
+pub(crate) fn unknown(variable: &str) -> Option<String> {
     let key = variable.strip_prefix("SLIPWAY_")?.to_lowercase();
-    // Short names are near to too much.
-    if key.len() < 6 || SETTINGS.iter().any(|s| s.key == key) {
+    let known = SETTINGS.iter().any(|s| s.key == key) || OTHERS.contains(&variable) || key.starts_with("test_");
+    if known {
         return None;
     }
-    SETTINGS.iter().find(|s| strsim::damerau_levenshtein(s.key, &key) <= 2)
+    // Short names are near to too much.
+    let near = |s: &&Setting| key.len() >= 6 && strsim::damerau_levenshtein(s.key, &key) <= 2;
+    Some(SETTINGS.iter().find(near).map_or_else(
+        || ": this version has no such setting; `slipway config example` lists those there are".to_owned(),
+        |s| format!("; did you mean `{}`?", s.variable()),
+    ))
 }
 
 /// A file with every setting, commented out, at its default.

@@ -28,9 +28,10 @@ pub const DETACHED_FLAG: &str = "--in-background";
 /// Starts `slipway up` in the background and waits until it is ready.
 pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Result<(), ServerError> {
     crate::files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
+    let begun = std::fs::metadata(log_path(&config.data_dir)).map_or(0, |m| m.len());
     if let Some(pid) = lock::holder(&config.data_dir) {
         tracing::debug!(pid, "up.runs_already");
-        return wait_ready(config, None).await;
+        return wait_ready(config, None, 0).await;
     }
     let log = open_log(&config.data_dir)?;
     let fail = || ServerError::io("the platform cannot be started in the background");
@@ -43,7 +44,7 @@ pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Re
     // What it says before its log is open, and its last words if it panics.
     command.stdout(log.try_clone().map_err(fail())?).stderr(log);
     let child = command.spawn().map_err(fail())?;
-    wait_ready(config, Some(child)).await
+    wait_ready(config, Some(child), begun).await
 }
 
 fn log_path(data_dir: &Path) -> PathBuf {
@@ -68,7 +69,8 @@ pub async fn ready(config: &Config, stop: &CancellationToken) -> bool {
     true
 }
 
-async fn wait_ready(config: &Config, mut child: Option<std::process::Child>) -> Result<(), ServerError> {
+/// Waits until it is ready; when it will not be, shows what the log says from the byte `begun` on.
+async fn wait_ready(config: &Config, mut child: Option<std::process::Child>, begun: u64) -> Result<(), ServerError> {
     let deadline = tokio::time::Instant::now() + READY_MAX;
     loop {
         if is_ready(config.api_listen).await && is_ready(config.proxy_admin_listen).await {
@@ -87,7 +89,7 @@ async fn wait_ready(config: &Config, mut child: Option<std::process::Child>) -> 
         };
         if let Some(what) = what {
             let log = log_path(&config.data_dir);
-            let tail = log::tail(&log, TAIL_LINES_MAX);
+            let tail = log::tail(&log, begun, TAIL_LINES_MAX);
             return Err(ServerError::Setup(format!(
                 "{what}; the end of {}:\n{tail}",
                 log.display()

@@ -155,11 +155,14 @@ impl Pump {
     }
 }
 
-/// The end of a log, at most `lines_max` lines of its last 64 KiB.
-pub(super) fn tail(path: &Path, lines_max: usize) -> String {
+/// The end of a log, at most `lines_max` lines of its last 64 KiB, from the byte `begun` on; a log that is shorter by now
+/// was begun anew.
+pub(super) fn tail(path: &Path, begun: u64, lines_max: usize) -> String {
     let read = || {
         let mut file = File::open(path)?;
-        let skipped = file.metadata()?.len().saturating_sub(64 << 10);
+        let length = file.metadata()?.len();
+        let begun = if begun > length { 0 } else { begun };
+        let skipped = length.saturating_sub(64 << 10).max(begun);
         std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(skipped))?;
         let mut bytes = Vec::new();
         file.take(64 << 10).read_to_end(&mut bytes)?;
@@ -235,6 +238,10 @@ mod tests {
         tokio::join!(pump.run(&done), children);
         let text = std::fs::read_to_string(dir.path().join("log/slipway.log")).expect("read");
         assert_eq!(text.lines().count(), 90_000);
-        assert_eq!(tail(&dir.path().join("log/slipway.log"), 2), "29999\n30000");
+        let path = dir.path().join("log/slipway.log");
+        assert_eq!(tail(&path, 0, 2), "29999\n30000");
+        let length = std::fs::metadata(&path).expect("is there").len();
+        assert_eq!(tail(&path, length - 6, 2), "30000", "what was there before is left out");
+        assert_eq!(tail(&path, length + 1, 1), "30000");
     }
 }

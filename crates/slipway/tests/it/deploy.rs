@@ -204,6 +204,9 @@ fn the_release_command_runs_once_before_any_traffic() {
         platform.visit("migr.apps.localhost", "/echo").expect(200)["release"],
         "1"
     );
+    until("the command's container is gone", || {
+        (containers("migr").len() == 1).then_some(())
+    });
 }
 
 #[test]

@@ -55,6 +55,27 @@ fn an_app_that_is_never_healthy_fails_with_what_the_probe_saw() {
 }
 
 #[test]
+fn a_deployment_that_waits_is_looked_at_when_something_happens_and_not_all_the_time() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    let looks = || {
+        let text = platform.metrics();
+        let line = text
+            .lines()
+            .find(|l| l.starts_with("slipway_reconcile_duration_seconds_count"));
+        let number = line.and_then(|l| l.rsplit(' ').next());
+        number.map_or(0, |n| n.parse::<u64>().expect("a number"))
+    };
+    let mut waiting = spec();
+    waiting["env"] = json!({"MODE": "never-healthy"});
+    platform.app("patient", &waiting);
+    let before = looks();
+    platform.deploy("patient", "1").expect(422);
+    let made = looks() - before;
+    assert!(made < 40, "{made} looks for one deployment that waited four seconds");
+}
+
+#[test]
 fn a_redirect_on_the_health_path_is_named() {
     fails("redirect", spec(), "health_redirect", "no redirect to HTTPS");
 }

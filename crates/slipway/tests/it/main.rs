@@ -6,5 +6,6 @@ mod failures;
 mod life;
 mod packaging;
 mod platform;
+mod strategies;
 mod trace;
 mod traffic;

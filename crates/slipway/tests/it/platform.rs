@@ -365,6 +365,15 @@ impl Platform {
         self.call("GET", path, None).expect(200)
     }
 
+    /// The control plane's metrics.
+    pub(crate) fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.admin);
+        wait(async {
+            let sent = reqwest::Client::new().get(url).send().await.expect("metrics");
+            sent.text().await.expect("a text")
+        })
+    }
+
     /// A client that trusts this platform's CA and finds `host` at the proxy.
     pub(crate) fn browser(&self, host: &str) -> reqwest::ClientBuilder {
         let root = std::fs::read(self.data.path().join("ca/root.pem")).expect("the CA's root");

@@ -7,7 +7,7 @@ use slipway_domain::deployment::{DeploymentEvent, DeploymentState, ReasonCode, S
 use slipway_domain::ids::{ReleaseId, VolumeId};
 use slipway_domain::routing::RouteState;
 use slipway_domain::spec::Spec;
-use slipway_store::{Condition, Desired, EnvironmentStatus, InstanceRecord, Page, StoreError, Volume};
+use slipway_store::{Condition, Desired, EnvironmentStatus, InstanceRecord, LastExit, Page, StoreError, Volume};
 
 use crate::db::with_store;
 use crate::fixture::{
@@ -27,6 +27,11 @@ fn status(generation: Generation, release: ReleaseId) -> EnvironmentStatus {
             address: Some("10.90.0.2:8080".parse().expect("valid")),
             health: "healthy".into(),
             restarts: 1,
+            last_exit: Some(LastExit {
+                at: second(7),
+                exit_code: 3,
+                oom_killed: false,
+            }),
         }],
         conditions: vec![Condition {
             kind: "Ready".into(),
@@ -199,7 +204,7 @@ async fn a_failed_deployment_keeps_its_reason_and_closes_its_steps() {
             (DeploymentState::Failed, Some(&why))
         );
         assert_eq!(ended.steps[0].state, StepState::Failed);
-        assert_eq!(ended.steps[0].detail.as_deref(), Some("waiting for the port"));
+        assert_eq!(ended.steps[0].detail.as_deref(), Some("nothing listens on port 8080"));
         let last = reader
             .events_after(deployment.id, 0, 10)
             .await
