@@ -95,6 +95,10 @@ expect() {
 }
 expect "Storing the registry's password" --request PUT --header 'content-type: application/json' \
   --data '{"username":"ci","password":"registry-password"}' "$api/v1/registries/$registry"
+# What the example needs is in its manifest; without it the platform would only see an open port.
+client() { SLIPWAY_URL=$api SLIPWAY_TOKEN=$(cat "$token_file") "$programs/slipway" --quiet "$@"; }
+client apps show hello >/dev/null 2>&1 || client apps create hello
+client spec set examples/hello/slipway.toml --app hello --stage
 expect "The deploy" --request POST \
   --max-time 130 "$api/v1/deploy?image=$registry/hello:1&wait=120s"
 

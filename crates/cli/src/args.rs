@@ -12,8 +12,9 @@ use slipway_domain::access::Scope;
 use slipway_domain::image::{ImageReference, RegistryHost};
 use slipway_domain::name::{AppName, EnvironmentName, TeamName, TokenName, VariableName};
 use slipway_domain::quantity::Span;
+use slipway_domain::spec::Strategy;
 
-use crate::values::{Assignment, MaybeAssignment, Moment};
+use crate::values::{Assignment, MaybeAssignment, Moment, parse_strategy};
 
 /// Options of every client command.
 #[derive(Debug, Clone, Default, Args)]
@@ -111,7 +112,7 @@ pub enum Command {
     },
     /// Bring an image into service and watch it
     Deploy(DeployArgs),
-    /// Deployments: list, show, abort, follow
+    /// Deployments: list, show, abort, promote, follow
     Deployments {
         #[command(subcommand)]
         command: Option<DeploymentsCommand>,
@@ -150,7 +151,7 @@ pub enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Replace every instance by a new one of the same release
+    /// Replace every instance by a new one: makes a new release of the same contents
     Restart(WaitArgs),
     /// Stop an app; its data and settings stay
     Stop(WaitArgs),
@@ -255,6 +256,9 @@ pub struct DeployArgs {
     /// Take an image that only the engine of the server has, without a registry
     #[arg(long)]
     pub local: bool,
+    /// How traffic moves this once: `rolling`, `bluegreen`, `canary` or `recreate`; as the spec says if not given
+    #[arg(long, value_name = "STRATEGY", value_parser = parse_strategy)]
+    pub strategy: Option<Strategy>,
     /// A line for the record
     #[arg(long, short, value_name = "TEXT")]
     pub message: Option<String>,
@@ -278,6 +282,11 @@ pub enum DeploymentsCommand {
     },
     /// Call off a deployment; what serves goes on serving
     Abort {
+        /// Its identifier
+        id: String,
+    },
+    /// End a canary early: the new release gets all traffic
+    Promote {
         /// Its identifier
         id: String,
     },

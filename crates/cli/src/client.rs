@@ -2,7 +2,8 @@
 //!
 //! Promises: every call has a time limit, every body a size limit; calls that are safe to repeat (GET, and POST with
 //! an idempotency key) are repeated a few times when the connection fails or the server asks for it, others only when
-//! they were certainly never sent. The token goes to the one configured address only: redirects are not followed.
+//! they were certainly never sent. The token goes to the one configured address only: redirects are not followed; and
+//! without one no call is made, as none would be answered.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -11,21 +12,16 @@ use futures_util::StreamExt as _;
 use http::{Method, StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
+use slipway_domain::quantity::Span;
 use slipway_domain::secret::Secret;
-use slipway_wire::Code;
 use url::Url;
 
 use crate::error::CliError;
 use crate::problem::Problem;
+use crate::retry::{Attempt, Patience, pause_before_next};
 use crate::target::Target;
 use crate::transport;
 
-/// Tries of one call.
-const TRIES_MAX: u32 = 4;
-/// The longest a server may make us wait between tries.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
-/// The first pause between tries; it doubles.
-const PAUSE: Duration = Duration::from_millis(200);
 /// For calls that only touch the platform's database.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// For calls that ask a registry first.
@@ -37,6 +33,8 @@ const BODY_BYTES_MAX: usize = 32 << 20;
 pub(crate) struct Client {
     http: reqwest::Client,
     target: Target,
+    token: Secret,
+    patience: Patience,
 }
 
 /// One call to make.
@@ -49,11 +47,13 @@ pub(crate) struct Call {
     key: Option<String>,
     if_match: Option<String>,
     timeout: Duration,
+    once: bool,
 }
 
 /// What came back from a successful call.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     pub(crate) etag: Option<String>,
     /// The body, if there was one.
     pub(crate) body: Value,
@@ -75,6 +75,7 @@ impl Call {
             key: None,
             if_match: None,
             timeout: CALL_TIMEOUT,
+            once: false,
         }
     }
 
@@ -139,50 +140,57 @@ impl Call {
         self
     }
 
-    fn repeatable(&self) -> bool {
+    /// The server may wait so long for the end of what is asked for; the call may take that much longer.
+    pub(crate) fn waiting(self, wait: Option<Span>) -> Self {
+        let timeout = self.timeout + wait.map_or(Duration::ZERO, Span::to_std);
+        self.query_opt("wait", wait).timeout(timeout)
+    }
+
+    /// One try only: the caller makes the call again itself.
+    pub(crate) fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    pub(crate) fn is_once(&self) -> bool {
+        self.once
+    }
+
+    /// Whether making it twice is the same as making it once.
+    pub(crate) fn is_repeatable(&self) -> bool {
         self.method == Method::GET || self.key.is_some()
     }
 }
 
-/// What one try ended in.
-enum Attempt {
-    Answered(Answer),
-    Refused {
-        problem: Box<Problem>,
-        retry_after: Option<Duration>,
-    },
-    Broken {
-        error: reqwest::Error,
-        sent: bool,
-    },
-}
-
 impl Client {
     /// A client for the server.
-    pub(crate) fn new(target: Target) -> Result<Self, CliError> {
+    pub(crate) fn new(target: Target, patience: Patience) -> Result<Self, CliError> {
+        let token = target.token.clone().ok_or_else(|| target.not_logged_in())?;
         Ok(Self {
             http: transport::build(&target)?,
             target,
+            token,
+            patience,
         })
     }
 
     /// Makes the call, repeating it where that is safe.
     pub(crate) async fn send(&self, call: Call) -> Result<Answer, CliError> {
-        let mut tried = 1;
+        let (mut tried, mut timeout) = (1, call.timeout);
         loop {
-            let outcome = self.attempt(&call).await?;
-            let pause = if tried < TRIES_MAX {
-                pause_before_next(&call, &outcome, tried)
-            } else {
-                None
-            };
+            let outcome = self.attempt(&call, timeout).await?;
+            let pause = pause_before_next(&call, &outcome, tried).filter(|pause| self.patience.allows(*pause));
             match (pause, outcome) {
-                (Some(pause), _) => tokio::time::sleep(pause).await,
+                (Some(pause), outcome) => {
+                    self.patience.tell(&outcome);
+                    tokio::time::sleep(pause).await;
+                }
                 (None, Attempt::Answered(answer)) => return Ok(answer),
                 (None, Attempt::Refused { problem, .. }) => return Err(CliError::Refused(problem)),
                 (None, Attempt::Broken { error, .. }) => return Err(transport::explain(&error, &self.target)),
             }
             tried += 1;
+            timeout = self.patience.cap(call.timeout);
         }
     }
 
@@ -226,9 +234,7 @@ impl Client {
         if !call.query.is_empty() {
             request = request.query(&call.query);
         }
-        if let Some(token) = &self.target.token {
-            request = request.header(header::AUTHORIZATION, bearer(token)?);
-        }
+        request = request.header(header::AUTHORIZATION, bearer(&self.token)?);
         if let Some(key) = &call.key {
             request = request.header("idempotency-key", key);
         }
@@ -241,11 +247,11 @@ impl Client {
         Ok(request)
     }
 
-    async fn attempt(&self, call: &Call) -> Result<Attempt, CliError> {
+    async fn attempt(&self, call: &Call, timeout: Duration) -> Result<Attempt, CliError> {
         let request = self
             .request(call)?
             .header(header::ACCEPT, "application/json")
-            .timeout(call.timeout);
+            .timeout(timeout);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
@@ -290,7 +296,7 @@ impl Client {
                 "this does not look like the Slipway API; check the address (`--url`, SLIPWAY_URL)",
             )
         })?;
-        Ok(Attempt::Answered(Answer { etag, body }))
+        Ok(Attempt::Answered(Answer { status, etag, body }))
     }
 }
 
@@ -345,28 +351,4 @@ async fn read_body(response: reqwest::Response) -> Result<Vec<u8>, ReadError> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// How long to pause before the next try, or none if there is no point in one.
-fn pause_before_next(call: &Call, outcome: &Attempt, tried: u32) -> Option<Duration> {
-    let doubling = PAUSE * 2_u32.pow(tried - 1);
-    match outcome {
-        Attempt::Answered(_) => None,
-        Attempt::Broken { error, sent } => {
-            let worth_it = !error.is_builder() && transport::certificate_fault(error).is_none();
-            (worth_it && (!sent || call.repeatable())).then_some(doubling)
-        }
-        Attempt::Refused { .. } if !call.repeatable() => None,
-        Attempt::Refused { problem, retry_after } => {
-            let in_flight = problem.code.as_deref() == Some(Code::RequestInProgress.as_str());
-            match StatusCode::from_u16(problem.status).ok()? {
-                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => retry_after
-                    .filter(|wait| *wait <= RETRY_AFTER_MAX)
-                    .map(|wait| wait.max(PAUSE)),
-                StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(doubling),
-                StatusCode::CONFLICT if in_flight => Some(retry_after.unwrap_or(doubling).min(RETRY_AFTER_MAX)),
-                _ => None,
-            }
-        }
-    }
 }

@@ -1,20 +1,21 @@
 //! What every command has at hand: the options, the world, the streams, the server.
 
-use std::fs;
 use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use slipway_domain::Timestamp;
 use slipway_domain::name::{AppName, EnvironmentName};
+use slipway_domain::quantity::Span;
 use slipway_domain::secret::Secret;
 use slipway_wire::page::LIMIT_MAX;
 
 use crate::args::Globals;
 use crate::client::{Answer, Call, Client};
-use crate::env::{Env, INPUT_BYTES_MAX, Io};
+use crate::env::{Env, Io};
 use crate::error::CliError;
+use crate::manifest;
+use crate::retry::Patience;
 use crate::show;
 use crate::style::Style;
 use crate::target::Target;
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) out: Style,
     /// How progress and errors look.
     pub(crate) err: Style,
+    /// How long the command may go on trying, if it says so.
+    pub(crate) limit: Option<Span>,
     client: Option<Arc<Client>>,
 }
 
@@ -53,6 +56,7 @@ impl Context {
             io,
             out,
             err,
+            limit: None,
             client: None,
         }
     }
@@ -68,9 +72,15 @@ impl Context {
             return Ok(Arc::clone(client));
         }
         let target = Target::resolve(&self.globals, &self.env)?;
-        let client = Arc::new(Client::new(target)?);
+        let client = Arc::new(Client::new(target, self.patience())?);
         self.client = Some(Arc::clone(&client));
         Ok(client)
+    }
+
+    /// How long calls are tried again, from now on, and where that is said.
+    pub(crate) fn patience(&self) -> Patience {
+        let stderr = (!self.globals.quiet).then(|| self.io.stderr.clone());
+        Patience::new(stderr, self.limit.map(Span::to_std))
     }
 
     /// Makes one call.
@@ -85,7 +95,7 @@ impl Context {
         }
         let (text, origin) = match self.env.var("SLIPWAY_APP") {
             Some(text) => (text.to_owned(), "SLIPWAY_APP"),
-            None => match app_of_manifest(&self.env.cwd.join(MANIFEST)) {
+            None => match manifest::app_of(&self.env.cwd.join(MANIFEST))? {
                 Some(text) => (text, MANIFEST),
                 None => return Ok(None),
             },
@@ -98,6 +108,12 @@ impl Context {
     /// The app to act on.
     pub(crate) fn app(&self) -> Result<AppName, CliError> {
         self.app_if_known()?.ok_or_else(|| {
+            if self.env.cwd.join(MANIFEST).exists() {
+                return CliError::usage(
+                    format!("{MANIFEST} names no app"),
+                    "add `app = \"name\"` as its first line, or give --app NAME",
+                );
+            }
             CliError::usage(
                 "which app?",
                 format!("give --app NAME, set SLIPWAY_APP, or run this in a folder with a {MANIFEST}"),
@@ -281,19 +297,4 @@ fn no_terminal(what: &str) -> CliError {
         format!("there is no terminal to ask for the {what}"),
         "pipe it into standard input",
     )
-}
-
-/// The app that a manifest names, whatever else is wrong with it.
-fn app_of_manifest(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    fs::File::open(path)
-        .ok()?
-        .take(INPUT_BYTES_MAX)
-        .read_to_string(&mut text)
-        .ok()?;
-    text.parse::<toml::Table>()
-        .ok()?
-        .get("app")?
-        .as_str()
-        .map(str::to_owned)
 }

@@ -9,6 +9,8 @@ use crate::problem::Problem;
 
 /// The exit code of an interrupted wait, as shells count signals.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// What to do without a token, or with one that the server does not take.
+pub(crate) const LOG_IN: &str = "log in with `slipway login URL`, or set SLIPWAY_TOKEN to a valid token";
 
 /// Why a command did not succeed.
 #[derive(Debug)]

@@ -90,7 +90,9 @@ fn is_refusal(error: &CliError) -> bool {
 }
 
 async fn ask(client: &Client, id: &str, progress: &mut Progress) -> Result<Deployment, CliError> {
-    let deployment = Deployment::read(client.send(Call::get(&["deployments", id])).await?.body)?;
+    // The watch itself asks again, and says so: a call that did it too would only be silent for longer.
+    let call = Call::get(&["deployments", id]).once();
+    let deployment = Deployment::read(client.send(call).await?.body)?;
     progress.deployment(&deployment);
     Ok(deployment)
 }

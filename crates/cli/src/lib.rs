@@ -17,6 +17,7 @@ mod manifest;
 mod model;
 mod problem;
 mod progress;
+mod retry;
 mod show;
 mod sse;
 mod style;
@@ -128,9 +129,13 @@ fn report(ctx: &mut Context, error: &CliError) {
         CliError::Usage(m) | CliError::Failed(m) | CliError::TimedOut(m) => (&[][..], m.hint.clone(), None),
         CliError::Refused(p) => (&p.errors[..], p.next(), p.request_id.clone()),
     };
-    let style = ctx.err;
-    ctx.say(format!("{} {}", style.bad("error:"), readable(&error.to_string())));
-    for field in fields {
+    let (style, told) = (ctx.err, error.to_string());
+    ctx.say(format!("{} {}", style.bad("error:"), readable(&told)));
+    // What the sentence says already is not said again.
+    for field in fields
+        .iter()
+        .filter(|f| f.detail.is_empty() || !told.contains(&f.detail))
+    {
         ctx.say(format!(
             "  {}: {}",
             style::clean(&field.pointer),

@@ -46,6 +46,15 @@ pub(crate) fn read(path: &Path) -> Result<Manifest, CliError> {
     Manifest::from_json(&value).map_err(|errors| refuse(&errors, &name))
 }
 
+/// The app that a manifest names, whatever else is wrong with it; none if it names none, or is not there.
+pub(crate) fn app_of(path: &Path) -> Result<Option<String>, CliError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let value = parse(&read_text(path)?, MANIFEST)?;
+    Ok(value.get("app").and_then(Value::as_str).map(str::to_owned))
+}
+
 /// Reads a spec out of TOML or JSON; `app` and `image` of a manifest are no part of it and may be there.
 pub(crate) fn spec_of(text: &str, name: &str) -> Result<Spec, CliError> {
     let mut value = parse(text, name)?;

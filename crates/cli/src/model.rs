@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use slipway_domain::Timestamp;
 use slipway_domain::deployment::DeploymentState;
+use slipway_domain::release::ReleaseCause;
 
 use crate::error::CliError;
 
@@ -19,6 +20,7 @@ pub(crate) struct Deployment {
     pub(crate) image: Option<String>,
     pub(crate) digest: Option<String>,
     pub(crate) state: String,
+    pub(crate) cause: String,
     pub(crate) url: Option<String>,
     pub(crate) reason: Option<Reason>,
     pub(crate) steps: Vec<Step>,
@@ -110,6 +112,21 @@ impl Deployment {
     /// Whether it succeeded.
     pub(crate) fn succeeded(&self) -> bool {
         self.state == DeploymentState::Succeeded.as_str()
+    }
+
+    /// What made it come about, as far as this client knows the word.
+    pub(crate) fn cause(&self) -> Option<ReleaseCause> {
+        ReleaseCause::parse(&self.cause)
+    }
+
+    /// Whether it goes back to the contents of an earlier release.
+    pub(crate) fn is_rollback(&self) -> bool {
+        self.cause().is_some_and(ReleaseCause::is_rollback)
+    }
+
+    /// Whether there was no release before it that could serve.
+    pub(crate) fn is_first(&self) -> bool {
+        self.release == Some(1)
     }
 
     /// How long it took or has taken, by the server's clock.

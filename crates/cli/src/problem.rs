@@ -5,8 +5,11 @@
 
 use std::fmt;
 
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::error::LOG_IN;
 
 /// The longest piece of a foreign body that is shown.
 const FOREIGN_CHARS_MAX: usize = 200;
@@ -72,7 +75,7 @@ impl Problem {
             return Some(hint.clone());
         }
         match self.status {
-            401 => Some("log in with `slipway login URL`, or give a valid token in SLIPWAY_TOKEN".into()),
+            401 => Some(LOG_IN.into()),
             412 => Some("somebody changed it meanwhile: run `slipway plan` again and look before you apply".into()),
             429 => Some("wait a moment and try again".into()),
             500..=599 if self.request_id.is_some() => {
@@ -80,6 +83,11 @@ impl Problem {
             }
             _ => None,
         }
+    }
+
+    /// Whether the API itself does not take the token; a proxy before it may ask for something else.
+    fn is_about_token(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED.as_u16() && self.code.is_some()
     }
 
     /// The document as it came, or one made of what is known.
@@ -95,6 +103,9 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_about_token() {
+            return f.write_str("the server does not accept this token: it is wrong, expired or revoked");
+        }
         match (&self.detail, &self.title) {
             (Some(detail), _) if !detail.is_empty() => f.write_str(detail),
             (_, Some(title)) if !title.is_empty() => write!(f, "{title} (HTTP {})", self.status),
@@ -136,8 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_valid_token_the_hint_is_to_log_in() {
-        let problem = Problem::read(401, None, br#"{"detail":"no"}"#);
+    fn without_a_valid_token_the_hint_is_to_log_in_whatever_header_is_missing() {
+        let problem = Problem::read(401, None, br#"{"detail":"Send a header.","code":"unauthenticated"}"#);
+        assert!(problem.to_string().contains("wrong, expired or revoked"), "{problem}");
         assert!(problem.next().is_some_and(|n| n.contains("slipway login")));
+        let foreign = Problem::read(401, None, b"Who are you?");
+        assert_eq!(foreign.to_string(), "Who are you?");
     }
 }

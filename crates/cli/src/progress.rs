@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use slipway_domain::deployment::StepState;
 use tokio::time::Instant;
 
 use crate::env::{Io, Writer};
@@ -139,7 +140,7 @@ impl Progress {
         let Some(message) = event.message.as_deref().filter(|m| !m.is_empty()) else {
             return;
         };
-        if event.step.is_some() && event.step != self.current {
+        if (event.step.is_some() && event.step != self.current) || is_bare(event) {
             return;
         }
         match &self.mode {
@@ -170,6 +171,15 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Whether an event only says that its step is in a state, such as `switch running`: the display shows that anyway.
+fn is_bare(event: &Event) -> bool {
+    let (Some(step), Some(message)) = (&event.step, &event.message) else {
+        return false;
+    };
+    let state = message.strip_prefix(step.replace('_', " ").as_str());
+    state.is_some_and(|state| StepState::parse(state.trim()).is_some())
 }
 
 fn bar(io: &Io, style: Style) -> ProgressBar {
@@ -274,5 +284,27 @@ impl TermLike for WriterTerm {
 
     fn flush(&self) -> io::Result<()> {
         self.out.clone().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_only_names_its_step_and_state_is_nothing_to_show() {
+        for (step, message, bare) in [
+            (Some("switch"), "switch running", true),
+            (Some("release_command"), "release command failed", true),
+            (Some("switch"), "all traffic is on v7", false),
+            (Some("health"), "health path /up answered 2xx", false),
+            (None, "switch running", false),
+        ] {
+            let event = Event {
+                step: step.map(str::to_owned),
+                message: Some(message.to_owned()),
+            };
+            assert_eq!(is_bare(&event), bare, "{message}");
+        }
     }
 }

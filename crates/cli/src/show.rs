@@ -33,6 +33,15 @@ pub(crate) fn cell(value: &Value, path: &str) -> String {
     found.map_or_else(|| NONE.to_owned(), plain)
 }
 
+/// A member that is a release's number, as people write it: `v7`.
+pub(crate) fn release_cell(value: &Value, path: &str) -> String {
+    let number = cell(value, path);
+    if number == NONE {
+        return number;
+    }
+    format!("v{}", number.trim_start_matches('v'))
+}
+
 /// An instance as people name it: the first twelve characters, as the engine's own tools show it.
 pub(crate) fn instance(id: &str) -> String {
     clean(id).chars().take(12).collect()
@@ -62,20 +71,29 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// How long ago.
+/// How long ago, in whole units that have passed; or how long until then, to the nearest unit.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     let secs = (now - at).num_seconds();
-    let (past, secs) = (secs >= 0, secs.unsigned_abs());
-    let text = match secs {
-        0..60 => format!("{secs}s"),
-        60..3_600 => format!("{}m", secs / 60),
-        3_600..86_400 => format!("{}h", secs / 3_600),
-        _ => format!("{}d", secs / 86_400),
-    };
-    if past {
-        format!("{text} ago")
+    if secs >= 0 {
+        let secs = secs.unsigned_abs();
+        format!("{} ago", in_one_unit(secs, |unit| secs / unit))
     } else {
-        format!("in {text}")
+        let secs = secs.unsigned_abs();
+        format!("in {}", in_one_unit(secs, |unit| (secs + unit / 2) / unit))
+    }
+}
+
+/// Seconds in the first unit that keeps the number small; `count` says how many of a unit they are.
+fn in_one_unit(secs: u64, count: impl Fn(u64) -> u64) -> String {
+    let (minutes, hours, days) = (count(60), count(3_600), count(86_400));
+    if secs < 60 {
+        format!("{secs}s")
+    } else if minutes < 60 {
+        format!("{minutes}m")
+    } else if hours < 24 {
+        format!("{hours}h")
+    } else {
+        format!("{days}d")
     }
 }
 
@@ -140,7 +158,17 @@ mod tests {
     fn times_and_sizes_are_short() {
         assert_eq!(ago(at(0), at(59_000)), "59s ago");
         assert_eq!(ago(at(0), at(7_200_000)), "2h ago");
-        assert_eq!(ago(at(90 * 86_400_000), at(0)), "in 90d");
+        assert_eq!(ago(at(0), at(89 * 86_400_000 + 86_399_000)), "89d ago");
+        for (secs, expected) in [
+            (59, "in 59s"),
+            (89, "in 1m"),
+            (3_599, "in 1h"),
+            (86_399, "in 1d"),
+            (90 * 86_400, "in 90d"),
+            (90 * 86_400 - 1, "in 90d"),
+        ] {
+            assert_eq!(ago(at(secs * 1_000), at(0)), expected, "{secs}");
+        }
         for (millis, expected) in [
             (420, "0.4s"),
             (59_999, "59.9s"),

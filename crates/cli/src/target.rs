@@ -14,7 +14,7 @@ use url::{Host, Url};
 use crate::args::Globals;
 use crate::config::Config;
 use crate::env::Env;
-use crate::error::CliError;
+use crate::error::{CliError, LOG_IN};
 
 /// Where the API listens when nothing else is said.
 const LOCAL_LISTEN: &str = "127.0.0.1:7070";
@@ -109,6 +109,15 @@ impl Target {
             cacert,
             source,
         })
+    }
+
+    /// There is no token for this server.
+    pub(crate) fn not_logged_in(&self) -> CliError {
+        let hint = match self.source {
+            Source::ThisMachine => format!("{LOG_IN}; to start a server here: `slipway up`"),
+            Source::Given | Source::Stored => LOG_IN.to_owned(),
+        };
+        CliError::failed_with("not logged in", hint)
     }
 }
 

@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use reqwest::Certificate;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use rustls::CertificateError;
+use rustls::{CertificateError, InvalidMessage};
 
 use crate::error::CliError;
 use crate::target::{Source, Target, is_loopback, key_of};
 
 /// To open a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How the HTTP library tells that an answer does not begin as one in HTTP does, such as the alert of a TLS port.
+const NOT_HTTP: &str = "invalid HTTP version parsed";
 /// The largest file of certificates.
 const CACERT_BYTES_MAX: u64 = 1 << 20;
 
@@ -86,11 +88,23 @@ impl Resolve for Resolver {
     }
 }
 
-/// What is wrong with the server's certificate, if that is why there is no connection.
-pub(crate) fn certificate_fault(error: &reqwest::Error) -> Option<CertificateError> {
-    causes(error).find_map(|cause| match tls_error(cause)? {
-        rustls::Error::InvalidCertificate(fault) => Some(fault.clone()),
-        _ => None,
+/// Why the two ends do not understand each other: another try would end the same way.
+pub(crate) enum Fault {
+    /// The certificate is not acceptable.
+    Certificate(CertificateError),
+    /// The port was spoken to in TLS and answered in something else.
+    NotTls,
+    /// The port was spoken to in plain HTTP and answered in something else.
+    NotPlainHttp,
+}
+
+/// The fault, if that is why there is no answer.
+pub(crate) fn fault(error: &reqwest::Error) -> Option<Fault> {
+    causes(error).find_map(|cause| match tls_error(cause) {
+        Some(rustls::Error::InvalidCertificate(fault)) => Some(Fault::Certificate(fault.clone())),
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Some(Fault::NotTls),
+        Some(_) => None,
+        None => (cause.to_string() == NOT_HTTP).then_some(Fault::NotPlainHttp),
     })
 }
 
@@ -104,8 +118,8 @@ fn tls_error<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Erro
 /// Why there was no answer, and what to do.
 pub(crate) fn explain(error: &reqwest::Error, target: &Target) -> CliError {
     let url = key_of(&target.url);
-    if let Some(fault) = certificate_fault(error) {
-        return explain_certificate(&fault, &url);
+    if let Some(fault) = fault(error) {
+        return explain_fault(&fault, &url);
     }
     let kind = causes(error)
         .find_map(|c| c.downcast_ref::<io::Error>())
@@ -142,6 +156,21 @@ pub(crate) fn took_too_long(target: &Target) -> CliError {
         format!("{} did not answer in time", key_of(&target.url)),
         "try again; check the address (`--url`, SLIPWAY_URL) and the network",
     )
+}
+
+fn explain_fault(fault: &Fault, url: &str) -> CliError {
+    let address = url.split_once("://").map_or(url, |(_, address)| address);
+    match fault {
+        Fault::Certificate(fault) => explain_certificate(fault, url),
+        Fault::NotTls => CliError::failed_with(
+            format!("there is no HTTPS at {url}: the port speaks plain HTTP"),
+            format!("use `http://{address}`, over a network that you trust: the token then travels unencrypted"),
+        ),
+        Fault::NotPlainHttp => CliError::failed_with(
+            format!("there is no plain HTTP at {url}: the port speaks HTTPS or something else"),
+            format!("use `https://{address}`"),
+        ),
+    }
 }
 
 fn explain_certificate(fault: &CertificateError, url: &str) -> CliError {

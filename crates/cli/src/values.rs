@@ -6,6 +6,7 @@ use chrono::SecondsFormat;
 use slipway_domain::Timestamp;
 use slipway_domain::name::VariableName;
 use slipway_domain::quantity::Span;
+use slipway_domain::spec::Strategy;
 
 /// `NAME=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +97,16 @@ impl Moment {
         };
         at.to_rfc3339_opts(SecondsFormat::Millis, true)
     }
+}
+
+/// The word of a strategy.
+pub(crate) fn parse_strategy(text: &str) -> Result<Strategy, String> {
+    Strategy::parse(text).ok_or_else(|| {
+        format!(
+            "`{}` is no strategy: write `rolling`, `bluegreen`, `canary` or `recreate`",
+            shorten(text)
+        )
+    })
 }
 
 fn shorten(text: &str) -> String {

@@ -14,6 +14,15 @@ const BODY_CHARS_MAX: usize = 200;
 /// The most log lines that are shown.
 const LOG_LINES_MAX: usize = 50;
 
+/// Where the lines about a deployment stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    /// At the end of a watch.
+    Watch,
+    /// Below the record of the deployment itself.
+    Record,
+}
+
 /// The lines about a deployment that succeeded.
 pub(crate) fn success(deployment: &Deployment, url: Option<&str>, style: Style, now: Timestamp) -> Vec<String> {
     let what = format!("{} {}", clean(&deployment.app), deployment.release_text());
@@ -35,11 +44,16 @@ pub(crate) fn success(deployment: &Deployment, url: Option<&str>, style: Style, 
 }
 
 /// The lines about a deployment that ended in any other way.
-pub(crate) fn failure(deployment: &Deployment, style: Style, now: Timestamp) -> Vec<String> {
+pub(crate) fn failure(deployment: &Deployment, view: View, style: Style, now: Timestamp) -> Vec<String> {
     let took = show::elapsed(deployment.took_ms(now));
     let (app, id) = (clean(&deployment.app), clean(&deployment.id));
+    let before = if deployment.is_first() {
+        "nothing served before"
+    } else {
+        "what served before goes on serving"
+    };
     let what = match deployment.state.as_str() {
-        "failed" => format!("the deployment of {app} failed after {took}; what served before goes on serving"),
+        "failed" => format!("the deployment of {app} failed after {took}; {before}"),
         "aborted" => format!("the deployment of {app} was called off after {took}"),
         "superseded" => format!("a later deployment of {app} took the place of this one"),
         other => format!("the deployment of {app} ended as `{}` after {took}", clean(other)),
@@ -48,7 +62,7 @@ pub(crate) fn failure(deployment: &Deployment, style: Style, now: Timestamp) -> 
     if let Some(reason) = &deployment.reason {
         explain(reason, style, &mut lines);
     }
-    if let Some(next) = next_command(deployment) {
+    if let Some(next) = next_command(deployment, view) {
         lines.push(String::new());
         lines.push(format!("  Try next: {}", style.strong(next)));
     }
@@ -110,15 +124,14 @@ fn probe_lines(probe: &Probe, style: Style) -> Vec<String> {
     lines
 }
 
-/// The one command that most likely helps.
-fn next_command(deployment: &Deployment) -> Option<String> {
+/// The one command that most likely helps; none where the hint says all there is to do.
+fn next_command(deployment: &Deployment, view: View) -> Option<String> {
     let scope = scope(deployment);
     let reason = deployment.reason.as_ref()?;
+    // The image alone does not bring back what a rollback was to bring back.
     let again = || {
-        deployment
-            .image
-            .as_deref()
-            .map(|image| format!("slipway deploy {}{scope}", clean(image)))
+        let image = deployment.image.as_deref().filter(|_| !deployment.is_rollback())?;
+        Some(format!("slipway deploy {}{scope}", clean(image)))
     };
     match reason.code.as_str() {
         "registry_unauthorized" => {
@@ -135,10 +148,11 @@ fn next_command(deployment: &Deployment) -> Option<String> {
         | "proxy_unavailable"
         | "cancelled" => again(),
         "secret_unavailable" => Some(format!("slipway secrets list{scope}")),
-        "wrong_port" | "port_closed" | "loopback_only" | "health_redirect" | "health_status" | "health_timeout"
-        | "oom_killed" => Some(format!("slipway spec show{scope}")),
+        "wrong_port" | "oom_killed" => Some(format!("slipway spec show{scope}")),
+        // The app itself has to change, and the hint says how.
+        "port_closed" | "loopback_only" | "health_redirect" | "health_status" | "health_timeout" => None,
         // What the failed release wrote is gone with its containers; the deployment keeps the last lines.
-        _ => Some(format!("slipway deployments show {}", clean(&deployment.id))),
+        _ => (view == View::Watch).then(|| format!("slipway deployments show {}", clean(&deployment.id))),
     }
 }
 
@@ -171,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_why_shows_the_evidence_and_names_the_next_command() {
+    fn a_failure_says_why_and_shows_the_evidence() {
         let reason = json!({
             "code": "health_status", "detail": "The health path answers 503.", "hint": "Look at the log.",
             "exit_code": null, "last_probe": {"at": "2026-01-01T00:01:00Z", "target": "http://10.0.0.2:8080/healthz",
@@ -179,7 +193,7 @@ mod tests {
         });
         let now = slipway_domain::clock::testing::at(0);
         assert_eq!(
-            failure(&deployment(&reason), plain(), now),
+            failure(&deployment(&reason), View::Watch, plain(), now),
             [
                 "failed the deployment of web failed after 1m 03s; what served before goes on serving (dep_1)",
                 "",
@@ -190,28 +204,50 @@ mod tests {
                 "  The last the app wrote:",
                 "  | boom",
                 "  | second",
-                "",
-                "  Try next: slipway spec show -a web -e staging",
             ]
         );
     }
 
     #[test]
-    fn every_reason_has_a_next_command() {
-        for (code, expected) in [
-            (
-                "registry_unauthorized",
-                "slipway registries set registry.example.com --username NAME",
-            ),
-            (
-                "registry_unavailable",
-                "slipway deploy registry.example.com/web:1 -a web -e staging",
-            ),
-            ("exited", "slipway deployments show dep_1"),
-            ("a_code_of_the_future", "slipway deployments show dep_1"),
+    fn a_next_command_is_named_only_where_one_helps() {
+        let registry = Some("slipway registries set registry.example.com --username NAME");
+        let again = Some("slipway deploy registry.example.com/web:1 -a web -e staging");
+        let spec = Some("slipway spec show -a web -e staging");
+        let show = Some("slipway deployments show dep_1");
+        for (code, watched, recorded) in [
+            ("registry_unauthorized", registry, registry),
+            ("registry_unavailable", again, again),
+            ("wrong_port", spec, spec),
+            ("port_closed", None, None),
+            ("loopback_only", None, None),
+            ("health_redirect", None, None),
+            ("health_status", None, None),
+            ("health_timeout", None, None),
+            ("exited", show, None),
+            ("a_code_of_the_future", show, None),
         ] {
             let reason = json!({"code": code, "detail": "d", "hint": "h", "log_tail": []});
-            assert_eq!(next_command(&deployment(&reason)).as_deref(), Some(expected), "{code}");
+            let of = |view| next_command(&deployment(&reason), view);
+            assert_eq!(of(View::Watch).as_deref(), watched, "{code}");
+            assert_eq!(of(View::Record).as_deref(), recorded, "{code}");
         }
+    }
+
+    #[test]
+    fn a_rollback_is_not_tried_again_by_deploying_its_image() {
+        let mut back = deployment(&json!({"code": "disk_full", "detail": "d", "log_tail": []}));
+        back.cause = "rollback".into();
+        assert_eq!(next_command(&back, View::Watch), None);
+    }
+
+    #[test]
+    fn where_nothing_served_before_nothing_goes_on_serving() {
+        let mut first = deployment(&json!(null));
+        first.release = Some(1);
+        let lines = failure(&first, View::Watch, plain(), slipway_domain::clock::testing::at(0));
+        assert_eq!(
+            lines,
+            ["failed the deployment of web failed after 1m 03s; nothing served before (dep_1)"]
+        );
     }
 }

@@ -300,8 +300,9 @@ pub(crate) fn relay(
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(UPGRADE, protocol.clone());
+        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         exchange.answered(response.status());
-        tunnel::open(proxy, client_side, app_side, lease, exchange);
+        tunnel::open(proxy, is_websocket, client_side, app_side, lease, exchange);
         return response.map(|_| ResponseBody::page("", None));
     }
     headers::prepare_response(response.headers_mut(), exchange.request_id());

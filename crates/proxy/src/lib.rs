@@ -20,6 +20,7 @@ mod error;
 mod feed;
 mod forward;
 mod framing;
+mod goodbye;
 mod headers;
 mod host;
 mod listen;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rustix::net::sockopt;
 use slipway_domain::routing::Upstream;
 use slipway_domain::traffic::{self, Tally};
 use tokio::net::TcpStream;
@@ -203,6 +204,11 @@ impl Instance {
         let connecting = TcpStream::connect(self.upstream.address);
         let stream = tokio::time::timeout(ms(self.limits.connect_ms_max), connecting).await??;
         stream.set_nodelay(true)?;
+        // An instance that went without a word, its network with it, is found out within half a minute.
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, Duration::from_secs(15))?;
+        sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(5))?;
+        sockopt::set_tcp_keepcnt(&stream, 3)?;
         let (sender, connection) = Builder::new()
             .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
             .handshake::<_, RequestBody>(TokioIo::new(stream))

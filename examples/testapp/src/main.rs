@@ -4,8 +4,8 @@ mod http;
 mod modes;
 mod websocket;
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{Shutdown, TcpListener};
 use std::time::Duration;
 
 use http::{Request, respond};
@@ -102,7 +102,7 @@ fn events(request: &mut Request) -> std::io::Result<bool> {
         stream.flush()?;
         std::thread::sleep(Duration::from_millis(100));
     }
-    // The end of the stream is the end of the connection.
-    let _ = stream.read(&mut [0; 0]);
+    // The end of the connection is the end of the stream.
+    stream.shutdown(Shutdown::Write)?;
     Ok(false)
 }

@@ -9,7 +9,7 @@ use crate::args::AppsCommand;
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::show::{age_cell, cell, table};
+use crate::show::{age_cell, cell, release_cell, table};
 
 /// Runs one of them.
 pub(crate) async fn run(ctx: &mut Context, command: AppsCommand) -> Result<(), CliError> {
@@ -105,7 +105,14 @@ async fn show(ctx: &mut Context, name: &AppName) -> Result<(), CliError> {
     }
     let rows: Vec<_> = items(&app, "environments")
         .iter()
-        .map(|e| ["name", "release", "state", "url"].map(|path| cell(e, path)).to_vec())
+        .map(|e| {
+            vec![
+                cell(e, "name"),
+                release_cell(e, "release"),
+                cell(e, "state"),
+                cell(e, "url"),
+            ]
+        })
         .collect();
     if !rows.is_empty() {
         ctx.print("")?;

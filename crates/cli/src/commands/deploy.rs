@@ -48,13 +48,16 @@ fn image_of_manifest(ctx: &Context) -> Result<String, CliError> {
 fn call(ctx: &Context, args: &DeployArgs, image: &str, key: String) -> Result<Call, CliError> {
     let environment = ctx.environment_if_named()?;
     let (message, pull) = (args.message.clone(), args.local.then_some(PullPolicy::Local));
+    let strategy = args.strategy.map(|strategy| strategy.as_str().to_owned());
     let Some(app) = ctx.app_if_known()? else {
         let options = DeployOptions {
+            strategy,
             message,
             pull,
             ..DeployOptions::default()
         };
-        let body = (args.local || args.message.is_some()).then(|| body(&options));
+        let is_plain = options.strategy.is_none() && options.message.is_none() && options.pull.is_none();
+        let body = (!is_plain).then(|| body(&options));
         return Ok(Call::post(&["deploy"], body, key)
             .query("image", image)
             .query_opt("environment", environment));
@@ -63,7 +66,7 @@ fn call(ctx: &Context, args: &DeployArgs, image: &str, key: String) -> Result<Ca
     let request = NewDeployment {
         image,
         environment,
-        strategy: None,
+        strategy,
         message,
         pull,
         sbom: None,

@@ -1,4 +1,4 @@
-//! `slipway deployments` and `slipway releases`: what was tried and what came of it.
+//! `slipway deployments` and `slipway releases`: what was tried, what came of it, and a word to what is under way.
 
 use serde_json::Value;
 use slipway_domain::Timestamp;
@@ -10,9 +10,9 @@ use crate::client::Call;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::model::Deployment;
-use crate::show::{age_cell, cell, elapsed, table};
+use crate::show::{age_cell, cell, elapsed, release_cell, table};
 use crate::style::clean;
-use crate::verdict;
+use crate::verdict::{self, View};
 
 /// Runs one of them.
 pub(crate) async fn run(ctx: &mut Context, command: DeploymentsCommand) -> Result<(), CliError> {
@@ -32,7 +32,14 @@ pub(crate) async fn run(ctx: &mut Context, command: DeploymentsCommand) -> Resul
             ctx.print_list(&listing, &headings, row, "no deployments yet")
         }
         DeploymentsCommand::Show { id } => show(ctx, &id).await,
-        DeploymentsCommand::Abort { id } => abort(ctx, &id).await,
+        DeploymentsCommand::Abort { id } => {
+            let done = format!("{id} is called off; what served before goes on serving");
+            tell(ctx, &id, "abort", &done).await
+        }
+        DeploymentsCommand::Promote { id } => {
+            let done = format!("{id} gets all traffic as soon as its instances are healthy");
+            tell(ctx, &id, "promote", &done).await
+        }
         DeploymentsCommand::Follow { id, timeout } => follow(ctx, id, timeout).await,
     }
 }
@@ -64,7 +71,7 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
     let of = |path| cell(item, path);
     vec![
         of("id"),
-        format!("v{}", of("release")),
+        release_cell(item, "release"),
         of("environment"),
         of("state"),
         of("image"),
@@ -77,7 +84,7 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
 fn release_row(item: &Value, now: Timestamp) -> Vec<String> {
     let of = |path| cell(item, path);
     vec![
-        format!("v{}", of("release")),
+        release_cell(item, "release"),
         of("environment"),
         of("cause"),
         of("image"),
@@ -126,21 +133,22 @@ async fn show(ctx: &mut Context, id: &str) -> Result<(), CliError> {
     }
     if deployment.is_final() && !deployment.succeeded() {
         ctx.print("")?;
-        for line in verdict::failure(&deployment, ctx.out, now) {
+        for line in verdict::failure(&deployment, View::Record, ctx.out, now) {
             ctx.print(line)?;
         }
     }
     Ok(())
 }
 
-async fn abort(ctx: &mut Context, id: &str) -> Result<(), CliError> {
+/// Tells a deployment under way what to do; `done` is said when it has heard it.
+async fn tell(ctx: &mut Context, id: &str, word: &str, done: &str) -> Result<(), CliError> {
     let answer = ctx
-        .send(Call::post(&["deployments", id, "abort"], None, ctx.key()))
+        .send(Call::post(&["deployments", id, word], None, ctx.key()))
         .await?;
     if ctx.globals.json {
         return ctx.print_json(&answer.body);
     }
-    ctx.note(format!("{id} is called off; what served before goes on serving"));
+    ctx.note(done);
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use crate::args::EnvironmentsCommand;
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::show::{age_cell, cell};
+use crate::show::{age_cell, cell, release_cell};
 
 /// Runs one of them.
 pub(crate) async fn run(ctx: &mut Context, command: EnvironmentsCommand) -> Result<(), CliError> {
@@ -51,9 +51,11 @@ pub(crate) async fn run(ctx: &mut Context, command: EnvironmentsCommand) -> Resu
 }
 
 fn row(item: &Value, now: Timestamp) -> Vec<String> {
-    let mut row = ["name", "release", "state", "url"]
-        .map(|path| cell(item, path))
-        .to_vec();
-    row.push(age_cell(item, "created_at", now));
-    row
+    vec![
+        cell(item, "name"),
+        release_cell(item, "release"),
+        cell(item, "state"),
+        cell(item, "url"),
+        age_cell(item, "created_at", now),
+    ]
 }

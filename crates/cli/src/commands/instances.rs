@@ -1,7 +1,9 @@
 //! `slipway ps`, `scale`, `restart`, `stop`, `start`: what runs, and how much of it.
 
+use http::StatusCode;
 use serde_json::Value;
 use slipway_domain::Timestamp;
+use slipway_domain::quantity::Span;
 use slipway_wire::instances::{Scale, Target};
 
 use super::watch;
@@ -9,7 +11,10 @@ use crate::args::WaitArgs;
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::show::{age_cell, bytes, cell, instance};
+use crate::show::{age_cell, bytes, cell, instance, release_cell};
+
+/// The longest that the server waits in one call.
+const WAIT_MAX: Span = Span::from_secs(600);
 
 /// The headings of a table of instances.
 pub(crate) const HEADINGS: [&str; 8] = [
@@ -21,8 +26,6 @@ pub(crate) const HEADINGS: [&str; 8] = [
 pub(crate) enum Act {
     /// New ones in place of the old.
     Restart,
-    /// None any more.
-    Stop,
     /// Some again.
     Start,
 }
@@ -35,8 +38,19 @@ pub(crate) fn call(ctx: &Context) -> Result<Call, CliError> {
 
 /// Lists the instances.
 pub(crate) async fn list(ctx: &mut Context) -> Result<(), CliError> {
-    let listing = ctx.list_all(call(ctx)?).await?;
+    let mut listing = ctx.list_all(call(ctx)?).await?;
+    if !ctx.globals.json {
+        retain_current(&mut listing.items);
+    }
     ctx.print_list(&listing, &HEADINGS, row, "nothing runs")
+}
+
+/// Leaves out what has ended and is of an earlier release than what runs: it made room, as it should.
+pub(crate) fn retain_current(items: &mut Vec<Value>) {
+    let runs = |item: &Value| item.get("state").and_then(Value::as_str) == Some("running");
+    let release = |item: &Value| item.get("release").and_then(Value::as_i64);
+    let newest = items.iter().filter(|item| runs(item)).filter_map(release).max();
+    items.retain(|item| runs(item) || release(item).is_none_or(|of| Some(of) >= newest));
 }
 
 /// One instance in a table.
@@ -57,14 +71,29 @@ pub(crate) fn row(item: &Value, now: Timestamp) -> Vec<String> {
         .map_or_else(|| "-".to_owned(), bytes);
     vec![
         instance(&cell(item, "id")),
-        format!("v{}", cell(item, "release").trim_start_matches('v')),
+        release_cell(item, "release"),
         state,
         cell(item, "health"),
         age_cell(item, "started_at", now),
-        cell(item, "restarts"),
+        restarts(item),
         cpu,
         memory,
     ]
+}
+
+/// How often it was started again, and how it had ended before the last time.
+fn restarts(item: &Value) -> String {
+    let count = cell(item, "restarts");
+    let Some(last) = item.get("last_exit") else {
+        return count;
+    };
+    if last.get("oom_killed").and_then(Value::as_bool) == Some(true) {
+        return format!("{count} (last: out of memory)");
+    }
+    match last.get("exit_code").and_then(Value::as_i64) {
+        Some(code) => format!("{count} (last: exit {code})"),
+        None => count,
+    }
 }
 
 /// Sets how many.
@@ -80,13 +109,32 @@ pub(crate) async fn scale(ctx: &mut Context, count: u32, wait: WaitArgs) -> Resu
 pub(crate) async fn act(ctx: &mut Context, act: Act, wait: WaitArgs) -> Result<(), CliError> {
     let (path, done) = match act {
         Act::Restart => ("restart", "restarted"),
-        Act::Stop => ("stop", "stopped; `slipway start` brings it back"),
         Act::Start => ("start", "started"),
     };
     let request = Target {
         environment: Some(ctx.environment()?),
     };
     change(ctx, path, body(&request), wait, done).await
+}
+
+/// Stops all of them, and says whether they have stopped already.
+pub(crate) async fn stop(ctx: &mut Context, wait: WaitArgs) -> Result<(), CliError> {
+    let (app, environment) = ctx.app_scope()?;
+    let request = Target {
+        environment: Some(environment),
+    };
+    let call = Call::post(&["apps", app.as_str(), "stop"], Some(body(&request)), ctx.key());
+    let wait = wait.limit().map(|limit| limit.min(WAIT_MAX));
+    let answer = ctx.send(call.waiting(wait)).await?;
+    if ctx.globals.json {
+        return ctx.print_json(&answer.body);
+    }
+    ctx.note(if answer.status == StatusCode::OK {
+        format!("{app}: stopped; `slipway start` brings it back")
+    } else {
+        format!("{app}: is stopping; `slipway status` shows when nothing runs any more")
+    });
+    Ok(())
 }
 
 async fn change(ctx: &mut Context, path: &str, body: Value, wait: WaitArgs, done: &str) -> Result<(), CliError> {

@@ -50,14 +50,25 @@ struct Position {
     seen: Vec<String>,
 }
 
+/// What is said when there is nothing to show.
+const NOTHING: &str =
+    "nothing was written, or the instances that wrote it are gone: logs live as long as their container";
+
 /// Shows or follows the log.
 pub(crate) async fn run(ctx: &mut Context, args: LogsArgs) -> Result<(), CliError> {
+    // What is wrong before anything is sent stays wrong: following does not try it again.
+    ctx.app_scope()?;
+    ctx.client()?;
     let mut position = Position::default();
     let mut fruitless = 0;
     loop {
         let before = position.time.clone();
         let outcome = read(ctx, &args, &mut position).await;
         if !args.follow {
+            // Whoever asks for no lines knows why there are none.
+            if outcome.is_ok() && position.time.is_none() && args.lines != Some(0) {
+                ctx.note(NOTHING);
+            }
             return outcome;
         }
         match outcome {

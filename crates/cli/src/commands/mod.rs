@@ -18,6 +18,8 @@ mod tokens;
 mod variables;
 mod watch;
 
+use slipway_domain::quantity::Span;
+
 use crate::args::{
     AppsCommand, Command, DeploymentsCommand, EnvCommand, EnvironmentsCommand, ListArgs, RegistriesCommand,
     SecretsCommand, SpecCommand, TeamsCommand, TokensCommand,
@@ -27,6 +29,7 @@ use crate::error::CliError;
 
 /// Runs one command.
 pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), CliError> {
+    ctx.limit = limit(&command);
     match command {
         Command::Login { address, token_stdin } => session::login(ctx, address, token_stdin).await,
         Command::Logout { address } => session::logout(ctx, address.as_deref()),
@@ -43,7 +46,7 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Ps => instances::list(ctx).await,
         Command::Scale { count, wait } => instances::scale(ctx, count, wait).await,
         Command::Restart(wait) => instances::act(ctx, instances::Act::Restart, wait).await,
-        Command::Stop(wait) => instances::act(ctx, instances::Act::Stop, wait).await,
+        Command::Stop(wait) => instances::stop(ctx, wait).await,
         Command::Start(wait) => instances::act(ctx, instances::Act::Start, wait).await,
         Command::Secrets { command } => secrets::run(ctx, command.unwrap_or(SecretsCommand::List)).await,
         Command::Env { command } => variables::run(ctx, command.unwrap_or(EnvCommand::List)).await,
@@ -59,5 +62,32 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
             let script = crate::completion_script(shell, &mut crate::client_command());
             ctx.print(script.trim_end())
         }
+    }
+}
+
+/// The `--timeout` of the commands that have one.
+fn limit(command: &Command) -> Option<Span> {
+    match command {
+        Command::Deploy(args) => Some(args.wait.timeout),
+        Command::Rollback { wait, .. }
+        | Command::Promote { wait, .. }
+        | Command::Scale { wait, .. }
+        | Command::Apply { wait, .. }
+        | Command::Restart(wait)
+        | Command::Stop(wait)
+        | Command::Start(wait)
+        | Command::Secrets {
+            command: Some(SecretsCommand::Set { wait, .. } | SecretsCommand::Unset { wait, .. }),
+        }
+        | Command::Env {
+            command: Some(EnvCommand::Set { wait, .. } | EnvCommand::Unset { wait, .. }),
+        }
+        | Command::Spec {
+            command: Some(SpecCommand::Set { wait, .. }),
+        } => Some(wait.timeout),
+        Command::Deployments {
+            command: Some(DeploymentsCommand::Follow { timeout, .. }),
+        } => Some(*timeout),
+        _ => None,
     }
 }

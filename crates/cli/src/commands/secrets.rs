@@ -16,6 +16,8 @@ use crate::values::MaybeAssignment;
 
 /// What is said when no deployment follows.
 pub(crate) const STAGED: &str = "kept; the next release has it";
+/// What is said when something was taken away and no deployment follows.
+pub(crate) const REMOVED: &str = "removed; the next release does not have it";
 
 /// Runs one of them.
 pub(crate) async fn run(ctx: &mut Context, command: SecretsCommand) -> Result<(), CliError> {
@@ -91,7 +93,7 @@ async fn unset(ctx: &mut Context, names: &[VariableName], stage: bool, wait: Wai
             .query("apply", !stage && last);
         let answer = ctx.send(call).await?;
         if last {
-            watch::settle(ctx, answer, wait, "removed; the next release does not have it").await?;
+            watch::settle(ctx, answer, wait, REMOVED).await?;
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use crate::client::{Call, Client};
 use crate::config::{Config, Server};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::retry::Patience;
 use crate::target::{Source, Target, is_loopback, key_of, parse_url};
 
 /// Stores an address and a token that the server accepts.
@@ -33,13 +34,13 @@ pub(crate) async fn login(ctx: &mut Context, address: Option<String>, token_stdi
     let given = !token_stdin && (ctx.globals.token.is_some() || ctx.env.var("SLIPWAY_TOKEN").is_some());
     let known = if token_stdin { None } else { target.token.take() };
     let token = match known {
-        Some(token) if accepted(&target, &token).await? => token,
+        Some(token) if accepted(&target, &token, ctx.patience()).await? => token,
         _ => {
             if given {
                 return Err(not_accepted(&target));
             }
             let token = ask(ctx, token_stdin)?;
-            if !accepted(&target, &token).await? {
+            if !accepted(&target, &token, ctx.patience()).await? {
                 return Err(not_accepted(&target));
             }
             token
@@ -80,11 +81,12 @@ fn ask(ctx: &mut Context, token_stdin: bool) -> Result<Secret, CliError> {
 }
 
 /// Whether the server knows the token; what it may do with it is another matter.
-async fn accepted(target: &Target, token: &Secret) -> Result<bool, CliError> {
-    let client = Client::new(Target {
+async fn accepted(target: &Target, token: &Secret, patience: Patience) -> Result<bool, CliError> {
+    let target = Target {
         token: Some(token.clone()),
         ..target.clone()
-    })?;
+    };
+    let client = Client::new(target, patience)?;
     match client.send(Call::get(&["apps"]).query("limit", 1)).await {
         Ok(_) => Ok(true),
         Err(error) if error.status() == Some(401) => Ok(false),

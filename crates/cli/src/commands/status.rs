@@ -1,7 +1,9 @@
 //! `slipway status`: one screen about an app in one environment.
 
 use serde_json::{Value, json};
+use slipway_domain::name::{AppName, EnvironmentName};
 
+use super::apps::items;
 use super::instances;
 use super::watch::environment_member;
 use crate::client::Call;
@@ -15,7 +17,7 @@ use crate::style::clean;
 pub(crate) async fn run(ctx: &mut Context) -> Result<(), CliError> {
     let (name, environment) = ctx.app_scope()?;
     let app = ctx.send(Call::get(&["apps", name.as_str()])).await?.body;
-    let running = ctx.list_all(instances::call(ctx)?).await?;
+    let mut running = ctx.list_all(instances::call(ctx)?).await?;
     let newest = Call::get(&["apps", name.as_str(), "deployments"]).query("environment", &environment);
     let newest = ctx.list(newest, 1).await?.items.into_iter().next();
     if ctx.globals.json {
@@ -28,10 +30,16 @@ pub(crate) async fn run(ctx: &mut Context) -> Result<(), CliError> {
     }
     if let Some(state) = environment_member(&app, environment.as_str(), "state") {
         ctx.print(format!("{:<12} {}", "state", state_text(ctx, &state)))?;
+        if is_bad(&state)
+            && let Some(why) = why_not_ready(ctx, &name, &environment).await
+        {
+            ctx.print(format!("{:<12} {}", "", clean(&why)))?;
+        }
     }
     last_deployment(ctx, newest)?;
     ctx.print("")?;
     let now = ctx.now();
+    instances::retain_current(&mut running.items);
     if running.items.is_empty() {
         return ctx.print("nothing runs");
     }
@@ -39,11 +47,31 @@ pub(crate) async fn run(ctx: &mut Context) -> Result<(), CliError> {
     ctx.print(table(&instances::HEADINGS, &rows))
 }
 
+/// Whether an environment in this state should serve and does not, or not in full.
+fn is_bad(state: &str) -> bool {
+    matches!(state, "degraded" | "crash_loop")
+}
+
+/// What keeps the environment from being ready, as its condition says. Not knowing it is no failure.
+async fn why_not_ready(ctx: &mut Context, app: &AppName, environment: &EnvironmentName) -> Option<String> {
+    let call = Call::get(&["apps", app.as_str(), "environments"]);
+    let environments = ctx.list_all(call).await.ok()?.items;
+    let is = |item: &Value, member: &str, text: &str| item.get(member).and_then(Value::as_str) == Some(text);
+    let found = environments
+        .iter()
+        .find(|item| is(item, "name", environment.as_str()))?;
+    let ready = items(found, "conditions")
+        .iter()
+        .find(|condition| is(condition, "type", "Ready"))?;
+    let message = ready.get("message").and_then(Value::as_str)?;
+    (!message.is_empty()).then(|| message.to_owned())
+}
+
 /// The state in its colour, and what brings a stopped app back.
 fn state_text(ctx: &Context, state: &str) -> String {
     match state {
         "running" => ctx.out.good(state),
-        "degraded" => ctx.out.bad(state),
+        bad if is_bad(bad) => ctx.out.bad(bad),
         "stopped" => format!("{}: `slipway start` brings it back", ctx.out.warn(state)),
         other => ctx.out.warn(clean(other)),
     }

@@ -6,9 +6,9 @@ use serde_json::Value;
 use slipway_domain::name::VariableName;
 use slipway_wire::env::EnvChange;
 
-use super::secrets::STAGED;
+use super::secrets::{REMOVED, STAGED};
 use super::watch;
-use crate::args::{EnvCommand, WaitArgs};
+use crate::args::{EnvCommand, StageArgs, WaitArgs};
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
@@ -20,11 +20,11 @@ pub(crate) async fn run(ctx: &mut Context, command: EnvCommand) -> Result<(), Cl
         EnvCommand::List => list(ctx).await,
         EnvCommand::Set { variables, stage, wait } => {
             let changes = variables.into_iter().map(|v| (v.name, Some(v.value))).collect();
-            change(ctx, changes, stage.stage, wait).await
+            change(ctx, changes, (stage, wait), STAGED).await
         }
         EnvCommand::Unset { names, stage, wait } => {
             let changes = names.into_iter().map(|name| (name, None)).collect();
-            change(ctx, changes, stage.stage, wait).await
+            change(ctx, changes, (stage, wait), REMOVED).await
         }
     }
 }
@@ -52,12 +52,12 @@ async fn list(ctx: &mut Context) -> Result<(), CliError> {
 async fn change(
     ctx: &mut Context,
     changes: BTreeMap<VariableName, Option<String>>,
-    stage: bool,
-    wait: WaitArgs,
+    (stage, wait): (StageArgs, WaitArgs),
+    done: &str,
 ) -> Result<(), CliError> {
     let (app, environment) = ctx.app_scope()?;
     let body = body(&EnvChange { env: changes });
     let call = Call::patch(&["apps", app.as_str(), "env"], body).query("environment", environment);
-    let answer = ctx.send(call.query("apply", !stage)).await?;
-    watch::settle(ctx, answer, wait, STAGED).await
+    let answer = ctx.send(call.query("apply", !stage.stage)).await?;
+    watch::settle(ctx, answer, wait, done).await
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use slipway_domain::quantity::Span;
+use slipway_domain::release::ReleaseCause;
 
 use crate::args::WaitArgs;
 use crate::client::{Answer, Call};
@@ -11,7 +12,7 @@ use crate::follow::{Followed, follow};
 use crate::model::Deployment;
 use crate::progress::Progress;
 use crate::style::clean;
-use crate::verdict;
+use crate::verdict::{self, View};
 
 /// Ends a command whose answer may be a deployment; `done` is said when there is none.
 pub(crate) async fn settle(ctx: &mut Context, answer: Answer, wait: WaitArgs, done: &str) -> Result<(), CliError> {
@@ -61,12 +62,19 @@ pub(crate) async fn watch(ctx: &mut Context, deployment: Deployment, limit: Opti
     }
 }
 
-/// What is being done, and in a second line with what.
+/// What is being done, and in a second line with what, or to which end.
 fn heading(deployment: &Deployment, ctx: &Context) -> [String; 2] {
-    let image = deployment.image.as_deref().map(clean).unwrap_or_default();
     let (app, environment) = (clean(&deployment.app), clean(&deployment.environment));
-    let text = format!("Deploying {app} {} to {environment}", deployment.release_text());
-    let more = format!("{image} {}", clean(&deployment.id));
+    let release = deployment.release_text();
+    let text = match deployment.cause() {
+        Some(cause) if cause.is_rollback() => format!("Rolling {app} back to {environment} as {release}"),
+        Some(ReleaseCause::Restart) => format!("Restarting {app} in {environment} as {release}"),
+        Some(ReleaseCause::Scale) => format!("Scaling {app} in {environment} as {release}"),
+        _ => format!("Deploying {app} {release} to {environment}"),
+    };
+    let message = deployment.message.as_deref().filter(|_| deployment.is_rollback());
+    let what = message.or(deployment.image.as_deref()).map(clean).unwrap_or_default();
+    let more = format!("{what} {}", clean(&deployment.id));
     [ctx.err.strong(text), format!("  {}", ctx.err.dim(more.trim_start()))]
 }
 
@@ -77,7 +85,7 @@ pub(crate) async fn conclude(ctx: &mut Context, deployment: &Deployment) -> Resu
         ctx.print_json(&deployment.document)?;
     }
     if !deployment.succeeded() {
-        for line in verdict::failure(deployment, ctx.err, now) {
+        for line in verdict::failure(deployment, View::Watch, ctx.err, now) {
             ctx.say(line);
         }
         return Err(CliError::Told(1));

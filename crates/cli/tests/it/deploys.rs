@@ -208,7 +208,7 @@ async fn a_call_that_is_tried_again_carries_the_same_key_and_the_next_command_an
     let tries = AtomicU32::new(0);
     let server = Server::start(move |_| {
         if tries.fetch_add(1, Ordering::SeqCst) < 2 {
-            let mut response = problem(503, "registry_unavailable", "The registry does not answer.");
+            let mut response = problem(503, "database_unavailable", "The database does not answer.");
             response
                 .headers_mut()
                 .insert("retry-after", "0".parse().expect("a header"));
@@ -305,4 +305,45 @@ async fn the_image_may_come_from_the_manifest() {
     world.run(&["deploy", "--no-wait"]).await.succeeded();
     assert_eq!(server.seen()[0].body, json!({"image": "registry.example.com/web:2"}));
     assert_eq!(server.lines(), ["POST /v1/apps/web/deployments"]);
+}
+
+#[tokio::test]
+async fn a_strategy_for_this_once_travels_in_the_body_and_a_wrong_word_is_usage() {
+    let server = Server::start(ends_as(failed())).await;
+    let world = World::at(&server.url);
+    let words = ["deploy", "web:1", "-a", "web", "--strategy", "canary", "--no-wait"];
+    world.run(&words).await.succeeded();
+    let words = ["deploy", "web:1", "--strategy", "bluegreen", "--no-wait"];
+    world.run(&words).await.succeeded();
+    let seen = server.seen();
+    assert_eq!(seen[0].body, json!({"image": "web:1", "strategy": "canary"}));
+    assert_eq!(seen[1].line(), "POST /v1/deploy");
+    assert_eq!(seen[1].body, json!({"strategy": "bluegreen"}));
+    world.run(&["deploy", "web:1", "--strategy", "blue"]).await.refused(
+        2,
+        &[
+            "`blue` is no strategy",
+            "`rolling`, `bluegreen`, `canary` or `recreate`",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn the_record_of_a_failure_does_not_propose_to_look_at_itself() {
+    let server = Server::start(|_| ok(&failed())).await;
+    let outcome = World::at(&server.url)
+        .run(&["deployments", "show", ID])
+        .await
+        .succeeded();
+    assert!(outcome.stdout.contains("Exit code: 3"), "{outcome:?}");
+    assert!(!outcome.stdout.contains("Try next"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_first_deploy_that_fails_leaves_nothing_serving() {
+    let mut first = failed();
+    first["release"] = json!(1);
+    let server = Server::start(ends_as(first)).await;
+    let outcome = World::at(&server.url).run(&["deploy", "web:1", "-a", "web"]).await;
+    outcome.refused(1, &["failed after 3.0s; nothing served before"]);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header;
 use axum::response::IntoResponse as _;
+use serde_json::json;
 
 use crate::api::{ID, Server, deployment, empty, event, ok, problem, stream};
 use crate::world::World;
@@ -106,7 +107,7 @@ async fn a_refusal_while_watching_ends_the_watch() {
     })
     .await;
     let outcome = World::at(&server.url).run(&["deployments", "follow", ID]).await;
-    outcome.refused(1, &["The token has expired.", "slipway login"]);
+    outcome.refused(1, &["does not accept this token", "slipway login"]);
 }
 
 /// A deployment that never ends, with a stream that stays open.
@@ -188,4 +189,57 @@ async fn without_an_identifier_the_newest_deployment_is_followed() {
         .run(&["deployments", "follow", "-a", "web"])
         .await;
     outcome.refused(1, &["there is no deployment yet"]);
+}
+
+#[tokio::test]
+async fn the_heading_says_what_is_being_done() {
+    let image = format!("  registry.example.com/web:1 {ID}");
+    let back = format!("  rollback to v4 {ID}");
+    for (cause, message, first, second) in [
+        ("deploy", "fix", "Deploying web v7 to production", &image),
+        ("env", "", "Deploying web v7 to production", &image),
+        (
+            "rollback",
+            "rollback to v4",
+            "Rolling web back to production as v7",
+            &back,
+        ),
+        (
+            "automatic_rollback",
+            "rollback to v4",
+            "Rolling web back to production as v7",
+            &back,
+        ),
+        ("restart", "", "Restarting web in production as v7", &image),
+        ("scale", "", "Scaling web in production as v7", &image),
+    ] {
+        let server = Server::start(move |_| {
+            let mut document = deployment("succeeded", &[]);
+            document["cause"] = json!(cause);
+            document["message"] = json!(message);
+            ok(&document)
+        })
+        .await;
+        let outcome = World::at(&server.url)
+            .run(&["deployments", "follow", ID])
+            .await
+            .succeeded();
+        let told: Vec<&str> = outcome.stderr.lines().take(2).collect();
+        assert_eq!(told, [first, second.as_str()], "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn a_canary_is_ended_early_by_promoting_its_deployment() {
+    let server = Server::start(|_| ok(&deployment("running", &[("canary", "running")]))).await;
+    let world = World::at(&server.url);
+    let outcome = world.run(&["deployments", "promote", ID]).await.succeeded();
+    assert_eq!(
+        outcome.stderr,
+        format!("{ID} gets all traffic as soon as its instances are healthy\n")
+    );
+    let outcome = world.run(&["deployments", "promote", ID, "--json"]).await.succeeded();
+    assert_eq!(outcome.json()["id"], ID);
+    let line = format!("POST /v1/deployments/{ID}/promote");
+    assert_eq!(server.lines(), [line.as_str(), line.as_str()]);
 }

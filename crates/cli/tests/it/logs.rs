@@ -112,3 +112,19 @@ async fn a_stream_of_something_else_is_told() {
         .await
         .refused(1, &["not a log line"]);
 }
+
+#[tokio::test]
+async fn an_empty_log_says_why_it_may_be_empty() {
+    let server = Server::start(|_| stream("application/x-ndjson", Vec::new())).await;
+    let world = World::at(&server.url).with("SLIPWAY_APP", "web");
+    let outcome = world.run(&["logs", "--release", "v1"]).await.succeeded();
+    assert_eq!(outcome.stdout, "");
+    assert_eq!(
+        outcome.stderr,
+        "nothing was written, or the instances that wrote it are gone: logs live as long as their container\n"
+    );
+    for words in [&["logs", "--quiet"][..], &["logs", "-n", "0"]] {
+        let outcome = world.run(words).await.succeeded();
+        assert_eq!(outcome.stderr, "");
+    }
+}

@@ -6,9 +6,11 @@ mod world;
 
 mod deploys;
 mod follows;
+mod instances;
 mod logs;
 mod manifests;
 mod objects;
+mod patience;
 mod refusals;
 mod sessions;
 mod settings;

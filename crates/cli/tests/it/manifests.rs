@@ -147,8 +147,15 @@ async fn a_broken_manifest_is_refused_before_anything_is_sent() {
         .refused(2, &["did you mean `health`?", "/scale/min", "nothing was changed"]);
     world.file("slipway.toml", "app = web\n");
     world.run(&["plan"]).await.refused(2, &["is not TOML", "line 1"]);
+    // A command that takes only the app's name from it says the same.
+    let hints = ["slipway.toml is not TOML", "line 1"];
+    world.run(&["status"]).await.refused(2, &hints);
     world.file("slipway.toml", "internal_port = 1\n");
     world.run(&["plan"]).await.refused(2, &["give the app's name"]);
+    world
+        .run(&["status"])
+        .await
+        .refused(2, &["slipway.toml names no app", "--app NAME"]);
     assert_eq!(server.seen().len(), 0);
 }
 

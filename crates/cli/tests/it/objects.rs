@@ -31,6 +31,27 @@ async fn a_list_is_a_plain_table_and_with_json_the_items() {
 }
 
 #[tokio::test]
+async fn a_release_is_written_the_same_way_in_every_table() {
+    let environments = [
+        json!({"name": "production", "release": 5, "state": "running", "url": "https://web.example.com"}),
+        json!({"name": "staging", "release": null, "state": "empty", "url": "https://staging.web.example.com"}),
+    ];
+    let server = Server::start(move |seen| match seen.path.as_str() {
+        "/v1/apps/web" => ok(&json!({"name": "web", "environments": environments})),
+        _ => list(&environments),
+    })
+    .await;
+    let world = World::at(&server.url).with("SLIPWAY_APP", "web");
+    for words in [["apps", "show"], ["environments", "list"]] {
+        let outcome = world.run(&words).await.succeeded();
+        for (name, release) in [("production", "v5"), ("staging", "-")] {
+            let line = outcome.stdout.lines().find(|l| l.starts_with(name)).expect("a row");
+            assert_eq!(line.split_whitespace().nth(1), Some(release), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_long_list_is_read_page_by_page_up_to_the_limit() {
     let server = Server::start(|seen| {
         let from: u64 = seen
@@ -171,8 +192,10 @@ async fn variables_are_changed_together() {
     let world = World::at(&server.url).with("SLIPWAY_APP", "web");
     let outcome = world.run(&["env", "list"]).await.succeeded();
     assert_eq!(outcome.stdout, "A=1\nB=two words\n");
-    world.run(&["env", "set", "A=2", "C=x=y"]).await.succeeded();
-    world.run(&["env", "unset", "A", "B", "--stage"]).await.succeeded();
+    let outcome = world.run(&["env", "set", "A=2", "C=x=y"]).await.succeeded();
+    assert_eq!(outcome.stderr, "kept; the next release has it\n");
+    let outcome = world.run(&["env", "unset", "A", "B", "--stage"]).await.succeeded();
+    assert_eq!(outcome.stderr, "removed; the next release does not have it\n");
     let bodies: Vec<_> = server
         .calls("PATCH /v1/apps/web/env")
         .into_iter()

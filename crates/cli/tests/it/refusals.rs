@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::api::{Server, empty, ok, problem, status};
-use crate::world::World;
+use crate::world::{World, token};
 
 #[tokio::test]
 async fn what_is_typed_wrong_is_usage_with_a_suggestion() {
@@ -52,6 +52,15 @@ async fn help_goes_to_standard_output_and_is_success() {
 }
 
 #[tokio::test]
+async fn restart_is_said_to_make_a_new_release() {
+    let outcome = World::bare().run(&["restart", "--help"]).await.succeeded();
+    assert!(
+        outcome.stdout.contains("new release of the same contents"),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
 async fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let outcome = World::bare().run(&["completions", shell]).await.succeeded();
@@ -83,12 +92,45 @@ async fn wrong_fields_are_listed_and_with_json_the_problem_is_the_result() {
 }
 
 #[tokio::test]
+async fn what_the_sentence_says_already_is_not_said_again() {
+    let server = Server::start(|_| {
+        let fields = json!([
+            {"pointer": "/env/PORT", "detail": "PORT is set by the platform."},
+            {"pointer": "/scale/min", "detail": "give at least 1"},
+        ]);
+        let detail = "/env/PORT: PORT is set by the platform.";
+        status(
+            422,
+            &json!({"status": 422, "code": "invalid_spec", "detail": detail, "errors": fields}),
+        )
+    })
+    .await;
+    let outcome = World::at(&server.url).run(&["apps", "create", "web"]).await;
+    let outcome = outcome.refused(1, &["error: /env/PORT: PORT is set", "  /scale/min: give at least 1"]);
+    assert_eq!(outcome.stderr.matches("PORT is set").count(), 1, "{outcome:?}");
+}
+
+#[tokio::test]
 async fn without_a_valid_token_the_way_is_to_log_in() {
-    let server = Server::start(|_| problem(401, "unauthorized", "This call needs a valid token.")).await;
-    World::at(&server.url)
-        .run(&["apps", "list"])
-        .await
-        .refused(1, &["needs a valid token", "slipway login"]);
+    let detail = "Send a valid token in the header `Authorization: Bearer slw_…`.";
+    let server = Server::start(move |_| problem(401, "unauthenticated", detail)).await;
+    let outcome = World::at(&server.url).run(&["apps", "list"]).await;
+    let said = "the server does not accept this token: it is wrong, expired or revoked";
+    let outcome = outcome.refused(1, &[said, "slipway login URL", "SLIPWAY_TOKEN"]);
+    assert!(!outcome.stderr.contains("header"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn without_any_token_nothing_is_sent() {
+    let server = Server::start(|_| empty(500)).await;
+    let world = World::bare()
+        .with("SLIPWAY_URL", &server.url)
+        .with("SLIPWAY_APP", "web");
+    for words in [&["apps", "list"][..], &["logs"], &["deploy", "web:1"]] {
+        let outcome = world.run(words).await;
+        outcome.refused(1, &["error: not logged in", "slipway login URL", "SLIPWAY_TOKEN"]);
+    }
+    assert_eq!(server.seen().len(), 0);
 }
 
 #[tokio::test]
@@ -98,10 +140,12 @@ async fn where_nothing_listens_the_address_and_the_next_step_are_named() {
     drop(listener);
     let outcome = World::at(&format!("http://{address}")).run(&["apps", "list"]).await;
     outcome.refused(1, &[&address, "connection refused", "slipway up"]);
-    let outcome = World::bare()
-        .with("SLIPWAY_API_LISTEN", &address)
+    let world = World::bare().with("SLIPWAY_API_LISTEN", &address);
+    world
         .run(&["apps", "list"])
-        .await;
+        .await
+        .refused(1, &["not logged in", "slipway login URL", "slipway up"]);
+    let outcome = world.with("SLIPWAY_TOKEN", &token()).run(&["apps", "list"]).await;
     outcome.refused(1, &[&address, "slipway up", "slipway login URL"]);
 }
 

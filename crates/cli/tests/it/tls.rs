@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use crate::api::{Server, list};
 use crate::world::World;
 
 /// A server at `localhost` with a certificate of a new authority: its address and the authority's PEM.
@@ -97,4 +98,20 @@ async fn a_file_that_is_no_authority_is_usage() {
         .run(&["apps", "list", "--cacert", "empty.pem"])
         .await
         .refused(2, &["it holds no certificate"]);
+}
+
+#[tokio::test]
+async fn a_port_that_speaks_the_other_protocol_is_recognised() {
+    let server = Server::start(|_| list(&[])).await;
+    let hint = format!("use `{}`", server.url);
+    World::at(&server.url.replace("http://", "https://"))
+        .run(&["apps", "list"])
+        .await
+        .refused(1, &["the port speaks plain HTTP", &hint]);
+    let (url, _) = start().await;
+    let hint = format!("use `{url}`");
+    World::at(&url.replace("https://", "http://"))
+        .run(&["apps", "list"])
+        .await
+        .refused(1, &["the port speaks HTTPS", &hint]);
 }

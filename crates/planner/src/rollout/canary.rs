@@ -50,7 +50,7 @@ pub(super) fn roll(group: &Group<'_>, plan: &mut Plan) {
     let old = group.keep_old(plan);
     let route = Route {
         state: RouteState::Serving,
-        instances: group.healthy_ids().into_iter().chain(old).collect(),
+        instances: group.healthy_ids().into_iter().chain(old.iter().cloned()).collect(),
         split: Some(Split {
             release: group.target.number,
             percent: current.weight,
@@ -65,6 +65,8 @@ pub(super) fn roll(group: &Group<'_>, plan: &mut Plan) {
         return;
     };
     if let Some(detail) = group.world.traffic.and_then(|t| worse(current, t)) {
+        // In one batch, so that nobody who hears of the failure meets the release that failed for long.
+        publish(group.world, plan, Route::serving(old));
         plan.steps
             .push(Step::Fail(group.deployment.id, Failure::Canary { detail }));
         return;

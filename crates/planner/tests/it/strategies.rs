@@ -156,18 +156,18 @@ fn a_canary_that_fails_more_or_is_slower_than_allowed_ends_the_deployment() {
     for (traffic, verdict) in [
         (
             "traffic new 100 2 20 old 900 0 20",
-            "fail canary: 2 of its 100 requests failed",
+            "publish serving r1#0\nfail canary: 2 of its 100 requests failed",
         ),
         (
             "traffic new 10 10 20 old 900 0 20",
-            "fail canary: 10 of its 10 requests failed",
+            "publish serving r1#0\nfail canary: 10 of its 10 requests failed",
         ),
         ("traffic new 100 1 20 old 900 0 20", ""),
         ("traffic new 100 5 20 old 900 45 20", ""),
         ("traffic new 49 9 20 old 900 0 20", ""),
         (
             "traffic new 100 0 91 old 900 0 60",
-            "fail canary: 99 of 100 of its requests take up to 91 ms",
+            "publish serving r1#0\nfail canary: 99 of 100 of its requests take up to 91 ms",
         ),
         ("traffic new 100 0 90 old 900 0 60", ""),
         ("traffic new 100 0 25 old 900 0 5", ""),

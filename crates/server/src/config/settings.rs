@@ -131,8 +131,10 @@ pub(super) fn find(key: &str) -> Result<&'static Setting, Option<&'static Settin
     })
 }
 
-/// Variables that belong to the client, to the compose file and to our own child processes.
-const OTHERS: [&str; 10] = [
+/// Variables that belong to the client, to apps, to the compose file and to our own child processes.
+const OTHERS: [&str; 12] = [
+    "SLIPWAY_RELEASE",
+    "SLIPWAY_INSTANCE",
     "SLIPWAY_URL",
     "SLIPWAY_TOKEN",
     "SLIPWAY_APP",
@@ -148,7 +150,11 @@ const OTHERS: [&str; 10] = [
 /// What to say of a variable that looks like a setting and is none; nothing of any other.
 pub(crate) fn unknown(variable: &str) -> Option<String> {
     let key = variable.strip_prefix("SLIPWAY_")?.to_lowercase();
-    let known = SETTINGS.iter().any(|s| s.key == key) || OTHERS.contains(&variable) || key.starts_with("test_");
+    // The second and third kind are what container engines write for a service called `slipway`.
+    let foreign = ["test_", "port", "service_"]
+        .iter()
+        .any(|prefix| key.starts_with(prefix));
+    let known = SETTINGS.iter().any(|s| s.key == key) || OTHERS.contains(&variable) || foreign;
     if known {
         return None;
     }

@@ -1,5 +1,6 @@
 //! The whole platform, as its users meet it: the real binary, a real engine, a real registry, real TLS.
 
+mod chaos;
 mod contained;
 mod deploy;
 mod failures;

@@ -1,0 +1,322 @@
+//! What must hold whatever breaks: calls of the engine that are cut, hang or end with a killed control plane, while
+//! visitors come at a constant rate. The invariants are those of docs/RELIABILITY.md.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chrono::Utc;
+use serde_json::{Value, json};
+use slipway_chaos::faults::http::HttpProxy;
+use slipway_chaos::faults::{Fault, Moment, Script};
+use slipway_chaos::load::{Kind, Load, Mix, Report, Target};
+use slipway_chaos::oracle::{
+    Acknowledged, ContainerFact, DeploymentFact, Facts, Labels, Line, State, WantedFact, check, timeline,
+};
+
+use crate::platform::{Options, Platform, app_image, containers, docker, signal, until, wait};
+
+const ENGINE: &str = "/var/run/docker.sock";
+
+/// A container that is not the platform's; nothing may touch it.
+struct Decoy(String);
+
+impl Decoy {
+    fn start(name: &str) -> Self {
+        let id = docker(&[
+            "run",
+            "--detach",
+            "--network",
+            "none",
+            "--name",
+            name,
+            "slipway-test/app:1",
+        ]);
+        Self(id.trim().to_owned())
+    }
+
+    fn is_alive(&self) -> bool {
+        docker(&["inspect", "--format", "{{.State.Running}}", &self.0]).trim() == "true"
+    }
+}
+
+impl Drop for Decoy {
+    fn drop(&mut self) {
+        // It is removed even when the test has failed.
+        let _ = std::process::Command::new("docker")
+            .args(["rm", "--force", &self.0])
+            .output();
+    }
+}
+
+fn spec() -> Value {
+    json!({"health": {"path": "/healthz", "interval": "100ms", "deadline": "20s"}, "resources": {"memory": "64MiB"},
+           "deploy": {"drain_timeout": "5s", "kill_timeout": "1s"}})
+}
+
+fn load(platform: &Platform, app: &str, mixes: &[Mix], seed: u64) -> Load {
+    let target = Target {
+        address: platform.https,
+        host: format!("{app}.apps.localhost"),
+        root_pem: std::fs::read(platform.data().join("ca/root.pem")).expect("the CA's root"),
+        app: app.to_owned(),
+    };
+    wait(async { Load::start(target, mixes, seed) }).expect("a load")
+}
+
+/// A platform whose engine is reached through a proxy that counts calls.
+struct Scene {
+    platform: Platform,
+    engine: HttpProxy,
+    decoy: Decoy,
+    app: &'static str,
+    acknowledged: Vec<Acknowledged>,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn start(app: &'static str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("engine.sock");
+        let engine = wait(async { HttpProxy::start(&socket, Path::new(ENGINE), Script::new()) }).expect("a proxy");
+        let platform = Platform::with(Options {
+            variables: vec![("SLIPWAY_DOCKER_HOST", format!("unix://{}", socket.display()))],
+            ..Options::default()
+        });
+        platform.log_in_to_registry();
+        platform.app(app, &spec());
+        let mut scene = Self {
+            decoy: Decoy::start(&format!("decoy-of-{app}-{}", std::process::id())),
+            platform,
+            engine,
+            app,
+            acknowledged: Vec::new(),
+            _dir: dir,
+        };
+        // Both images are on the machine from here on, so that each deploy makes about the same calls.
+        for round in 0..2 {
+            scene.deploy(round);
+        }
+        scene
+    }
+
+    /// Deploys as a pipeline does: with a key, again and again until there is an answer.
+    fn deploy(&mut self, round: u64) -> Value {
+        let tag = if round.is_multiple_of(2) { "1" } else { "2" };
+        let path = format!("/v1/deploy?image={}&app={}&wait=60s", app_image(tag), self.app);
+        let key = format!("round-{round}");
+        let answer = until("the deploy is answered", || {
+            let answer = self
+                .platform
+                .try_call("POST", &path, &[("idempotency-key", &key)])
+                .ok()?;
+            (![202, 409, 503].contains(&answer.status)).then_some(answer)
+        });
+        let deployment = match answer.status {
+            200 => answer.json(),
+            422 if answer.text.contains("\"deployment\"") => answer.json()["deployment"].clone(),
+            _ => panic!("round {round}: {} {}", answer.status, answer.text),
+        };
+        self.acknowledged.push(Acknowledged {
+            deployment: deployment["id"].as_str().expect("an id").to_owned(),
+            environment: self.app.to_owned(),
+            at: Utc::now(),
+        });
+        deployment
+    }
+
+    /// So many calls a deploy makes, so many rounds there are.
+    fn calls_of_a_deploy(&mut self) -> u64 {
+        let before = self.engine.control().calls();
+        self.deploy(2);
+        until("the old instance is gone", || {
+            (containers(self.app).len() == 1).then_some(())
+        });
+        self.engine.control().calls() - before
+    }
+
+    /// Everything that can be seen from outside, when nothing is under way any more.
+    fn facts(&self, report: Report) -> Facts {
+        let listed = self
+            .platform
+            .get(&format!("/v1/apps/{}/deployments?limit=200", self.app));
+        let deployments = listed["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|d| self.deployment(d))
+            .collect();
+        let environment = self.platform.get(&format!("/v1/apps/{}/environments", self.app))["items"][0].clone();
+        let containers = containers(self.app).into_iter().map(|(id, state)| {
+            let release = docker(&[
+                "inspect",
+                "--format",
+                "{{index .Config.Labels \"slipway.release\"}}",
+                &id,
+            ]);
+            ContainerFact {
+                labels: Some(Labels {
+                    release: release.trim().trim_start_matches('v').to_owned(),
+                    app: self.app.to_owned(),
+                    environment: self.app.to_owned(),
+                }),
+                running: state == "running",
+                id,
+            }
+        });
+        let audit = self.platform.get("/v1/audit?action=deployment.create&limit=200");
+        let recorded = |id: &str| {
+            let rows = audit["items"].as_array().expect("items");
+            u32::try_from(rows.iter().filter(|r| r["target"]["id"] == id).count()).expect("few")
+        };
+        let mutations: BTreeMap<String, u32> = self
+            .acknowledged
+            .iter()
+            .map(|a| (a.deployment.clone(), recorded(&a.deployment)))
+            .collect();
+        Facts {
+            acknowledged: self.acknowledged.clone(),
+            deployments,
+            containers: containers.collect(),
+            wanted: vec![WantedFact {
+                environment: self.app.to_owned(),
+                release: environment["serving"].to_string(),
+                replicas: 1,
+            }],
+            decoy_alive: self.decoy.is_alive(),
+            report,
+            audit_valid: self.platform.get("/v1/audit/verify")["ok"] == true,
+            audit_mutations: mutations,
+            now: Utc::now(),
+        }
+    }
+
+    fn deployment(&self, shown: &Value) -> DeploymentFact {
+        let time = |member: &str| shown[member].as_str().and_then(|t| t.parse().ok());
+        DeploymentFact {
+            id: shown["id"].as_str().expect("an id").to_owned(),
+            environment: self.app.to_owned(),
+            state: State::parse(shown["state"].as_str().expect("a state")).expect("a known state"),
+            reason: shown["reason"]["code"].as_str().map(str::to_owned),
+            release: shown["release"].to_string(),
+            created_at: time("created_at").expect("a time"),
+            finished_at: time("finished_at"),
+            deadline: None,
+        }
+    }
+
+    /// Waits until one container is left, then judges.
+    fn judge(&self, report: Report) {
+        until("one instance is left", || {
+            let left = containers(self.app);
+            (left.len() == 1 && left[0].1 == "running").then_some(())
+        });
+        let seed = report.seed;
+        let violations = check(&self.facts(report));
+        if !violations.is_empty() {
+            let calls = self.engine.control().log();
+            let calls = calls
+                .iter()
+                .map(|c| Line::new(c.at, "engine", format!("{} {}", c.number, c.what)));
+            let found: Vec<String> = violations.iter().map(ToString::to_string).collect();
+            panic!("{}\n{}", found.join("\n"), timeline(seed, calls.collect()));
+        }
+    }
+}
+
+const VISITORS: [Mix; 1] = [Mix {
+    kind: Kind::Http1,
+    per_second: 20,
+}];
+
+/// One deploy for each of the calls that a deploy makes, from the `first` on every `step`-th, with a fault at that call.
+/// `CHAOS_EVERY=1` takes every one.
+fn at_calls(app: &'static str, first: u64, step: usize, break_it: impl Fn(&Scene, u64)) {
+    let every = std::env::var("CHAOS_EVERY").is_ok_and(|v| v == "1");
+    let (first, step) = if every { (1, 1) } else { (first, step) };
+    let mut scene = Scene::start(app);
+    let calls = scene.calls_of_a_deploy();
+    assert!(calls > 5, "{calls} calls are no deploy");
+    let load = load(&scene.platform, app, &VISITORS, 7);
+    for (round, call) in (3..).zip((first..=calls).step_by(step)) {
+        break_it(&scene, scene.engine.control().calls() + call);
+        let ended = scene.deploy(round);
+        assert_eq!(
+            ended["state"], "succeeded",
+            "broken at call {call} of {calls}: {ended:#}"
+        );
+        scene.engine.control().follow(Script::new());
+    }
+    let report = wait(load.stop());
+    scene.judge(report);
+}
+
+/// Kills the control plane when a call comes, before or after its effect.
+fn kill_at(scene: &Scene, call: u64, moment: Moment) {
+    let held = scene.engine.control().at_call(call, moment);
+    let serve = scene.platform.child_pid("serve");
+    std::thread::spawn(move || {
+        // A round may make fewer calls than the one before: then nothing is killed in it.
+        if let (Ok(held), Some(serve)) = (wait(held), serve) {
+            signal_if_there(serve);
+            drop(held);
+        }
+    });
+}
+
+fn signal_if_there(pid: u32) {
+    if Path::new(&format!("/proc/{pid}")).exists() {
+        signal(pid, "KILL");
+    }
+}
+
+#[test]
+fn f02_a_control_plane_killed_before_any_call_of_a_deploy_goes_on_and_loses_nothing() {
+    at_calls("killed-before", 1, 3, |scene, call| {
+        kill_at(scene, call, Moment::Before);
+    });
+}
+
+#[test]
+fn f02_a_control_plane_killed_after_the_effect_of_any_call_goes_on_and_does_nothing_twice() {
+    at_calls("killed-after", 2, 3, |scene, call| kill_at(scene, call, Moment::After));
+}
+
+#[test]
+fn f02_a_call_that_had_its_effect_and_was_never_answered_is_found_done() {
+    at_calls("cut-after", 1, 1, |scene, call| {
+        scene.engine.control().follow(Script::new().at(call, Fault::CutAfter));
+    });
+}
+
+#[test]
+fn f31_a_call_that_hangs_is_given_up_and_tried_again() {
+    at_calls("hangs", 3, 5, |scene, call| {
+        scene.engine.control().follow(Script::new().at(call, Fault::Hang));
+    });
+}
+
+#[test]
+fn i04_no_request_of_any_kind_is_lost_over_twenty_rolling_deploys() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("twenty", &spec());
+    platform.deploy("twenty", "1").expect(200);
+    let kinds = [
+        (Kind::Http1, 40),
+        (Kind::Http2, 40),
+        (Kind::WebSocket, 10),
+        (Kind::Sse, 4),
+        (Kind::Upload { bytes: 1 << 20 }, 2),
+    ];
+    let mixes = kinds.map(|(kind, per_second)| Mix { kind, per_second });
+    let load = load(&platform, "twenty", &mixes, 11);
+    for round in 0..20 {
+        let deployed = platform.deploy("twenty", if round % 2 == 0 { "2" } else { "1" });
+        assert_eq!(deployed.status, 200, "{}", deployed.text);
+    }
+    let report = wait(load.stop());
+    assert!(
+        report.lost_count == 0 && report.unsent == 0 && report.by_release.len() > 15,
+        "{report}"
+    );
+}
