@@ -159,7 +159,7 @@ impl Call {
         let mut tx = self.begin().await?;
         let release = tx.release(deployment.release).await?;
         drop(tx);
-        let warnings = release.map(|r| r.spec.warnings()).unwrap_or_default();
+        let warnings = release.map(|r| r.warnings()).unwrap_or_default();
         Ok(view::deployment(deployment, &self.state.settings, warnings))
     }
 }

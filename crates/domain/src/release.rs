@@ -137,6 +137,16 @@ impl Release {
         }
     }
 
+    /// What weakens the defaults, leaves a gap or may surprise, in sentences for people.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.spec.warnings();
+        let both = self.spec.env.keys().filter(|name| self.secrets.contains_key(*name));
+        warnings.extend(
+            both.map(|name| format!("`{name}` is both a plain variable and a secret: the app gets the secret")),
+        );
+        warnings
+    }
+
     /// The first release of the same contents: itself, unless it was made by going back.
     pub fn root(&self) -> ReleaseId {
         self.same_as.unwrap_or(self.id)

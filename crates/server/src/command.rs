@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, SETTINGS, Sources};
 use crate::error::ServerError;
 use crate::postgres::{self, Contained};
-use crate::serve::{ServeOptions, VERSION};
+use crate::serve::{Role, ServeOptions, VERSION};
 use crate::{doctor, proxy_role, serve, telemetry, uninstall, up};
 
 /// A flag for each setting, and the file.
@@ -111,6 +111,9 @@ pub enum Command {
         /// Refuse to start with pending migrations rather than apply them
         #[arg(long)]
         no_migrate: bool,
+        /// What this process does; all of it if not given
+        #[arg(long, value_name = "ROLES", value_delimiter = ',', value_enum)]
+        roles: Vec<Role>,
         #[command(flatten)]
         settings: SettingFlags,
     },
@@ -176,7 +179,7 @@ pub enum ConfigCommand {
 }
 
 /// Runs a command on a runtime that fits it.
-pub fn run(command: Command) -> ExitCode {
+pub fn run(command: Command, json: bool) -> ExitCode {
     // Whoever is first wins; it is the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let is_child = matches!(command, Command::Serve { .. }) && variables().contains_key(up::PARENT_VARIABLE);
@@ -190,13 +193,18 @@ pub fn run(command: Command) -> ExitCode {
             ..
         } => run_up(in_background, &settings),
         Command::Down { settings } => load(&settings).and_then(|c| block(down(c))),
-        Command::Serve { no_migrate, settings } => {
-            load(&settings).and_then(|c| run_serve(c, ServeOptions { no_migrate }))
-        }
+        Command::Serve {
+            no_migrate,
+            roles,
+            settings,
+        } => load(&settings).and_then(|c| {
+            let roles = if roles.is_empty() { Role::ALL.to_vec() } else { roles };
+            run_serve(c, ServeOptions { no_migrate, roles })
+        }),
         Command::Proxy { settings } => load(&settings).and_then(run_proxy),
         Command::Migrate { settings } => load(&settings).and_then(|c| block(migrate(c))),
-        Command::Doctor { settings } => load(&settings).and_then(|c| block(run_doctor(c))),
-        Command::Config { command } => run_config(command),
+        Command::Doctor { settings } => load(&settings).and_then(|c| block(run_doctor(c, json))),
+        Command::Config { command } => run_config(command, json),
         Command::Openapi => run_openapi(),
         Command::InContainer { told, program } => block(in_container(told, program)),
         Command::Uninstall {
@@ -311,6 +319,7 @@ fn detach(flags: &SettingFlags) -> Result<ExitCode, ServerError> {
         bring_postgres(&config).await?;
         up::detach(&config, &program, &flags.arguments()).await?;
         say(&up::screen(&config))?;
+        say_engine(&config).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -339,6 +348,14 @@ async fn bring_postgres(config: &Config) -> Result<(), ServerError> {
     Ok(())
 }
 
+/// Without an engine the platform runs and can do nothing: that is said where somebody looks on.
+async fn say_engine(config: &Config) -> Result<(), ServerError> {
+    match doctor::engine_trouble(config).await {
+        Some(trouble) => say(&format!("\nNothing can be deployed yet: {trouble}\n")),
+        None => Ok(()),
+    }
+}
+
 fn run_up(in_background: bool, flags: &SettingFlags) -> Result<ExitCode, ServerError> {
     let config = load(flags)?;
     let program = own_program()?;
@@ -364,6 +381,7 @@ fn run_up(in_background: bool, flags: &SettingFlags) -> Result<ExitCode, ServerE
             }
             if up::ready(&shown, &told).await && !in_background {
                 say(&up::screen(&shown))?;
+                say_engine(&shown).await?;
             }
             Ok(())
         };
@@ -461,8 +479,15 @@ async fn migrate(config: Config) -> Result<ExitCode, ServerError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run_doctor(config: Config) -> Result<ExitCode, ServerError> {
+async fn run_doctor(config: Config, json: bool) -> Result<ExitCode, ServerError> {
     let findings = doctor::examine(&config, &postgres_places()).await;
+    let well = findings.iter().all(|f| f.ok != Some(false));
+    let code = if well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if json {
+        let items: Vec<_> = findings.iter().map(doctor::Finding::to_json).collect();
+        say(&pretty(&serde_json::json!({"ok": well, "findings": items}))?)?;
+        return Ok(code);
+    }
     let mut text = String::new();
     for f in &findings {
         let mark = match f.ok {
@@ -474,14 +499,17 @@ async fn run_doctor(config: Config) -> Result<ExitCode, ServerError> {
         let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{mark}  {:<17} {}\n", f.what, f.detail));
     }
     say(&text)?;
-    let well = findings.iter().all(|f| f.ok != Some(false));
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code)
 }
 
-fn run_config(command: ConfigCommand) -> Result<ExitCode, ServerError> {
+fn run_config(command: ConfigCommand, json: bool) -> Result<ExitCode, ServerError> {
     match command {
         ConfigCommand::Check { settings } => {
             let config = load(&settings)?;
+            if json {
+                say(&pretty(&serde_json::json!({"ok": true, "data_dir": config.data_dir}))?)?;
+                return Ok(ExitCode::SUCCESS);
+            }
             say(&format!(
                 "The configuration can be used; the data directory is {}.\n",
                 config.data_dir.display()

@@ -24,6 +24,19 @@ pub struct Finding {
     pub detail: String,
 }
 
+impl Finding {
+    /// For scripts.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({"what": self.what, "ok": self.ok, "detail": self.detail})
+    }
+}
+
+/// Why the engine cannot be used and what helps, if it cannot.
+pub(crate) async fn engine_trouble(config: &Config) -> Option<String> {
+    let findings = engine(config).await;
+    findings.into_iter().find(|f| f.ok == Some(false)).map(|f| f.detail)
+}
+
 /// Looks at everything.
 pub async fn examine(config: &Config, postgres_places: &[PathBuf]) -> Vec<Finding> {
     let mut findings = vec![

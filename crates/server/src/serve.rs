@@ -33,10 +33,26 @@ const DATABASE_WAIT: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Options of `slipway serve`.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct ServeOptions {
     /// Refuse to start with pending migrations rather than apply them.
     pub no_migrate: bool,
+    /// What this process does.
+    pub roles: Vec<Role>,
+}
+
+/// A part of the control plane that a process may do alone. Every process feeds the proxies that are connected to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Answers the REST API.
+    Api,
+    /// Carries out what is wanted, and keeps house; of several processes one leads.
+    Scheduler,
+}
+
+impl Role {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Api, Self::Scheduler];
 }
 
 /// Runs the control plane until told to stop.
@@ -53,7 +69,7 @@ pub(crate) async fn run(
         ServerError::Setup("no database: set SLIPWAY_DATABASE_URL, or run `slipway up`, which brings its own".into())
     })?;
     let store = connect(&url, &shutdown).await?;
-    migrate(&store, options).await?;
+    migrate(&store, &options).await?;
     let vault = Arc::new(bootstrap::vault(&store, &config.master_key_file, Arc::clone(&entropy)).await?);
     let team = bootstrap::first_team(&store, clock.as_ref(), entropy.as_ref()).await?;
     let token_file = config.data_dir.join("admin.token");
@@ -75,6 +91,7 @@ pub(crate) async fn run(
         ca,
         names,
         traffic: Arc::default(),
+        roles: options.roles,
         shutdown,
     }
     .run(api_listener)
@@ -99,7 +116,7 @@ async fn connect(url: &str, shutdown: &CancellationToken) -> Result<Store, Serve
     }
 }
 
-async fn migrate(store: &Store, options: ServeOptions) -> Result<(), ServerError> {
+async fn migrate(store: &Store, options: &ServeOptions) -> Result<(), ServerError> {
     match store.schema_state().await? {
         SchemaState::Pending(count) if options.no_migrate => Err(ServerError::Setup(format!(
             "{count} migrations are pending: run `slipway migrate`, or start without --no-migrate"
@@ -124,6 +141,7 @@ struct Plane {
     ca: InternalCa,
     names: Vec<Vec<String>>,
     traffic: Arc<TrafficBoard>,
+    roles: Vec<Role>,
     shutdown: CancellationToken,
 }
 
@@ -146,12 +164,19 @@ impl Plane {
                 "SLIPWAY_ADMIN_LISTEN {} cannot be opened",
                 self.config.admin_listen
             )))?;
-        let api = listen(api_listener, self.config.api_listen).await?;
+        let api = if self.does(Role::Api) {
+            Some(listen(api_listener, self.config.api_listen).await?)
+        } else {
+            None
+        };
 
         self.spawn_feeds(&tasks, &feeds);
         self.spawn_control(&tasks, listener, &feeds, &bell);
-        let deps = self.deps(&engine, &metrics);
-        tasks.spawn(slipway_scheduler::run(deps, bell.clone(), self.shutdown.clone()));
+        if self.does(Role::Scheduler) {
+            let deps = self.deps(&engine, &metrics);
+            tasks.spawn(slipway_scheduler::run(deps, bell.clone(), self.shutdown.clone()));
+            self.spawn_housekeeping(&tasks);
+        }
         let admin = Admin {
             store: self.store.clone(),
             engine: engine.clone(),
@@ -163,24 +188,43 @@ impl Plane {
         };
         let stop = self.shutdown.clone();
         tasks.spawn(async move { report("admin", admin::serve(admin_listener, admin, stop).await) });
-        self.spawn_housekeeping(&tasks);
 
         let (stopping, stopped) = tokio::sync::watch::channel(false);
-        let router = slipway_api::router(self.api_state(&engine, &feeds, &bell, metrics, stopped));
-        tracing::info!(listen = %self.config.api_listen, version = VERSION, "api.listening");
-        let shutdown = self.shutdown.clone();
-        let served = axum::serve(api, router.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(async move {
-                shutdown.cancelled().await;
-                stopping.send_replace(true);
-            });
-        let served = served.await.map_err(ServerError::io("the API cannot be served"));
+        let served = if let Some(listener) = api {
+            let state = self.api_state(&engine, &feeds, &bell, metrics, stopped);
+            self.serve_api(listener, state, stopping).await
+        } else {
+            self.shutdown.cancelled().await;
+            Ok(())
+        };
         self.shutdown.cancel();
         tasks.close();
         if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
             tracing::warn!("shutdown: some tasks did not end in time");
         }
         served
+    }
+
+    fn does(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Answers until told to stop; waiting calls and streams are told by `stopping`.
+    async fn serve_api(
+        &self,
+        listener: tokio::net::TcpListener,
+        state: ApiState,
+        stopping: tokio::sync::watch::Sender<bool>,
+    ) -> Result<(), ServerError> {
+        let router = slipway_api::router(state);
+        tracing::info!(listen = %self.config.api_listen, version = VERSION, "api.listening");
+        let shutdown = self.shutdown.clone();
+        let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(async move {
+                shutdown.cancelled().await;
+                stopping.send_replace(true);
+            });
+        served.await.map_err(ServerError::io("the API cannot be served"))
     }
 
     fn spawn_feeds(&self, tasks: &TaskTracker, feeds: &Arc<Feeds>) {

@@ -25,7 +25,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        Command::Server(command) => slipway_server::run(command),
+        Command::Server(command) => slipway_server::run(command, cli.globals.json),
         Command::Client(slipway_cli::Command::Completions { shell }) => {
             slipway_cli::completions(shell, &mut Cli::command());
             ExitCode::SUCCESS

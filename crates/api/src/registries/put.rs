@@ -42,6 +42,11 @@ pub(crate) async fn registry_put(
             ));
         }
     }
+    // RFC 7617 section 2: what comes after a colon would be taken for the password.
+    if body.username.contains(':') {
+        let detail = "A user name cannot contain a colon.";
+        return Err(ApiError::member(Code::InvalidBody, "/username", detail));
+    }
     let team = call.caller.team;
     let mut tx = call.begin().await?;
     let others = tx.registries(team).await?;

@@ -41,6 +41,9 @@ pub(crate) async fn release_list(
     let app = call.app(&mut tx, &app).await?;
     let environment = call.environment(&mut tx, &app, params.environment.as_ref()).await?;
     let rows = tx.releases(environment.id, &paging.wanted()).await?;
-    let shown = |row| view::release(row, &environment, environment.release);
+    // What has the traffic; before anything has, what should get it.
+    let serving = tx.status(environment.id).await?.and_then(|s| s.serving);
+    let current = serving.or(environment.release);
+    let shown = |row| view::release(row, &environment, current);
     Ok(axum::Json(paging.page(rows, |r| r.number, shown)))
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use chrono::Utc;
 use serde_json::{Value, json};
 use slipway_chaos::faults::http::HttpProxy;
+use slipway_chaos::faults::postgres::{PostgresProxy, Upstream};
 use slipway_chaos::faults::{Fault, Moment, Script};
 use slipway_chaos::load::{Kind, Load, Mix, Report, Target};
 use slipway_chaos::oracle::{
@@ -63,10 +64,29 @@ fn load(platform: &Platform, app: &str, mixes: &[Mix], seed: u64) -> Load {
     wait(async { Load::start(target, mixes, seed) }).expect("a load")
 }
 
-/// A platform whose engine is reached through a proxy that counts calls.
+/// A proxy that counts the round trips to the platform's database.
+fn database_proxy(platform: &mut Platform) -> PostgresProxy {
+    const NAME: &str = "SLIPWAY_DATABASE_URL";
+    let variables = platform.variables();
+    let url = &variables
+        .iter()
+        .find(|(name, _)| name == NAME)
+        .expect("the test server's")
+        .1;
+    let (begin, rest) = url.split_once('@').expect("a user");
+    let (address, database) = rest.split_once('/').expect("a database");
+    let upstream = Upstream::Tcp(address.parse().expect("an address"));
+    let proxy = wait(async { PostgresProxy::start(upstream, Script::new()) }).expect("a proxy");
+    let url = format!("{begin}@{}/{database}", proxy.address());
+    platform.set(NAME, url);
+    proxy
+}
+
+/// A platform whose engine and database are reached through proxies that count calls.
 struct Scene {
     platform: Platform,
     engine: HttpProxy,
+    database: PostgresProxy,
     decoy: Decoy,
     app: String,
     acknowledged: Vec<Acknowledged>,
@@ -80,16 +100,19 @@ impl Scene {
         let dir = tempfile::tempdir().expect("a directory");
         let socket = dir.path().join("engine.sock");
         let engine = wait(async { HttpProxy::start(&socket, Path::new(ENGINE), Script::new()) }).expect("a proxy");
-        let platform = Platform::with(Options {
+        let mut platform = Platform::prepare(Options {
             variables: vec![("SLIPWAY_DOCKER_HOST", format!("unix://{}", socket.display()))],
             ..Options::default()
         });
+        let database = database_proxy(&mut platform);
+        platform.up();
         platform.log_in_to_registry();
         platform.app(&app, &spec());
         let mut scene = Self {
             decoy: Decoy::start(&format!("decoy-of-{app}")),
             platform,
             engine,
+            database,
             app,
             acknowledged: Vec::new(),
             _dir: dir,
@@ -126,14 +149,16 @@ impl Scene {
         deployment
     }
 
-    /// So many calls a deploy makes, so many rounds there are.
-    fn calls_of_a_deploy(&mut self) -> u64 {
-        let before = self.engine.control().calls();
+    /// So many calls of the engine and round trips to the database a deploy makes.
+    fn calls_of_a_deploy(&mut self) -> (u64, u64) {
+        let count = |scene: &Self| (scene.engine.control().calls(), scene.database.control().calls());
+        let before = count(self);
         self.deploy(2);
         until("the old instance is gone", || {
             (containers(&self.app).len() == 1).then_some(())
         });
-        self.engine.control().calls() - before
+        let after = count(self);
+        (after.0 - before.0, after.1 - before.1)
     }
 
     /// Everything that can be seen from outside, when nothing is under way any more.
@@ -236,17 +261,22 @@ fn at_calls(name: &str, first: u64, step: usize, break_it: impl Fn(&Scene, u64))
     let every = std::env::var("CHAOS_EVERY").is_ok_and(|v| v == "1");
     let (first, step) = if every { (1, 1) } else { (first, step) };
     let mut scene = Scene::start(name);
-    let calls = scene.calls_of_a_deploy();
+    let (calls, _) = scene.calls_of_a_deploy();
     assert!(calls > 5, "{calls} calls are no deploy");
+    rounds(scene, (first..=calls).step_by(step), |scene, call| {
+        break_it(scene, scene.engine.control().calls() + call);
+    });
+}
+
+/// One deploy for each of these calls, broken there; then everything must be as if nothing had been broken.
+fn rounds(mut scene: Scene, calls: impl Iterator<Item = u64>, break_it: impl Fn(&Scene, u64)) {
     let load = load(&scene.platform, &scene.app, &VISITORS, 7);
-    for (round, call) in (3..).zip((first..=calls).step_by(step)) {
-        break_it(&scene, scene.engine.control().calls() + call);
+    for (round, call) in (3..).zip(calls) {
+        break_it(&scene, call);
         let ended = scene.deploy(round);
-        assert_eq!(
-            ended["state"], "succeeded",
-            "broken at call {call} of {calls}: {ended:#}"
-        );
+        assert_eq!(ended["state"], "succeeded", "broken at call {call}: {ended:#}");
         scene.engine.control().follow(Script::new());
+        scene.database.control().follow(Script::new());
     }
     let report = wait(load.stop());
     scene.judge(report);
@@ -295,6 +325,33 @@ fn f31_a_call_that_hangs_is_given_up_and_tried_again() {
     at_calls("hangs", 3, 8, |scene, call| {
         scene.engine.control().follow(Script::new().at(call, Fault::Hang));
     });
+}
+
+/// About a dozen rounds, spread over the many round trips to the database.
+fn at_round_trips(name: &str, fault: Fault) {
+    let mut scene = Scene::start(name);
+    let (_, trips) = scene.calls_of_a_deploy();
+    assert!(trips > 20, "{trips} round trips are no deploy");
+    let every = std::env::var("CHAOS_EVERY").is_ok_and(|v| v == "1");
+    let step = if every {
+        1
+    } else {
+        usize::try_from(trips / 12).expect("few").max(1)
+    };
+    rounds(scene, (1..=trips).step_by(step), |scene, call| {
+        let call = scene.database.control().calls() + call;
+        scene.database.control().follow(Script::new().at(call, fault));
+    });
+}
+
+#[test]
+fn f21_a_statement_that_had_its_effect_and_was_never_answered_is_found_done() {
+    at_round_trips("commit-cut", Fault::CutAfter);
+}
+
+#[test]
+fn f21_a_statement_that_never_arrived_is_made_again() {
+    at_round_trips("never-sent", Fault::CutBefore);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The whole platform, as its users meet it: the real binary, a real engine, a real registry, real TLS.
 
 mod chaos;
+mod concurrency;
 mod contained;
 mod deploy;
 mod failures;
 mod life;
 mod packaging;
 mod platform;
+mod readme;
 mod strategies;
 mod trace;
 mod traffic;

@@ -200,6 +200,12 @@ impl Platform {
         &self.variables
     }
 
+    /// Changes a setting before the start.
+    pub(crate) fn set(&mut self, name: &str, value: String) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value));
+    }
+
     /// Whether API and proxy say that they are ready.
     pub(crate) fn is_ready(&self) -> bool {
         is_ready(self.api) && is_ready(self.proxy_admin)
