@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use slipway_domain::deployment::{StepName, StepState};
-use slipway_domain::observed::{Instance, InstanceState};
+use slipway_domain::observed::Instance;
 
 use crate::instances::is_healthy;
 use crate::plan::{Plan, Step};
@@ -142,15 +142,19 @@ fn crash_loop(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -> 
             .restarts
             .get(&(i.release, i.slot))
             .filter(|r| r.count >= CRASHES_MIN)?;
-        let how = match i.state {
-            InstanceState::Exited { oom_killed: true, .. } => ", the last time for want of memory".to_owned(),
-            InstanceState::Exited { exit_code, .. } => format!(", the last time with exit code {exit_code}"),
-            _ => String::new(),
+        let how = if restart.oom_killed {
+            "for want of memory".to_owned()
+        } else {
+            format!("with exit code {}", restart.exit_code)
+        };
+        let next = if restart.at > world.now {
+            format!("it is started again at {}", restart.at.format("%H:%M:%S UTC"))
+        } else {
+            "it was started again".to_owned()
         };
         Some(format!(
-            "an instance ended {} times in a row{how}, and is started again at {}",
-            restart.count,
-            restart.at.format("%H:%M:%S UTC")
+            "an instance ended {} times in a row, the last time {how}; {next}",
+            restart.count
         ))
     })
 }

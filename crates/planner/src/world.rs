@@ -59,6 +59,10 @@ pub struct Restart {
     pub count: u32,
     /// When it may start again.
     pub at: Timestamp,
+    /// The exit code it ended with the last time.
+    pub exit_code: i64,
+    /// Whether the kernel ended it for want of memory.
+    pub oom_killed: bool,
 }
 
 /// What should be.

@@ -12,8 +12,7 @@ use slipway_domain::release::Release;
 use slipway_domain::routing::RouteState;
 use slipway_engine::JobState;
 use slipway_planner::world::{
-    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, Restart, RouteFacts,
-    Traffic, World,
+    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, Traffic, World,
 };
 use slipway_store::EnvironmentWorld;
 
@@ -86,14 +85,7 @@ pub(crate) fn world(
             .collect::<BTreeMap<_, OpFailure>>(),
         cleaned: memory.cleaned,
         traffic,
-        restarts: memory
-            .restarts
-            .iter()
-            .map(|(slot, r)| {
-                let (count, at) = (r.count, r.at);
-                (*slot, Restart { count, at })
-            })
-            .collect(),
+        restarts: memory.restarts.iter().map(|(slot, r)| (*slot, r.restart)).collect(),
     }
 }
 

@@ -10,7 +10,7 @@ use slipway_domain::observed::{Instance, InstanceState};
 use slipway_domain::ports::ResolveError;
 use slipway_engine::EngineError;
 use slipway_planner::plan::Op;
-use slipway_planner::world::OpFailure;
+use slipway_planner::world::{OpFailure, Restart};
 use tracing::Span;
 
 use crate::operate::OpError;
@@ -49,10 +49,8 @@ pub(crate) struct Restarts {
     pub(crate) instance: String,
     /// When it ended.
     pub(crate) ended_at: Timestamp,
-    /// How often in a row.
-    pub(crate) count: u32,
-    /// When it may start again.
-    pub(crate) at: Timestamp,
+    /// How often in a row, how, and when it may start again.
+    pub(crate) restart: Restart,
 }
 
 /// All environments.
@@ -102,27 +100,42 @@ impl Memory {
             if instance.is_running() && !routed.contains(&instance.id) {
                 self.unrouted_since.entry(instance.id.clone()).or_insert(now);
             }
-            if let InstanceState::Exited { finished_at, .. } = instance.state {
-                self.count_end(instance, finished_at.unwrap_or(now), now);
+            if let InstanceState::Exited {
+                finished_at,
+                exit_code,
+                oom_killed,
+            } = instance.state
+            {
+                self.count_end(instance, finished_at.unwrap_or(now), (exit_code, oom_killed), now);
             }
         }
     }
 
-    fn count_end(&mut self, instance: &Instance, ended_at: Timestamp, now: Timestamp) {
+    fn count_end(
+        &mut self,
+        instance: &Instance,
+        ended_at: Timestamp,
+        (exit_code, oom_killed): (i64, bool),
+        now: Timestamp,
+    ) {
         let key = (instance.release, instance.slot);
         let before = self.restarts.get(&key);
         if before.is_some_and(|b| b.instance == instance.id && b.ended_at == ended_at) {
             return;
         }
         let count = match before {
-            Some(b) if ended_at - b.ended_at < STEADY_AFTER => b.count + 1,
+            Some(b) if ended_at - b.ended_at < STEADY_AFTER => b.restart.count + 1,
             _ => 1,
         };
         let restarts = Restarts {
             instance: instance.id.clone(),
             ended_at,
-            count,
-            at: now + pause(count),
+            restart: Restart {
+                count,
+                at: now + pause(count),
+                exit_code,
+                oom_killed,
+            },
         };
         self.restarts.insert(key, restarts);
     }
@@ -181,7 +194,7 @@ mod tests {
         for second in [0, 1, 3, 6, 1000] {
             memory.saw(&[ended("a", second)], &BTreeSet::new(), at(second * 1000));
             memory.saw(&[ended("a", second)], &BTreeSet::new(), at(second * 1000 + 400));
-            waits.push((memory.restarts[&(release(), 0)].at - at(second * 1000)).num_seconds());
+            waits.push((memory.restarts[&(release(), 0)].restart.at - at(second * 1000)).num_seconds());
         }
         assert_eq!(waits, [0, 1, 2, 4, 0]);
     }

@@ -23,6 +23,9 @@ const ACTIVATIONS_MAX: usize = 8;
 /// After a failed look, the next one.
 const RETRY: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
 
+/// After a look that was overtaken by a new intent.
+const OVERTAKEN_RETRY: chrono::TimeDelta = chrono::TimeDelta::milliseconds(50);
+
 /// Whether an environment is being looked at, and whether it must be looked at again.
 #[derive(Default, Clone, Copy)]
 struct Turn {
@@ -125,6 +128,11 @@ impl Session {
             Err(slipway_store::StoreError::Fenced) => {
                 tracing::warn!(environment = %id, "lease.lost: a write was refused");
                 self.stop.cancel();
+            }
+            // Somebody wanted something else while it was looked at: look again at what is wanted now.
+            Err(slipway_store::StoreError::LostRace(what)) => {
+                tracing::debug!(environment = %id, what, "reconcile.overtaken");
+                self.memories.lock().entry(id).or_default().wake = Some(now + OVERTAKEN_RETRY);
             }
             Err(error) => {
                 tracing::warn!(environment = %id, %error, "reconcile.failed");

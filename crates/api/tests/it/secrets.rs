@@ -100,6 +100,13 @@ async fn pull_credentials_are_used_for_the_teams_images_and_never_shown() {
             "{}",
             stored.text
         );
+        let colon = world.put(path, json!({"username": "c:i", "password": "x"})).await;
+        assert_eq!(
+            (colon.status, colon.pointers()),
+            (422, vec!["/username"]),
+            "{}",
+            colon.text
+        );
         let listed = world.get("/v1/registries").await;
         assert_eq!(listed.column("host"), ["registry.example.com:5000"]);
         let audit = world.get("/v1/audit?action=registry.").await;

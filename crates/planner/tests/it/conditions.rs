@@ -33,7 +33,7 @@ fn what_ends_again_and_again_says_so_and_when_it_starts_next() {
     let world = |count: u32| format!("now 40\nserving r1 x1\nroute starting\nr1#0 exited\nrestart r1#0 at 65 {count}");
     assert_eq!(
         said(&world(3))[0],
-        "!Ready CrashLoop: 0 of 1 instance healthy and with traffic; an instance ended 3 times in a row, the last time with exit code 1, and is started again at 00:01:05 UTC"
+        "!Ready CrashLoop: 0 of 1 instance healthy and with traffic; an instance ended 3 times in a row, the last time with exit code 1; it is started again at 00:01:05 UTC"
     );
     assert!(said(&world(2))[0].starts_with("!Ready Unhealthy"));
 }

@@ -153,6 +153,8 @@ fn fact(world: &mut World, words: &[&str]) {
             let restart = Restart {
                 count: count.first().map_or(1, |n| n.parse().expect("number")),
                 at: seconds(s.parse().expect("number")),
+                exit_code: 1,
+                oom_killed: false,
             };
             world
                 .restarts
