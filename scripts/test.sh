@@ -45,6 +45,8 @@ export SLIPWAY_TEST_REGISTRY=127.0.0.1:$registry_port SLIPWAY_TEST_REGISTRY_USER
 "$root/scripts/build-platform-images.sh"
 
 cd "$root"
+# So many histories and worlds are tried by each property.
+export PROPTEST_CASES=${PROPTEST_CASES:-10000}
 cargo nextest run --workspace --locked "$@"
 if [ $# = 0 ]; then
   cargo test --workspace --locked --doc --quiet

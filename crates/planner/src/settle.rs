@@ -122,8 +122,12 @@ fn baking(world: &World, serving: &ReleaseFacts, instances: &[Instance], plan: &
     }
 }
 
-/// After a deployment that failed half-way, its healthy instances stand in until the serving release is whole.
+/// After a deployment that failed half-way, its healthy instances stand in until the serving release is whole; never
+/// beside a release that must run alone, which would wait for them to go while they wait for it to be whole.
 fn stand_ins(world: &World, serving: &ReleaseFacts, instances: &[Instance], own: &[&Instance]) -> Vec<String> {
+    if serving.strategy == Strategy::Recreate {
+        return Vec::new();
+    }
     let wanted = usize::try_from(serving.replicas).unwrap_or(usize::MAX);
     let whole = own
         .iter()

@@ -6,4 +6,5 @@ mod fixture;
 mod properties;
 mod rollout;
 mod settle;
+mod simulation;
 mod strategies;

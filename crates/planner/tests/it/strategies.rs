@@ -259,3 +259,13 @@ fn after_a_recreation_that_failed_the_old_release_starts_when_the_new_one_is_gon
     check(world, &["start r1 slots 0"]);
     assert!(!plan(&self::world(world)).settled);
 }
+
+#[test]
+fn what_a_failed_rolling_deployment_left_does_not_stand_in_beside_a_release_that_runs_alone() {
+    let world = "serving r1 x2 recreate\nlast failed\nr1#0 exited\nr1#1 running healthy routed\n";
+    let left = format!("{world}route serving\nr2#0 running healthy routed");
+    check(&left, &["publish serving r1#1"]);
+    let unrouted = format!("{world}route serving\nr2#0 running healthy unrouted");
+    check(&unrouted, &["remove r2#0"]);
+    check(&format!("{world}route serving"), &["start r1 slots 0"]);
+}

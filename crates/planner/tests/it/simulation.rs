@@ -1,0 +1,459 @@
+//! Histories: intents of all kinds, instances that end, operations that fail with or without their effect, an engine
+//! that cannot be looked at, processes that forget everything between any two steps, and time. Whatever the history,
+//! what must never happen does not, and when the faults end all comes to rest on what was wanted last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+use proptest::prelude::*;
+use slipway_domain::clock::testing::FixedEntropy;
+use slipway_domain::deployment::{DeploymentState, StepState};
+use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
+use slipway_domain::observed::{Instance, InstanceState, Observed};
+use slipway_domain::spec::Strategy as Way;
+use slipway_domain::{Epoch, ReleaseNumber};
+use slipway_planner::plan::{Op, Step};
+use slipway_planner::world::{
+    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, Restart, World,
+};
+
+use crate::fixture::{empty_world, facts, release, seconds};
+
+/// Looks within which a history without further faults must come to rest.
+const LOOKS_MAX: usize = 2_000;
+/// Releases of one history.
+const RELEASES_MAX: u8 = 99;
+
+#[derive(Debug, Clone)]
+enum Event {
+    Deploy {
+        way: usize,
+        replicas: u32,
+        sick: bool,
+        command: bool,
+    },
+    Rollback,
+    Stop,
+    Start,
+    /// The instance ends by itself, or is killed from outside.
+    End {
+        which: usize,
+        killed: bool,
+    },
+    /// Its probes fail, or do well again.
+    Probe {
+        which: usize,
+        well: bool,
+    },
+    /// An operation ends.
+    Done {
+        which: usize,
+        well: bool,
+        effect: bool,
+    },
+    /// The proxies confirm.
+    Acknowledge,
+    /// Everything that is only remembered is gone; what was under way had its effect or not.
+    Crash {
+        effect: bool,
+    },
+    /// The engine cannot be looked at, or can again.
+    Away(bool),
+    Later(i64),
+    Look,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => (0_usize..4, 1_u32..4, any::<bool>(), any::<bool>())
+            .prop_map(|(way, replicas, sick, command)| Event::Deploy { way, replicas, sick, command }),
+        1 => Just(Event::Rollback),
+        1 => Just(Event::Stop),
+        1 => Just(Event::Start),
+        2 => (0_usize..8, any::<bool>()).prop_map(|(which, killed)| Event::End { which, killed }),
+        1 => (0_usize..8, any::<bool>()).prop_map(|(which, well)| Event::Probe { which, well }),
+        6 => (0_usize..4, prop::bool::weighted(0.8), any::<bool>())
+            .prop_map(|(which, well, effect)| Event::Done { which, well, effect }),
+        4 => Just(Event::Acknowledge),
+        1 => any::<bool>().prop_map(|effect| Event::Crash { effect }),
+        1 => any::<bool>().prop_map(Event::Away),
+        2 => (0_i64..400).prop_map(Event::Later),
+        6 => Just(Event::Look),
+    ]
+}
+
+/// The engine, the rows and the proxies, as far as the planner sees them.
+struct Model {
+    world: World,
+    /// What the engine has, also while it cannot be looked at.
+    engine: Vec<Instance>,
+    is_away: bool,
+    /// Release commands by release: how often each was begun.
+    commands: BTreeMap<ReleaseId, u32>,
+    sick: BTreeSet<ReleaseId>,
+    /// Instances that a proxy may still send requests to.
+    reachable: BTreeSet<String>,
+    last_number: u8,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self {
+            world: empty_world(),
+            engine: Vec::new(),
+            is_away: false,
+            commands: BTreeMap::new(),
+            sick: BTreeSet::new(),
+            reachable: BTreeSet::new(),
+            last_number: 0,
+        }
+    }
+
+    /// A new release and its deployment, in place of an unfinished one.
+    fn intend(&mut self, target: ReleaseFacts) {
+        self.world.desired = Desired::Running;
+        self.world.deployment = Some(DeploymentFacts {
+            id: DeploymentId::mint(seconds(0), &FixedEntropy(self.last_number)),
+            state: DeploymentState::Pending,
+            image_present: Some(true),
+            release_command: Some(CommandFacts::Absent),
+            steps: BTreeMap::new(),
+            canary: None,
+            promoted: false,
+            target,
+        });
+    }
+
+    fn next_name(&mut self) -> Option<String> {
+        self.last_number += 1;
+        (self.last_number <= RELEASES_MAX).then(|| format!("r{}", self.last_number))
+    }
+
+    /// A release of the contents of another one.
+    fn back_to(&mut self, before: &ReleaseFacts) {
+        let Some(name) = self.next_name() else { return };
+        let mut target = facts(&name, before.replicas, &["rollback"]);
+        target.strategy = before.strategy;
+        target.canary.clone_from(&before.canary);
+        target.like = before.like.iter().copied().chain([before.id]).collect();
+        if self.sick.contains(&before.id) {
+            self.sick.insert(target.id);
+        }
+        self.intend(target);
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match event {
+            Event::Deploy {
+                way,
+                replicas,
+                sick,
+                command,
+            } => {
+                let Some(name) = self.next_name() else { return };
+                let mut words = vec![["rolling", "bluegreen", "canary", "recreate"][*way]];
+                words.extend(command.then_some("command"));
+                if *sick {
+                    self.sick.insert(release(&name));
+                }
+                self.intend(facts(&name, *replicas, &words));
+            }
+            Event::Rollback => {
+                if let Some(previous) = self.world.previous.clone() {
+                    self.back_to(&previous);
+                }
+            }
+            Event::Stop if self.world.serving.is_some() => self.world.desired = Desired::Stopped,
+            Event::Start if self.world.desired == Desired::Stopped => {
+                if let Some(serving) = self.world.serving.clone() {
+                    let Some(name) = self.next_name() else { return };
+                    let target = facts(&name, serving.replicas, &[serving.strategy.as_str()]);
+                    self.intend(target);
+                }
+            }
+            Event::Stop | Event::Start => {}
+            Event::End { which, killed } => self.end(*which, *killed),
+            Event::Probe { which, well } => {
+                if let Some(i) = self.pick(*which).filter(Instance::is_running) {
+                    let proven = !matches!(self.world.health.get(&i.id), Some(Health::Unproven { .. }));
+                    let health = if *well { Health::Healthy } else { Health::Failing };
+                    if proven {
+                        self.world.health.insert(i.id, health);
+                    }
+                }
+            }
+            Event::Done { which, well, effect } => {
+                let op = self
+                    .world
+                    .running
+                    .iter()
+                    .nth(*which % self.world.running.len().max(1))
+                    .cloned();
+                if let Some(op) = op {
+                    self.finish(&op, *well, *well || *effect);
+                }
+            }
+            Event::Acknowledge => self.acknowledge(),
+            Event::Crash { effect } => self.crash(*effect),
+            Event::Away(away) => self.is_away = *away,
+            Event::Later(seconds) => self.world.now += TimeDelta::seconds(*seconds),
+            Event::Look => drop(self.look()),
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        self.world.route.acknowledged = true;
+        self.reachable.clone_from(&self.world.route.instances);
+    }
+
+    fn pick(&self, which: usize) -> Option<Instance> {
+        self.engine.get(which % self.engine.len().max(1)).cloned()
+    }
+
+    fn end(&mut self, which: usize, killed: bool) {
+        let now = self.world.now;
+        let Some(id) = self.pick(which).filter(Instance::is_running).map(|i| i.id) else {
+            return;
+        };
+        for instance in self.engine.iter_mut().filter(|i| i.id == id) {
+            instance.state = InstanceState::Exited {
+                exit_code: if killed { 137 } else { 1 },
+                oom_killed: false,
+                finished_at: Some(now),
+            };
+            instance.address = None;
+            let key = (instance.release, instance.slot);
+            let count = self.world.restarts.get(&key).map_or(1, |r| r.count + 1);
+            let restart = Restart {
+                count,
+                at: now + TimeDelta::seconds(i64::from(count)),
+                exit_code: 1,
+                oom_killed: false,
+            };
+            self.world.restarts.insert(key, restart);
+        }
+        self.world.health.remove(&id);
+    }
+
+    fn crash(&mut self, effect: bool) {
+        for op in std::mem::take(&mut self.world.running) {
+            if effect {
+                self.do_it(&op);
+            }
+        }
+        self.world.failed.clear();
+        self.world.restarts.clear();
+        self.world.route.unrouted_since.clear();
+    }
+
+    fn finish(&mut self, op: &Op, well: bool, effect: bool) {
+        self.world.running.remove(op);
+        if effect {
+            self.do_it(op);
+        }
+        if well {
+            self.world.failed.remove(op);
+        } else {
+            let failure = OpFailure {
+                retry_at: self.world.now + TimeDelta::seconds(1),
+                fatal: None,
+                error: "no".into(),
+            };
+            self.world.failed.insert(op.clone(), failure);
+        }
+    }
+
+    /// What an operation does to the engine; doing it twice is doing it once.
+    fn do_it(&mut self, op: &Op) {
+        match op {
+            Op::Pull(_) | Op::Clean => {}
+            Op::Command(id) => *self.commands.entry(*id).or_default() = 1,
+            Op::RemoveCommand(id) => drop(self.commands.remove(id)),
+            Op::Apply(id, slots) => slots.iter().for_each(|slot| self.apply(*id, *slot)),
+            Op::Remove(id) => self.engine.retain(|i| i.id != *id),
+        }
+    }
+
+    fn apply(&mut self, id: ReleaseId, slot: u32) {
+        let number = (1..=RELEASES_MAX)
+            .find(|n| release(&format!("r{n}")) == id)
+            .expect("a release of ours");
+        let key = format!("r{number}#{slot}");
+        if self.engine.iter().any(|i| i.id == key && i.is_running()) {
+            return;
+        }
+        self.engine.retain(|i| i.id != key);
+        let started_at = self.world.now;
+        self.engine.push(Instance {
+            id: key.clone(),
+            environment: EnvironmentId::mint(seconds(0), &FixedEntropy(0)),
+            release: id,
+            release_number: ReleaseNumber(i64::from(number)),
+            slot,
+            epoch: Epoch(1),
+            state: InstanceState::Running { started_at },
+            address: Some(([10, 210, 0, 2], 8080).into()),
+        });
+        let health = if self.sick.contains(&id) {
+            Health::Unproven { since: started_at }
+        } else {
+            Health::Healthy
+        };
+        self.world.health.insert(key, health);
+    }
+
+    /// One look, one batch. Says whether anything was to be done, and when to look again.
+    fn look(&mut self) -> (bool, Option<slipway_domain::Timestamp>) {
+        self.world.instances = if self.is_away {
+            Observed::Unknown { reason: "away".into() }
+        } else {
+            Observed::Known(self.engine.clone())
+        };
+        self.world.commands = self.commands.keys().copied().collect();
+        if let Some(deployment) = &mut self.world.deployment {
+            deployment.release_command = Some(match self.commands.get(&deployment.target.id) {
+                Some(_) => CommandFacts::Ended { exit_code: 0 },
+                None => CommandFacts::Absent,
+            });
+        }
+        let plan = slipway_planner::plan(&self.world);
+        for step in &plan.steps {
+            self.step(step);
+        }
+        (!plan.steps.is_empty(), plan.wake)
+    }
+
+    fn step(&mut self, step: &Step) {
+        let now = self.world.now;
+        match step {
+            Step::Begin(_) => self.deployment().state = DeploymentState::Running,
+            Step::Mark(_, name, state) => match &mut self.world.deployment {
+                Some(deployment) => drop(deployment.steps.insert(*name, (*state, now))),
+                None if *state == StepState::Succeeded => self.world.draining = None,
+                None => {}
+            },
+            Step::Canary(_, step) => {
+                self.deployment().canary = Some(CanaryProgress {
+                    step: *step,
+                    since: now,
+                });
+            }
+            Step::Start(op) => {
+                self.permitted(op);
+                assert!(self.world.running.insert(op.clone()), "{op:?} is begun twice");
+            }
+            Step::Publish(route) => {
+                for id in &route.instances {
+                    let runs = self.engine.iter().any(|i| i.id == *id && i.is_running());
+                    assert!(runs, "{id} does not run and was routed");
+                }
+                self.reachable.extend(route.instances.iter().cloned());
+                self.world.route.state = route.state;
+                self.world.route.instances.clone_from(&route.instances);
+                self.world.route.split = route.split;
+                self.world.route.acknowledged = false;
+            }
+            Step::Succeed(_) => {
+                let done = self.world.deployment.take().expect("a deployment");
+                self.world.draining = Some(done.id);
+                self.world.last_failed = false;
+                self.world.previous = self.world.serving.replace(done.target);
+                self.world.serving_since = Some(now);
+            }
+            Step::Fail(..) => {
+                self.world.deployment = None;
+                self.world.last_failed = true;
+            }
+            Step::RollBack { to, .. } => {
+                let previous = self.world.previous.clone().expect("what is gone back to");
+                assert_eq!(previous.id, *to);
+                self.back_to(&previous);
+            }
+            Step::Purge => panic!("nothing was deleted"),
+        }
+    }
+
+    fn deployment(&mut self) -> &mut DeploymentFacts {
+        self.world.deployment.as_mut().expect("a deployment")
+    }
+
+    /// What may never be begun.
+    fn permitted(&self, op: &Op) {
+        match op {
+            Op::Remove(id) => {
+                let serves = self.reachable.contains(id) && self.engine.iter().any(|i| i.id == *id && i.is_running());
+                assert!(!serves, "{id} is removed while a proxy may send requests to it");
+            }
+            Op::Apply(id, slots) => {
+                let deployment = self.world.deployment.as_ref().filter(|d| d.target.id == *id);
+                let (facts, alone) = match deployment {
+                    Some(d) => (&d.target, d.target.strategy == Way::Recreate),
+                    None => (self.world.serving.as_ref().expect("what serves"), false),
+                };
+                assert!(
+                    slots.iter().all(|slot| *slot < facts.replicas),
+                    "more than wanted: {slots:?}"
+                );
+                let others = self.engine.iter().any(|i| !facts.owns(i) && i.is_running());
+                assert!(!(alone && others), "two releases run beside each other");
+            }
+            Op::Command(id) => assert!(!self.commands.contains_key(id), "a release command runs twice"),
+            Op::Pull(_) | Op::RemoveCommand(_) | Op::Clean => {}
+        }
+    }
+
+    /// No more faults: everything that is begun is done, everything published is confirmed.
+    fn settle(&mut self) {
+        self.is_away = false;
+        for _ in 0..LOOKS_MAX {
+            for op in self.world.running.clone() {
+                self.finish(&op, true, true);
+            }
+            self.acknowledge();
+            for health in self.world.health.values_mut().filter(|h| **h == Health::Failing) {
+                *health = Health::Healthy;
+            }
+            let (busy, wake) = self.look();
+            if busy || !self.world.running.is_empty() {
+                continue;
+            }
+            match wake {
+                Some(wake) if wake > self.world.now => self.world.now = wake,
+                _ => return,
+            }
+        }
+        panic!("no rest after {LOOKS_MAX} looks: {:?}", self.world);
+    }
+
+    /// What must be so at rest.
+    fn judge(&self) {
+        assert_eq!(self.world.deployment, None, "a deployment is stuck");
+        let ids: BTreeSet<String> = self.engine.iter().map(|i| i.id.clone()).collect();
+        assert_eq!(
+            ids, self.world.route.instances,
+            "what runs is what has traffic, and nothing is left over"
+        );
+        assert!(self.commands.is_empty(), "a release command is left over");
+        let wanted = match (&self.world.serving, self.world.desired) {
+            (Some(serving), Desired::Running) => serving.replicas,
+            _ => 0,
+        };
+        assert_eq!(
+            ids.len(),
+            usize::try_from(wanted).expect("few"),
+            "as many as are wanted"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_history_comes_to_rest_on_what_was_wanted_last(events in prop::collection::vec(event(), 1..60)) {
+        let mut model = Model::new();
+        for event in &events {
+            model.happen(event);
+        }
+        model.settle();
+        model.judge();
+    }
+}

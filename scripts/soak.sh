@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# What `make test` does in part, in full. Takes hours; each part can be left out.
+#
+#   HISTORIES=1000000   simulated histories of the planner
+#   DEPLOYS=1000        rolling deploys under load
+#   PER_SECOND=500      requests a second during them
+#   CALLS=1             every call of the engine and every round trip to the database broken once
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$root"
+if [ "${HISTORIES:=1000000}" != 0 ]; then
+  say "== $HISTORIES histories"
+  PROPTEST_CASES=$HISTORIES PROPTEST_MAX_SHRINK_TIME=60000 \
+    cargo test --release --locked --package slipway-planner --test it simulation
+fi
+if [ "${DEPLOYS:=1000}" != 0 ]; then
+  say "== $DEPLOYS deploys at ${PER_SECOND:=500} requests a second"
+  CHAOS_DEPLOYS=$DEPLOYS CHAOS_PER_SECOND=$PER_SECOND \
+    scripts/test.sh --release --profile soak --no-capture -E 'test(i04_)'
+fi
+if [ "${CALLS:=1}" != 0 ]; then
+  say "== every call broken once"
+  CHAOS_EVERY=1 scripts/test.sh --release --profile soak -E 'test(chaos::f)'
+fi
