@@ -10,7 +10,8 @@ use http::StatusCode;
 use slipway_domain::deployment::DeploymentState;
 use slipway_domain::ids::{DeploymentId, EnvironmentId};
 use slipway_domain::quantity::Span;
-use slipway_store::Deployment;
+use slipway_domain::release::Release;
+use slipway_store::{Deployment, Tx};
 use slipway_wire::Code;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -154,14 +155,39 @@ impl Call {
         }
     }
 
-    /// A deployment as callers read it, with the warnings of its release's spec.
+    /// A deployment as callers read it, with the warnings of its release's spec and of going back.
     pub(crate) async fn shown(&self, deployment: Deployment) -> Result<slipway_wire::deployments::Deployment> {
         let mut tx = self.begin().await?;
-        let release = tx.release(deployment.release).await?;
+        let mut warnings = Vec::new();
+        if let Some(release) = tx.release(deployment.release).await? {
+            warnings = release.warnings();
+            warnings.extend(not_undone(&mut tx, &release).await?);
+        }
         drop(tx);
-        let warnings = release.map(|r| r.warnings()).unwrap_or_default();
         Ok(view::deployment(deployment, &self.state.settings, warnings))
     }
+}
+
+/// Says of a release made by going back which release commands ran since: going back does not undo them.
+async fn not_undone(tx: &mut Tx, release: &Release) -> Result<Option<String>> {
+    let root = match release.same_as {
+        Some(root) => tx.release(root).await?,
+        None => None,
+    };
+    let Some(root) = root else { return Ok(None) };
+    let ran = tx
+        .release_commands_between(release.environment, root.number, release.number)
+        .await?;
+    if ran.is_empty() {
+        return Ok(None);
+    }
+    let ran: Vec<String> = ran.iter().map(ToString::to_string).collect();
+    Ok(Some(format!(
+        "the release command ran in {} since {} was made, and going back does not undo what it changed: check that {} works with it",
+        ran.join(", "),
+        root.number,
+        root.number
+    )))
 }
 
 /// Where a deployment is found.

@@ -139,6 +139,28 @@ impl Tx {
         row.map(Release::try_from).transpose()
     }
 
+    /// The newest ten between two numbers, both excluded, that ran a release command, oldest first.
+    #[tracing::instrument(name = "db.release_commands_between", level = "debug", skip_all)]
+    pub async fn release_commands_between(
+        &mut self,
+        environment: EnvironmentId,
+        after: ReleaseNumber,
+        before: ReleaseNumber,
+    ) -> Result<Vec<ReleaseNumber>, StoreError> {
+        let numbers = sqlx::query_scalar!(
+            "select number from releases r where environment_id = $1 and number > $2 and number < $3 and exists (
+                 select from deployments d join deployment_steps s on s.deployment_id = d.id
+                 where d.release_id = r.id and s.name = 'release_command' and s.state <> 'skipped')
+             order by number desc limit 10",
+            environment.uuid(),
+            after.0,
+            before.0
+        )
+        .fetch_all(self.c())
+        .await?;
+        Ok(numbers.into_iter().rev().map(ReleaseNumber).collect())
+    }
+
     /// Of an environment, newest first.
     #[tracing::instrument(name = "db.releases", level = "debug", skip_all)]
     pub async fn releases(

@@ -207,6 +207,17 @@ fn the_release_command_runs_once_before_any_traffic() {
     until("the command's container is gone", || {
         (containers("migr").len() == 1).then_some(())
     });
+
+    assert_eq!(deployment["warnings"], json!([]), "a deploy forwards undoes nothing");
+    let back = platform
+        .call(
+            "POST",
+            "/v1/apps/migr/rollback?wait=60s",
+            Some(&json!({"release": "v1"})),
+        )
+        .expect(200);
+    let warning = back["warnings"][0].as_str().expect("a warning");
+    assert!(warning.contains("ran in v2 since v1 was made"), "{warning}");
 }
 
 #[test]
