@@ -1,8 +1,9 @@
 """The measuring part of bench.sh: prints one table row per number."""
 
-import glob, json, os, statistics, subprocess, time, urllib.request
+import datetime, glob, json, os, statistics, subprocess, time, urllib.request
 
 slipway, data, api = os.environ["SLIPWAY"], os.environ["SLIPWAY_DATA_DIR"], "http://" + os.environ["SLIPWAY_API_LISTEN"]
+BODY = {"image": "slipway-bench/app:1", "pull": "local"}
 SPEC = {"health": {"path": "/healthz"}, "resources": {"memory": "32MiB", "cpu": "0.5"}, "deploy": {"drain_timeout": "1s", "kill_timeout": "1s"}}
 
 
@@ -57,12 +58,11 @@ def deploy_latency():
               "--user", "65532:65532", "--security-opt", "no-new-privileges:true", "--init", "--tmpfs", "/tmp"]
     call("POST", "/v1/apps", {"name": "bench"})
     call("PUT", "/v1/apps/bench/spec", SPEC)
-    body = {"image": "slipway-bench/app:1", "pull": "local"}
-    call("POST", "/v1/apps/bench/deployments?wait=60s", body)
+    call("POST", "/v1/apps/bench/deployments?wait=60s", BODY)
     beyond, ours, theirs = [], [], []
     for _ in range(20):
         time.sleep(3)
-        slip = timed(lambda: call("POST", "/v1/apps/bench/deployments?wait=60s", body))
+        slip = timed(lambda: call("POST", "/v1/apps/bench/deployments?wait=60s", BODY))
         time.sleep(1)
         ids = []
         plain = timed(lambda: ids.append(run("docker", "run", "-d", *limits, "slipway-bench/app:1").strip()))
@@ -73,12 +73,40 @@ def deploy_latency():
         "≤ 250 ms median, ≤ 600 ms worst")
 
 
+def switch_and_rollback():
+    call("POST", "/v1/apps", {"name": "blue"})
+    call("PUT", "/v1/apps/blue/spec", SPEC | {"deploy": SPEC["deploy"] | {"strategy": "bluegreen", "bake_time": "10m"}})
+    call("POST", "/v1/apps/blue/deployments?wait=60s", BODY)
+    switches, backs = [], []
+    for _ in range(20):
+        deployment = call("POST", "/v1/apps/blue/deployments?wait=60s", BODY)
+        step = next(step for step in deployment["steps"] if step["name"] == "switch")
+        begun, ended = (datetime.datetime.fromisoformat(step[key].replace("Z", "+00:00")) for key in ("started_at", "finished_at"))
+        switches.append((ended - begun).total_seconds() * 1000)
+        backs.append(timed(lambda: call("POST", "/v1/apps/blue/rollback?wait=60s")))
+    row("switch: the new group is healthy, until all traffic is on it, 20 deploys",
+        f"median {statistics.median(switches):.0f} ms, worst {max(switches):.0f} ms", "p99 ≤ 50 ms")
+    row("rollback while the old group bakes, the whole call, 20 times", f"median {statistics.median(backs):.0f} ms, worst {max(backs):.0f} ms", "≤ 200 ms")
+
+
+def serve_cpu_s():
+    """Processor time of the control plane so far."""
+    parent = int(open(data + "/slipway.pid").read())
+    for pid in open(f"/proc/{parent}/task/{parent}/children").read().split():
+        if open(f"/proc/{pid}/cmdline").read().split("\0")[1] == "serve":
+            fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def fifty_apps():
     for n in range(50):
         call("POST", "/v1/apps", {"name": f"app-{n}"})
         call("PUT", f"/v1/apps/app-{n}/spec", SPEC)
-        call("POST", f"/v1/apps/app-{n}/deployments?wait=60s", {"image": "slipway-bench/app:1", "pull": "local"})
-    time.sleep(int(os.environ["IDLE"]))
+        call("POST", f"/v1/apps/app-{n}/deployments?wait=60s", BODY)
+    idle, before = int(os.environ["IDLE"]), serve_cpu_s()
+    time.sleep(idle)
+    busy = (serve_cpu_s() - before) / idle
+    row(f"control plane at 50 running instances, {idle} s idle", f"{busy * 100:.2f} % of a core", "≤ 2 % at 500")
     parts = pss_kib()
     named = ", ".join(f"{name} {kib / 1024:.1f}" for name, kib in sorted(parts.items()))
     row(f"PSS with 50 apps after {os.environ['IDLE']} s idle", f"{sum(parts.values()) / 1024:.1f} MiB ({named})", "≤ 60 MiB")
@@ -116,6 +144,7 @@ def main():
     row("`slipway up --detach` with the cluster there", f"{timed(up):.0f} ms", "≤ 2 s")
     row("release binary", f"{os.path.getsize(slipway) / 2**20:.1f} MiB", "≤ 40 MiB")
     deploy_latency()
+    switch_and_rollback()
     fifty_apps()
     list_apps()
 

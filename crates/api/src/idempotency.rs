@@ -87,6 +87,8 @@ async fn keyed(
                     .into(),
             ));
         }
+        // The caller of the first may have been cut off: whoever repeats it waits beside it.
+        Idempotent::Waiting(made) => return go_on(&state, Request::from_parts(parts, Body::empty()), made).await,
         Idempotent::Mismatch => {
             return Err(ApiError::Refused(
                 Code::IdempotencyKeyReuse,

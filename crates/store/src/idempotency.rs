@@ -22,8 +22,10 @@ pub struct StoredAnswer {
 pub enum Idempotent {
     /// It is the first: go on, then keep the answer.
     Fresh,
-    /// The first is still under way.
+    /// The first is still under way and has made nothing yet.
     InFlight,
+    /// The first waits for the end of this deployment, which it has made.
+    Waiting(DeploymentId),
     /// The program that was to answer the first has ended, and had made this deployment: answer with that.
     Interrupted(DeploymentId),
     /// It was answered: answer so again.
@@ -58,7 +60,7 @@ impl Tx {
             return Ok(Idempotent::Fresh);
         }
         let row = sqlx::query!(
-            "select request_hash, status, headers, body, created_at from idempotency_keys where token_id = $1 and key = $2",
+            "select request_hash, status, headers, body, created_at, deployment_id from idempotency_keys where token_id = $1 and key = $2",
             token.uuid(),
             key
         )
@@ -78,7 +80,9 @@ impl Tx {
                 body,
             })),
             _ if row.created_at < alive_since => self.take_over(token, key, row.created_at, now).await,
-            _ => Ok(Idempotent::InFlight),
+            _ => Ok(row.deployment_id.map_or(Idempotent::InFlight, |made| {
+                Idempotent::Waiting(DeploymentId::from_uuid(made))
+            })),
         }
     }
 

@@ -15,7 +15,16 @@ pub(crate) async fn run(ctx: &mut Context, command: TokensCommand) -> Result<(),
     match command {
         TokensCommand::List => {
             let listing = ctx.list_all(Call::get(&["tokens"])).await?;
-            let headings = ["ID", "NAME", "SCOPES", "APPS", "ENVIRONMENTS", "EXPIRES", "LAST USED"];
+            let headings = [
+                "ID",
+                "NAME",
+                "SCOPES",
+                "APPS",
+                "ENVIRONMENTS",
+                "EXPIRES",
+                "LAST USED",
+                "STATE",
+            ];
             ctx.print_list(&listing, &headings, row, "no tokens")
         }
         TokensCommand::Create {
@@ -72,5 +81,7 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
         .map(|path| cell(item, path))
         .to_vec();
     row.extend([age_cell(item, "expires_at", now), age_cell(item, "last_used_at", now)]);
+    let is_revoked = item.get("revoked_at").is_some_and(|at| !at.is_null());
+    row.push(if is_revoked { "revoked" } else { "valid" }.into());
     row
 }

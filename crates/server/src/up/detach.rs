@@ -27,12 +27,15 @@ pub const DETACHED_FLAG: &str = "--in-background";
 
 /// Starts `slipway up` in the background and waits until it is ready.
 pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Result<(), ServerError> {
-    crate::files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
     let begun = std::fs::metadata(log_path(&config.data_dir)).map_or(0, |m| m.len());
     if let Some(pid) = lock::holder(&config.data_dir) {
         tracing::debug!(pid, "up.runs_already");
         return wait_ready(config, None, 0).await;
     }
+    // Somebody else's answers there would pass for this platform's.
+    super::bind(config.api_listen, "SLIPWAY_API_LISTEN")?;
+    super::bind(config.proxy_admin_listen, "SLIPWAY_PROXY_ADMIN_LISTEN")?;
+    crate::files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
     let log = open_log(&config.data_dir)?;
     let fail = || ServerError::io("the platform cannot be started in the background");
     let mut command = Command::new(program);

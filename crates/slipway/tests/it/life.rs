@@ -293,6 +293,25 @@ fn a_program_that_is_older_than_its_database_says_so_and_touches_nothing_while_t
 }
 
 #[test]
+fn a_platform_whose_addresses_are_taken_says_so_and_leaves_nothing_behind() {
+    let platform = Platform::start();
+    let place = tempfile::tempdir().expect("a directory");
+    let other = place.path().join("another");
+    let mut second = platform.command(&["up", "--detach"]);
+    let output = second
+        .env("SLIPWAY_DATA_DIR", &other)
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("is in use by another program") && said.contains("SLIPWAY_API_LISTEN"),
+        "{said}"
+    );
+    assert!(!other.exists());
+}
+
+#[test]
 fn a_database_of_the_first_version_is_brought_forward_at_the_start() {
     let mut platform = Platform::prepare(Options::default());
     let first = include_str!("../../../../migrations/0001_platform.sql");
