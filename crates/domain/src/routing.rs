@@ -84,7 +84,7 @@ pub enum RouteState {
     Serving,
     /// Nothing was ever deployed: 404.
     Empty,
-    /// The first release is on its way: 503 with `Retry-After`.
+    /// The first release is on its way, or what served is started again: 503 with `Retry-After`.
     Starting,
     /// The last deployment failed and nothing serves: 503.
     Failed,

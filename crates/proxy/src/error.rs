@@ -73,7 +73,7 @@ pub(crate) enum Failure {
     NoSuchApp,
     /// Nothing was ever deployed.
     Empty,
-    /// The first release is on its way.
+    /// No instance is ready: the first release is on its way, or what served is started again.
     Starting,
     /// The last deployment failed and nothing serves.
     DeployFailed,

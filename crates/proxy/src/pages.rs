@@ -89,7 +89,8 @@ fn about_app(failure: Failure) -> (&'static str, &'static str) {
         ),
         Failure::Starting => (
             "Starting",
-            "The first release of this app is on its way. Try again in a few seconds.",
+            "None of its instances is ready yet. Try again in a few seconds; if this lasts, its owner finds the reason in the \
+             app's status.",
         ),
         Failure::DeployFailed => (
             "The last deployment failed",
