@@ -37,16 +37,20 @@ def down():
     run(slipway, "down")
 
 
-def pss_kib():
-    """Proportional set size of supervisor, control plane and proxy."""
+def processes():
+    """Supervisor, control plane and proxy: pid and command."""
     parent = int(open(data + "/slipway.pid").read())
     children = open(f"/proc/{parent}/task/{parent}/children").read().split()
-    total = {}
     for pid in [parent, *children]:
         words = open(f"/proc/{pid}/cmdline").read().split("\0")
-        if "slipway" not in words[0]:
-            continue
-        name = words[1]
+        if "slipway" in words[0]:
+            yield pid, words[1]
+
+
+def pss_kib():
+    """Proportional set size of each."""
+    total = {}
+    for pid, name in processes():
         for line in open(f"/proc/{pid}/smaps_rollup"):
             if line.startswith("Pss:"):
                 total[name] = total.get(name, 0) + int(line.split()[1])
@@ -91,9 +95,8 @@ def switch_and_rollback():
 
 def serve_cpu_s():
     """Processor time of the control plane so far."""
-    parent = int(open(data + "/slipway.pid").read())
-    for pid in open(f"/proc/{parent}/task/{parent}/children").read().split():
-        if open(f"/proc/{pid}/cmdline").read().split("\0")[1] == "serve":
+    for pid, name in processes():
+        if name == "serve":
             fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

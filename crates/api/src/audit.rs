@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use slipway_domain::access::Caller;
 use slipway_domain::ids::TeamId;
-use slipway_store::{AuditEntry, AuditOutcome, Tx};
+use slipway_store::{AuditEntry, AuditOutcome, Deployment, Tx};
 
 use crate::call::Call;
 use crate::edge::RequestInfo;
@@ -27,6 +27,15 @@ impl<'a> Target<'a> {
             id: Some(id.to_string()),
             name: name.to_string(),
         }
+    }
+
+    /// A deployment, named by where it goes.
+    pub(crate) fn deployment(row: &Deployment) -> Self {
+        Self::new(
+            "deployment",
+            row.id,
+            format!("{}/{}", row.app_name, row.environment_name),
+        )
     }
 
     /// Something with a name only.

@@ -73,7 +73,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     // A derived structure would take a list for its members in order, which no document says.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         let what = serde_json::from_slice::<serde_json::Value>(bytes).map_err(|error| syntax(&error))?;
-        let detail = format!("must be an object, not {}", kind_of(&what));
+        let detail = format!("must be an object, not {}", slipway_domain::spec::kind_of(&what));
         return Err(refused(String::new(), detail));
     }
     // Neither the database nor a variable of a container can hold it.
@@ -106,17 +106,6 @@ fn has_nul(bytes: &[u8]) -> bool {
     }
     let escaped = bytes.windows(6).any(|w| w == br"\u0000");
     escaped && serde_json::from_slice::<serde_json::Value>(bytes).is_ok_and(|value| within(&value))
-}
-
-fn kind_of(value: &serde_json::Value) -> &'static str {
-    match value {
-        serde_json::Value::Null => "null",
-        serde_json::Value::Bool(_) => "true or false",
-        serde_json::Value::Number(_) => "a number",
-        serde_json::Value::String(_) => "a text",
-        serde_json::Value::Array(_) => "a list",
-        serde_json::Value::Object(_) => "an object",
-    }
 }
 
 fn refused(pointer: String, detail: String) -> ApiError {

@@ -10,7 +10,7 @@ use slipway_domain::release::Release;
 use slipway_store::{App, Deployment, Desired, Environment, Intent, Tx};
 use slipway_wire::{Code, FieldProblem};
 
-use crate::accept::{Change, Draft, Present, Refusal, accept};
+use crate::accept::{Change, Draft, Present, Refusal, SecretVersions, accept};
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -88,7 +88,7 @@ impl Call {
             current: current.as_ref(),
         };
         let draft = accept(&change, present).map_err(|refusal| refusal.explain(place))?;
-        self.write(tx, place, draft, message).await
+        self.write(tx, place, draft, &secrets, message).await
     }
 
     /// Writes an accepted draft.
@@ -97,6 +97,7 @@ impl Call {
         tx: &mut Tx,
         place: &Place<'_>,
         draft: Draft,
+        newest: &SecretVersions,
         message: Option<String>,
     ) -> Result<Deployment> {
         let Place { app, environment } = place;
@@ -121,14 +122,14 @@ impl Call {
             message,
             trace_context: self.info.trace.clone(),
         };
-        let written = tx.intend(environment, release, intent, now).await?;
+        let written = tx.intend(environment, release, intent, newest, now).await?;
         if let Some(Key(key)) = &self.key {
             tx.note_keyed_deployment(self.caller.token, key, id).await?;
         }
         let change = json!({
             "release": written.release_number.0, "image": written.image, "digest": written.digest, "cause": draft.cause.as_str(),
         });
-        let target = Target::new("deployment", id, format!("{}/{}", app.name, environment.name));
+        let target = Target::deployment(&written);
         self.audit(tx, Some(app.team), "deployment.create", target, Some(change))
             .await?;
         Ok(written)

@@ -66,7 +66,7 @@ impl Call {
                     app: place.app,
                     environment: &environment,
                 };
-                self.write(tx, &place, *draft, None).await.map(Some)
+                self.write(tx, &place, *draft, &secrets, None).await.map(Some)
             }
         }
     }

@@ -181,8 +181,8 @@ const fn lost(failure: Failure) -> Refusal {
     Refusal { failure, unread: None }
 }
 
-/// Finds an instance with room, and the release to keep the visitor with from now on. When the table changes under us, nothing was tried yet: look again, and wait where
-/// that is said now.
+/// Finds an instance with room, and the release to keep the visitor with from now on. When the table changes under us,
+/// nothing was tried yet: look again, and wait where that is said now.
 async fn admit(
     proxy: &Proxy,
     order: &Order,

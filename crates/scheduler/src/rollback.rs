@@ -51,7 +51,8 @@ pub(crate) async fn accept(
         trace_context: None,
     };
     tx.condemn_release(from).await?;
-    let deployment = tx.intend(&environment, release, intent, now).await?;
+    let newest = tx.newest_secrets(&environment).await?;
+    let deployment = tx.intend(&environment, release, intent, &newest, now).await?;
     tx.append_audit(
         &AuditEntry {
             team: Some(environment.team),

@@ -3,11 +3,12 @@
 //! Promises: an unfinished deployment of the environment is superseded in the same transaction. Who may do it, and
 //! what is in the release, is decided before.
 
+use std::collections::BTreeMap;
+
 use slipway_domain::Timestamp;
 use slipway_domain::ids::{DeploymentId, SecretId};
 use slipway_domain::name::VariableName;
 use slipway_domain::release::{Alignment, Release};
-use std::collections::BTreeMap;
 
 use crate::{Deployment, Desired, Environment, NewDeployment, StoreError, Tx};
 
@@ -32,21 +33,21 @@ impl Tx {
         Ok(all.into_iter().map(|s| (s.name, s.id)).collect())
     }
 
-    /// Makes the release what should run. The environment is locked by the transaction, and the release gets its number
-    /// here.
+    /// Makes the release what should run. The environment is locked by the transaction, `newest` are its secrets, and the
+    /// release gets its number here.
     #[tracing::instrument(name = "db.intend", level = "debug", skip_all)]
     pub async fn intend(
         &mut self,
         environment: &Environment,
         mut release: Release,
         intent: Intent,
+        newest: &BTreeMap<VariableName, SecretId>,
         now: Timestamp,
     ) -> Result<Deployment, StoreError> {
         self.supersede_unfinished(environment.id, now).await?;
         release.number = self.next_release_number(environment.id).await?;
         self.insert_release(environment.team, &release).await?;
-        let newest = self.newest_secrets(environment).await?;
-        match release.align(&environment.spec, &newest) {
+        match release.align(&environment.spec, newest) {
             Alignment::Replace { staged } => drop(self.set_spec(environment.id, &release.spec, staged).await?),
             Alignment::Keep { staged } if staged != environment.staged => {
                 self.set_staged(environment.id, staged).await?;

@@ -4,8 +4,6 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The first event of a deployment.
-pub const ACCEPTED: &str = "deployment.accepted";
 /// The last event of a deployment; over SSE the stream ends with it.
 pub const FINISHED: &str = "deployment.finished";
 

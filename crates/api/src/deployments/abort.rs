@@ -35,11 +35,7 @@ pub(crate) async fn deployment_abort(
     let serving = tx.status(environment.id).await?.and_then(|s| s.serving);
     tx.set_intent(environment.id, environment.generation, environment.desired, serving)
         .await?;
-    let target = Target::new(
-        "deployment",
-        found.id,
-        format!("{}/{}", found.app_name, found.environment_name),
-    );
+    let target = Target::deployment(&found);
     call.audit(&mut tx, Some(found.team), "deployment.abort", target, None)
         .await?;
     let aborted = tx.deployment(found.id).await?.ok_or_else(missing)?;

@@ -41,11 +41,7 @@ pub(crate) async fn deployment_promote(
         return Err(ApiError::Refused(Code::AlreadyFinished, detail));
     }
 
-    let target = Target::new(
-        "deployment",
-        found.id,
-        format!("{}/{}", found.app_name, found.environment_name),
-    );
+    let target = Target::deployment(&found);
     call.audit(&mut tx, Some(found.team), "deployment.promote", target, None)
         .await?;
     let promoted = tx.deployment(found.id).await?.ok_or_else(missing)?;

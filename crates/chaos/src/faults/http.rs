@@ -22,7 +22,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use super::control::Control;
 use super::script::{Fault, Script};
@@ -64,7 +63,6 @@ impl HttpProxy {
         let shared = Arc::new(Shared {
             engine: engine.to_owned(),
             control: control.clone(),
-            tasks: TaskTracker::new(),
             cut: cut.clone(),
         });
         shared.run(Arc::clone(&shared).accept(listener));
@@ -110,14 +108,13 @@ enum Cut {
 struct Shared {
     engine: PathBuf,
     control: Control,
-    tasks: TaskTracker,
     cut: CancellationToken,
 }
 
 impl Shared {
     /// Runs a task until it ends or the proxy is dropped.
     fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(self.cut.clone().run_until_cancelled_owned(task));
+        tokio::spawn(self.cut.clone().run_until_cancelled_owned(task));
     }
 
     async fn accept(self: Arc<Self>, listener: UnixListener) {

@@ -14,7 +14,7 @@ use crate::name::{VariableName, VolumeName};
 use crate::quantity::{Bytes, Decimal, MilliCpu, Span};
 
 pub use parse::{Manifest, SpecErrors, check_variable};
-pub use section::{FieldError, FieldErrorKind};
+pub use section::{FieldError, FieldErrorKind, kind_of};
 
 /// What an app asks for in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -196,7 +196,7 @@ impl<'a> Section<'a> {
 }
 
 /// What a value is, for people.
-pub(super) fn kind_of(value: &Value) -> &'static str {
+pub fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

@@ -382,5 +382,6 @@ fn i04_no_request_of_any_kind_is_lost_over_rolling_deploys() {
     let report = wait(load.stop());
     eprintln!("{deploys} deploys: {report}");
     assert!(report.lost_count == 0 && report.unsent == 0, "{report}");
-    assert!(report.by_release.len() > 15, "the visitors met many releases: {report}");
+    let met = u32::try_from(report.by_release.len()).expect("few");
+    assert!(met > deploys * 3 / 4, "the visitors met many releases: {report}");
 }

@@ -290,10 +290,10 @@ impl Platform {
         until("`slipway up` ends", || child.try_wait().expect("a child of ours"));
     }
 
-    /// Changes the platform's database behind its back.
-    pub(crate) fn sql(&self, statement: &str) {
+    /// Changes or reads the platform's database behind its back; a line for each row.
+    pub(crate) fn sql(&self, statement: &str) -> String {
         let database = self.database.as_ref().expect("not the private Postgres");
-        psql_in(&database_url(database), statement);
+        psql_in(&database_url(database), statement)
     }
 
     /// The supervisor's process id.
@@ -559,9 +559,10 @@ fn psql(statement: &str) {
     psql_in(&server_url(), statement);
 }
 
-fn psql_in(url: &str, statement: &str) {
+fn psql_in(url: &str, statement: &str) -> String {
     let output = Command::new("psql")
-        .args([url, "--quiet", "--set", "ON_ERROR_STOP=1", "--command", statement])
+        .args([url, "--quiet", "--tuples-only", "--no-align"])
+        .args(["--set", "ON_ERROR_STOP=1", "--command", statement])
         .output();
     let output = output.expect("psql runs");
     assert!(
@@ -569,6 +570,7 @@ fn psql_in(url: &str, statement: &str) {
         "{statement}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8(output.stdout).expect("text")
 }
 
 fn create_database() -> String {

@@ -20,7 +20,6 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use self::rounds::{Batch, Rounds, Watched};
 use self::wire::{FUNCTION_CALL, Head, PARSE, QUERY, READY_FOR_QUERY, Reader, SYNC, Startup, Writer, halves, pass};
@@ -81,7 +80,6 @@ impl PostgresProxy {
         let shared = Arc::new(Shared {
             upstream,
             control: control.clone(),
-            tasks: TaskTracker::new(),
             cut: cut.clone(),
         });
         shared.run(Arc::clone(&shared).accept(listener));
@@ -112,7 +110,6 @@ impl Drop for PostgresProxy {
 struct Shared {
     upstream: Upstream,
     control: Control,
-    tasks: TaskTracker,
     cut: CancellationToken,
 }
 
@@ -126,7 +123,7 @@ enum Flow {
 impl Shared {
     /// Runs a task until it ends or the proxy is dropped.
     fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(self.cut.clone().run_until_cancelled_owned(task));
+        tokio::spawn(self.cut.clone().run_until_cancelled_owned(task));
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
