@@ -35,7 +35,7 @@ if [ ! -f "$settings" ]; then
     fi
   fi
   cat >"$settings" <<ENV
-# Settings of the platform that \`make run\` started, and of the command line: . .run/env
+# Settings of the platform that \`make run\` started; .run/client has them too
 export SLIPWAY_DATA_DIR='$data'
 export SLIPWAY_HTTP_LISTEN=$http
 export SLIPWAY_HTTPS_LISTEN=$https
@@ -57,6 +57,7 @@ api=http://$SLIPWAY_API_LISTEN
 token_file=$SLIPWAY_DATA_DIR/admin.token
 cat >"$run_dir/client" <<ENV
 # For the command line: . .run/client
+. '$settings'
 export SLIPWAY_URL=$api
 export SLIPWAY_TOKEN="\$(cat '$token_file')"
 export PATH='$programs':"\$PATH"

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use slipway_wire::{Code, FieldProblem};
 
 use crate::error::{ApiError, Result};
+use crate::humane::humane;
 use crate::state::Shared;
 
 /// A JSON body that must be there.
@@ -129,36 +130,6 @@ fn shape(pointer: String, error: &serde_json::Error) -> ApiError {
     ApiError::Invalid(Code::InvalidBody, told, vec![FieldProblem { pointer, detail }])
 }
 
-/// The words of the parser for people who know JSON and not Rust.
-fn humane(text: &str) -> String {
-    let Some((found, expected)) = text
-        .strip_prefix("invalid type: ")
-        .and_then(|t| t.split_once(", expected "))
-    else {
-        return text
-            .replace("unknown field", "unknown member")
-            .replace("missing field", "missing member");
-    };
-    let expected = match expected.split_whitespace().next().unwrap_or_default() {
-        "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => "a whole number",
-        "f64" | "f32" => "a number",
-        "a" if expected.contains("boolean") => "true or false",
-        "a" if expected.contains("string") => "a text",
-        "a" if expected.contains("sequence") => "a list",
-        "a" | "struct" | "map" => "an object",
-        _ => expected,
-    };
-    let found = match found.split_whitespace().next().unwrap_or_default() {
-        "string" => "a text",
-        "integer" | "floating" => "a number",
-        "boolean" => "true or false",
-        "sequence" => "a list",
-        "map" => "an object",
-        _ => found,
-    };
-    format!("must be {expected}, not {found}")
-}
-
 fn syntax(error: &serde_json::Error) -> ApiError {
     let detail = format!("not JSON at line {} column {}", error.line(), error.column());
     let told = format!("The body is {detail}. Send one JSON object.");
@@ -218,24 +189,27 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Params<T> {
             .await
             .map(|Query(value)| Self(value))
             .map_err(|rejection| {
-                let text =
-                    std::error::Error::source(&rejection).map_or_else(|| rejection.to_string(), ToString::to_string);
-                let (name, detail) = text.split_once(": ").unwrap_or(("", text.as_str()));
-                let pointer = format!("?{name}");
-                let told = format!(
-                    "The query parameter {name} is not valid: {}.",
-                    detail.trim_end_matches('.')
-                );
-                ApiError::Invalid(
-                    Code::InvalidParameter,
-                    told,
-                    vec![FieldProblem {
-                        pointer,
-                        detail: detail.into(),
-                    }],
-                )
+                let source = std::error::Error::source(&rejection);
+                wrong_parameter(&source.map_or_else(|| rejection.to_string(), ToString::to_string))
             })
     }
+}
+
+/// A query that cannot be read; `text` is `NAME: WHAT`, or only what.
+fn wrong_parameter(text: &str) -> ApiError {
+    let (name, what) = match text.split_once(": ") {
+        // Every message of the parser that has a colon without a name before it begins with what is invalid.
+        Some((name, what)) if !name.contains(' ') => (name, what),
+        _ => ("", text),
+    };
+    let detail = humane(what).replace("member `", "parameter `");
+    let told = if name.is_empty() {
+        format!("The query is not valid: {detail}.")
+    } else {
+        format!("The query parameter `{name}` is not valid: {detail}.")
+    };
+    let pointer = format!("?{name}");
+    ApiError::Invalid(Code::InvalidParameter, told, vec![FieldProblem { pointer, detail }])
 }
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Shared>> for Names<T> {
@@ -271,14 +245,40 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_query_is_refused_with_the_parameter_that_is_wrong() {
+        for (text, pointer, told) in [
+            (
+                "limit: invalid digit found in string",
+                "?limit",
+                "The query parameter `limit` is not valid: must be a whole number.",
+            ),
+            (
+                "unknown field `colour`, expected `limit` or `cursor`",
+                "?",
+                "The query is not valid: unknown parameter `colour`; there is `limit` or `cursor`.",
+            ),
+            (
+                "invalid type: map, expected a string",
+                "?",
+                "The query is not valid: must be a text, not an object.",
+            ),
+        ] {
+            let ApiError::Invalid(Code::InvalidParameter, said, errors) = wrong_parameter(text) else {
+                panic!("{text}");
+            };
+            assert_eq!((said.as_str(), errors[0].pointer.as_str()), (told, pointer));
+        }
+    }
+
+    #[test]
     fn a_wrong_body_is_refused_with_the_place_that_is_wrong() {
         for (text, pointer, part) in [
             (
                 r#"{"items": [1, "x"]}"#,
                 "/items/1",
-                "must be a whole number, not a text",
+                "must be a whole number from 0 to 4294967295, not a text",
             ),
-            (r#"{"items": 7}"#, "/items", "must be a list, not a number"),
+            (r#"{"items": 7}"#, "/items", "must be a list, not 7"),
             (r#"{"items": [], "colour": 1}"#, "/colour", "unknown member `colour`"),
             ("{}", "", "missing member `items`"),
             ("[[1]]", "", "must be an object, not a list"),

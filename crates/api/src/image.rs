@@ -45,11 +45,16 @@ pub(crate) fn parse_message(message: Option<String>) -> Result<Option<String>> {
 }
 
 /// How the traffic moves this once.
-pub(crate) fn parse_strategy(strategy: Option<&str>) -> Result<Option<Strategy>> {
+pub(crate) fn parse_strategy(pointer: &str, strategy: Option<&str>) -> Result<Option<Strategy>> {
     let Some(word) = strategy else { return Ok(None) };
     Strategy::parse(word).map(Some).ok_or_else(|| {
         let detail = "The strategy must be `rolling`, `bluegreen`, `canary` or `recreate`.";
-        ApiError::member(Code::InvalidBody, "/strategy", detail)
+        let code = if pointer.starts_with('?') {
+            Code::InvalidParameter
+        } else {
+            Code::InvalidBody
+        };
+        ApiError::member(code, pointer, detail)
     })
 }
 

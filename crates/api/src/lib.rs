@@ -19,6 +19,7 @@ mod etag;
 mod extract;
 mod guard;
 mod health;
+mod humane;
 mod idempotency;
 mod image;
 mod instances;

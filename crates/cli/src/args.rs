@@ -14,7 +14,7 @@ use slipway_domain::name::{AppName, EnvironmentName, TeamName, TokenName, Variab
 use slipway_domain::quantity::Span;
 use slipway_domain::spec::Strategy;
 
-use crate::values::{Assignment, MaybeAssignment, Moment, parse_strategy};
+use crate::values::{Assignment, MaybeAssignment, Moment, parse_replicas, parse_strategy};
 
 /// Options of every client command.
 #[derive(Debug, Clone, Default, Args)]
@@ -79,6 +79,14 @@ impl Default for ListArgs {
     }
 }
 
+/// The app by itself, for commands that are about one.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AppArg {
+    /// The app, as with `--app`
+    #[arg(value_name = "NAME", conflicts_with = "app")]
+    pub name: Option<AppName>,
+}
+
 /// Whether a change waits for the next release.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct StageArgs {
@@ -138,15 +146,15 @@ pub enum Command {
         wait: WaitArgs,
     },
     /// One screen about an app: where it answers, what runs, how the last deployment went
-    Status,
+    Status(AppArg),
     /// Show or follow what an app writes
     Logs(LogsArgs),
     /// List the instances of an app
-    Ps,
+    Ps(AppArg),
     /// Set the number of instances
     Scale {
         /// How many, at least 1
-        #[arg(value_parser = clap::value_parser!(u32).range(1..=32))]
+        #[arg(value_parser = parse_replicas)]
         count: u32,
         #[command(flatten)]
         wait: WaitArgs,
@@ -303,6 +311,8 @@ pub enum DeploymentsCommand {
 /// `slipway logs`
 #[derive(Debug, Clone, Args)]
 pub struct LogsArgs {
+    #[command(flatten)]
+    pub app: AppArg,
     /// Go on as new lines come
     #[arg(long, short)]
     pub follow: bool,

@@ -10,7 +10,7 @@ use slipway_domain::quantity::Span;
 use slipway_domain::secret::Secret;
 use slipway_wire::page::LIMIT_MAX;
 
-use crate::args::Globals;
+use crate::args::{AppArg, Globals};
 use crate::client::{Answer, Call, Client};
 use crate::env::{Env, Io};
 use crate::error::CliError;
@@ -105,6 +105,13 @@ impl Context {
             .map_err(|e| CliError::usage(format!("{origin}: {e}"), "name the app with --app"))
     }
 
+    /// An app that a command names by itself comes before the one of the folder or the variable.
+    pub(crate) fn take_app(&mut self, named: AppArg) {
+        if named.name.is_some() {
+            self.globals.app = named.name;
+        }
+    }
+
     /// The app to act on.
     pub(crate) fn app(&self) -> Result<AppName, CliError> {
         self.app_if_known()?.ok_or_else(|| {
@@ -116,7 +123,7 @@ impl Context {
             }
             CliError::usage(
                 "which app?",
-                format!("give --app NAME, set SLIPWAY_APP, or run this in a folder with a {MANIFEST}"),
+                format!("give --app NAME (`slipway apps` lists them), set SLIPWAY_APP, or run this in a folder with a {MANIFEST}"),
             )
         })
     }

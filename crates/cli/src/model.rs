@@ -73,6 +73,8 @@ pub(crate) struct Probe {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Event {
+    #[serde(default)]
+    pub(crate) kind: String,
     pub(crate) step: Option<String>,
     pub(crate) message: Option<String>,
 }

@@ -146,6 +146,8 @@ impl Progress {
         match &self.mode {
             Mode::Quiet => {}
             Mode::Live(bar) => bar.set_message(clean(message).into_owned()),
+            // Hours may go by between two of these.
+            Mode::Lines if event.kind == "canary.step" => self.line(&format!("canary: {}", clean(message))),
             Mode::Lines => {
                 let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY);
                 if let (true, Some(current)) = (due, &self.current) {
@@ -301,6 +303,7 @@ mod tests {
             (None, "switch running", false),
         ] {
             let event = Event {
+                kind: "step.running".into(),
                 step: step.map(str::to_owned),
                 message: Some(message.to_owned()),
             };

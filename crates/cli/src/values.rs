@@ -6,7 +6,7 @@ use chrono::SecondsFormat;
 use slipway_domain::Timestamp;
 use slipway_domain::name::VariableName;
 use slipway_domain::quantity::Span;
-use slipway_domain::spec::Strategy;
+use slipway_domain::spec::{REPLICAS_MAX, Strategy};
 
 /// `NAME=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,15 @@ pub(crate) fn parse_strategy(text: &str) -> Result<Strategy, String> {
             shorten(text)
         )
     })
+}
+
+/// A number of instances.
+pub(crate) fn parse_replicas(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(count @ 1..=REPLICAS_MAX) => Ok(count),
+        Ok(0) => Err("an app has at least 1 instance; `slipway stop` stops it".into()),
+        _ => Err(format!("give a whole number from 1 to {REPLICAS_MAX}")),
+    }
 }
 
 fn shorten(text: &str) -> String {

@@ -4,6 +4,7 @@
 
 use slipway_domain::Timestamp;
 use slipway_domain::image::ImageReference;
+use slipway_domain::release::ReleaseCause;
 
 use crate::model::{Deployment, Probe, Reason};
 use crate::show;
@@ -61,6 +62,14 @@ pub(crate) fn failure(deployment: &Deployment, view: View, style: Style, now: Ti
     let mut lines = vec![format!("{} {what} ({id})", style.cross())];
     if let Some(reason) = &deployment.reason {
         explain(reason, style, &mut lines);
+    }
+    if deployment.state == "failed"
+        && matches!(
+            deployment.cause(),
+            Some(ReleaseCause::Env | ReleaseCause::Secrets | ReleaseCause::Spec)
+        )
+    {
+        lines.push("  The change is kept, and the next release has it: mend it or take it back first.".into());
     }
     if let Some(next) = next_command(deployment, view) {
         lines.push(String::new());

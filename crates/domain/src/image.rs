@@ -7,9 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why an image reference was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not an image reference: {rule}")]
+#[error("`{given}` is not {what}: {rule}")]
 pub struct ImageError {
     given: String,
+    what: &'static str,
     rule: &'static str,
 }
 
@@ -88,10 +89,10 @@ impl FromStr for RegistryHost {
         if host_ok && port_ok {
             Ok(Self(text.to_ascii_lowercase()))
         } else {
-            Err(refuse(
-                text,
-                "a registry is a host name or address with an optional port",
-            ))
+            Err(ImageError {
+                what: "a registry",
+                ..refuse(text, "give a host name or address with an optional port")
+            })
         }
     }
 }
@@ -197,6 +198,7 @@ impl fmt::Display for ImageReference {
 fn refuse(given: &str, rule: &'static str) -> ImageError {
     ImageError {
         given: given.chars().take(200).collect(),
+        what: "an image reference",
         rule,
     }
 }

@@ -69,13 +69,16 @@ impl FromStr for Span {
             "d" => 86_400_000,
             _ => return Err(refuse(text, EXPECTED)),
         };
+        if number.is_empty() {
+            return Err(refuse(text, EXPECTED));
+        }
         number
             .parse::<u64>()
             .ok()
             .and_then(|n| n.checked_mul(factor))
             .filter(|ms| *ms <= Self::MAX_MS)
             .map(Self)
-            .ok_or_else(|| refuse(text, EXPECTED))
+            .ok_or_else(|| refuse(text, "a duration of at most `366d`"))
     }
 }
 
@@ -112,13 +115,16 @@ impl FromStr for Bytes {
             "TiB" => 1 << 40,
             _ => return Err(refuse(text, EXPECTED)),
         };
+        if number.is_empty() {
+            return Err(refuse(text, EXPECTED));
+        }
         number
             .parse::<u64>()
             .ok()
             .and_then(|n| n.checked_mul(factor))
             .filter(|b| i64::try_from(*b).is_ok())
             .map(Self)
-            .ok_or_else(|| refuse(text, EXPECTED))
+            .ok_or_else(|| refuse(text, "a size of at most `8388607TiB`"))
     }
 }
 

@@ -18,6 +18,17 @@ pub struct Plan {
     pub settled: bool,
 }
 
+/// What let a step of a canary go on to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    /// So many requests of the new release, and nothing spoke against it.
+    Requests(u64),
+    /// Only so many came, in twice the step's time.
+    TooFew(u64),
+    /// What the proxies counted is not known.
+    Uncounted,
+}
+
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -33,8 +44,8 @@ pub enum Step {
     Succeed(DeploymentId),
     /// The deployment has failed.
     Fail(DeploymentId, Failure),
-    /// A step of the deployment's canary begins to count, from 0.
-    Canary(DeploymentId, u32),
+    /// A step of the deployment's canary begins to count, from 0, and what the one before it was judged by.
+    Canary(DeploymentId, u32, Option<Judged>),
     /// The release that serves fails within its bake time: a deployment of the one before begins.
     RollBack {
         /// What serves and fails.

@@ -24,7 +24,7 @@ fn step(step: &Step, names: &BTreeMap<ReleaseId, String>) -> String {
                 .map_or(String::new(), |s| format!(", {}% to {}", s.percent, s.release));
             format!("{}{split}", format!("publish {state} {}", ids.join(" ")).trim_end())
         }
-        Step::Canary(_, step) => format!("canary step {step}"),
+        Step::Canary(_, step, _) => format!("canary step {step}"),
         Step::RollBack { from, to, failure } => {
             let name = |r: &ReleaseId| names.get(r).cloned().unwrap_or_else(|| r.to_string());
             format!("roll back from {} to {}: {}", name(from), name(to), why(failure))

@@ -7,7 +7,7 @@ use slipway_domain::observed::{Instance, InstanceState, Observed};
 use slipway_domain::routing::{GroupRoute, Split, Upstream};
 use slipway_domain::{Entropy, Epoch, Timestamp};
 use slipway_planner::conditions::{self, conditions};
-use slipway_planner::plan::{Plan, Route, Step};
+use slipway_planner::plan::{Judged, Plan, Route, Step};
 use slipway_planner::world::{Health, World};
 use slipway_store::{Condition, EnvironmentStatus, EnvironmentWorld, InstanceRecord, LastExit, Store, StoreError, Tx};
 
@@ -63,7 +63,7 @@ pub(crate) async fn execute(
                     .await?;
                 done.ended = Some((*id, reason.clone()));
             }
-            Step::Canary(id, step) => canary(&mut tx, rows, *id, *step, world.now).await?,
+            Step::Canary(id, step, judged) => canary(&mut tx, rows, *id, (*step, *judged), world.now).await?,
             Step::RollBack { from, to, .. } => {
                 let back = rollback::accept(&mut tx, rows, *from, *to, reason.as_ref(), world.now, entropy).await?;
                 done.taken_back = back.map(|deployment| (deployment.id, reason.clone()));
@@ -106,19 +106,23 @@ async fn canary(
     tx: &mut Tx,
     rows: &EnvironmentWorld,
     id: DeploymentId,
-    step: u32,
+    (step, judged): (u32, Option<Judged>),
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.canary_step(id, step, now).await?;
+    let judged = judged.map(|judged| match judged {
+        Judged::Requests(requests) => format!("nothing spoke against it in {requests} requests"),
+        Judged::TooFew(requests) => format!("only {requests} requests came, too few to judge it by"),
+        Judged::Uncounted => "its requests could not be counted: it was not judged".into(),
+    });
+    tx.canary_step(id, step, judged.as_deref(), now).await?;
     let release = rows.deployment.as_ref().and_then(|d| rows.release(d.release));
     let place = usize::try_from(step).unwrap_or(usize::MAX);
-    let Some((release, current)) = release.and_then(|r| Some((r, r.spec.deploy.canary.get(place)?))) else {
-        return Ok(());
-    };
-    let message = format!(
-        "{} has {} % of the traffic for {}",
-        release.number, current.weight, current.hold
-    );
+    let share = release.and_then(|release| {
+        let current = release.spec.deploy.canary.get(place)?;
+        let (number, weight, hold) = (release.number, current.weight, current.hold);
+        Some(format!("{number} has {weight} % of the traffic for {hold}"))
+    });
+    let message = [judged, share].into_iter().flatten().collect::<Vec<_>>().join("; ");
     tx.append_event(id, "canary.step", now, Some(StepName::Canary), &message)
         .await?;
     Ok(())
@@ -133,6 +137,7 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
         .and_then(|d| rows.release(d.release));
     let replicas = release.map_or(1, |r| r.spec.scale.min);
     let number = release.map(|r| r.number);
+    let promoted = rows.deployment.as_ref().is_some_and(|d| d.promoted);
     match (name, state) {
         (StepName::Pull, StepState::Running) => release.map(|r| format!("pulling {}", r.pin.engine_reference())),
         (StepName::ReleaseCommand, StepState::Succeeded) => Some("it ended with exit code 0".into()),
@@ -154,7 +159,8 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
             None => "the port stayed open".into(),
         }),
         (StepName::Canary, StepState::Running) => Some("a share of the traffic, judged against the old release".into()),
-        (StepName::Canary, StepState::Succeeded) => Some("nothing spoke against it".into()),
+        // Otherwise what its last step was judged by stays.
+        (StepName::Canary, StepState::Succeeded) if promoted => Some("somebody ended it early".into()),
         (StepName::Canary, StepState::Skipped) => Some("there is no old release to be judged against".into()),
         (StepName::Switch, StepState::Succeeded) => number.map(|n| format!("all traffic is on {n}")),
         (StepName::Drain, StepState::Running) => Some("requests on the old instances finish".into()),

@@ -37,10 +37,21 @@ pub(crate) fn private_directory(path: &Path, setting: &str) -> Result<(), Server
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(ServerError::io(format!(
-            "the directory {} cannot be made: choose another one with {setting}, or give this user the right to it",
-            path.display()
-        )))?;
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => ServerError::Setup(format!(
+                "{} cannot be a directory, because it or one above it is a file: choose another place with {setting}",
+                path.display()
+            )),
+            std::io::ErrorKind::NotFound => ServerError::Setup(format!(
+                "the directory {} cannot be made there, because its file system takes none: choose another place \
+                 with {setting}",
+                path.display()
+            )),
+            _ => ServerError::io(format!(
+                "the directory {} cannot be made: choose another one with {setting}, or give this user the right to it",
+                path.display()
+            ))(error),
+        })?;
     let probe = path.join(".writable");
     std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(ServerError::io(format!(
         "the directory {} cannot be written to: choose another one with {setting}, or give this user the right to it",

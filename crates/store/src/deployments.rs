@@ -365,9 +365,15 @@ impl Tx {
         Ok(())
     }
 
-    /// A step of the canary begins to count; fence the transaction first.
+    /// A step of the canary begins to count, and the one before is told of in `detail`; fence the transaction first.
     #[tracing::instrument(name = "db.canary_step", level = "debug", skip_all)]
-    pub async fn canary_step(&mut self, id: DeploymentId, step: u32, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn canary_step(
+        &mut self,
+        id: DeploymentId,
+        step: u32,
+        detail: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.fenced()?;
         let step = i32::try_from(step).map_err(|_| StoreError::Internal("a canary has few steps".into()))?;
         let done = sqlx::query!(
@@ -378,7 +384,16 @@ impl Tx {
         )
         .execute(self.c())
         .await?;
-        one(done.rows_affected(), "the deployment")
+        one(done.rows_affected(), "the deployment")?;
+        sqlx::query!(
+            "update deployment_steps set detail = coalesce($2, detail) where deployment_id = $1 and name = $3",
+            id.uuid(),
+            detail,
+            StepName::Canary.as_str()
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
     }
 
     /// Ends a canary early; false when the deployment has ended.

@@ -50,7 +50,7 @@ pub(crate) async fn deployment_create(
         image: parse_image("/image", &body.image)?,
         pull: body.pull.unwrap_or_default(),
         message: parse_message(body.message)?,
-        strategy: parse_strategy(body.strategy.as_deref())?,
+        strategy: parse_strategy("/strategy", body.strategy.as_deref())?,
     };
     call.deploy(request, wait).await
 }

@@ -32,6 +32,8 @@ pub(crate) struct DeployParams {
     /// `local` takes an image that only the platform's engine has.
     #[param(value_type = Option<slipway_wire::deployments::Pull>)]
     pub(crate) pull: Option<PullPolicy>,
+    /// How traffic moves this once: `rolling`, `bluegreen`, `canary` or `recreate`; as the spec says if not given.
+    pub(crate) strategy: Option<String>,
     /// A line for the record.
     pub(crate) message: Option<String>,
     /// How long to wait for the deployment to end, such as `120s`, at most `10m`.
@@ -58,7 +60,10 @@ pub(crate) async fn deploy(
 ) -> Result<Response> {
     let wait = Wait::parse(params.wait.as_deref())?;
     refuse_later(body.sbom.is_some())?;
-    let strategy = parse_strategy(body.strategy.as_deref())?;
+    let strategy = match &params.strategy {
+        Some(word) => parse_strategy("?strategy", Some(word))?,
+        None => parse_strategy("/strategy", body.strategy.as_deref())?,
+    };
     let image = match (&params.image, &body.image) {
         (Some(text), _) => parse_image("?image", text)?,
         (None, Some(text)) => parse_image("/image", text)?,
@@ -99,7 +104,7 @@ fn app_of(call: &Call, image: &ImageReference) -> Result<AppName> {
         return Ok(only.clone());
     }
     AppName::from_repository(image.repository()).map_err(|error| {
-        let detail = format!("The image does not suggest a name for the app ({error}). Give one: `&app=NAME`.");
+        let detail = format!("The image does not suggest a name for the app ({error}). Give one: `&app=NAME` (in the command line `--app NAME`).");
         ApiError::member(Code::InvalidName, "?app", detail)
     })
 }

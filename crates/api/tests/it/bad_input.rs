@@ -69,7 +69,7 @@ async fn the_place_in_the_body_is_named() {
         let unknown = world.post("/v1/apps", json!({"name": "web", "colour": 1})).await;
         assert_eq!(unknown.pointers(), ["/colour"]);
         assert!(
-            unknown.detail().contains("expected `name` or `team`"),
+            unknown.detail().contains("there is `name` or `team`"),
             "{}",
             unknown.detail()
         );

@@ -7,7 +7,7 @@ use slipway_domain::quantity::Span;
 use slipway_wire::instances::{Scale, Target};
 
 use super::watch;
-use crate::args::WaitArgs;
+use crate::args::{AppArg, WaitArgs};
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
@@ -37,7 +37,8 @@ pub(crate) fn call(ctx: &Context) -> Result<Call, CliError> {
 }
 
 /// Lists the instances.
-pub(crate) async fn list(ctx: &mut Context) -> Result<(), CliError> {
+pub(crate) async fn list(ctx: &mut Context, app: AppArg) -> Result<(), CliError> {
+    ctx.take_app(app);
     let mut listing = ctx.list_all(call(ctx)?).await?;
     if !ctx.globals.json {
         retain_current(&mut listing.items);

@@ -56,6 +56,7 @@ const NOTHING: &str =
 
 /// Shows or follows the log.
 pub(crate) async fn run(ctx: &mut Context, args: LogsArgs) -> Result<(), CliError> {
+    ctx.take_app(args.app.clone());
     // What is wrong before anything is sent stays wrong: following does not try it again.
     ctx.app_scope()?;
     ctx.client()?;

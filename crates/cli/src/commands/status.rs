@@ -6,6 +6,7 @@ use slipway_domain::name::{AppName, EnvironmentName};
 use super::apps::items;
 use super::instances;
 use super::watch::environment_member;
+use crate::args::AppArg;
 use crate::client::Call;
 use crate::context::Context;
 use crate::error::CliError;
@@ -14,7 +15,8 @@ use crate::show::{ago, table};
 use crate::style::clean;
 
 /// Shows it.
-pub(crate) async fn run(ctx: &mut Context) -> Result<(), CliError> {
+pub(crate) async fn run(ctx: &mut Context, app: AppArg) -> Result<(), CliError> {
+    ctx.take_app(app);
     let (name, environment) = ctx.app_scope()?;
     let app = ctx.send(Call::get(&["apps", name.as_str()])).await?.body;
     let mut running = ctx.list_all(instances::call(ctx)?).await?;

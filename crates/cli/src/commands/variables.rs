@@ -23,10 +23,27 @@ pub(crate) async fn run(ctx: &mut Context, command: EnvCommand) -> Result<(), Cl
             change(ctx, changes, (stage, wait), STAGED).await
         }
         EnvCommand::Unset { names, stage, wait } => {
+            let names = only_set(ctx, names).await?;
+            if names.is_empty() {
+                return Ok(());
+            }
             let changes = names.into_iter().map(|name| (name, None)).collect();
             change(ctx, changes, (stage, wait), REMOVED).await
         }
     }
+}
+
+/// Those of the names that are set; of the others it is said that they are not.
+async fn only_set(ctx: &mut Context, names: Vec<VariableName>) -> Result<Vec<VariableName>, CliError> {
+    let (app, environment) = ctx.app_scope()?;
+    let call = Call::get(&["apps", app.as_str(), "env"]).query("environment", environment);
+    let document = ctx.send(call).await?.body;
+    let is_set = |name: &VariableName| document.get("env").and_then(|env| env.get(name.as_str())).is_some();
+    let (set, unset): (Vec<_>, Vec<_>) = names.into_iter().partition(is_set);
+    for name in unset {
+        ctx.note(format!("{name} was not set"));
+    }
+    Ok(set)
 }
 
 async fn list(ctx: &mut Context) -> Result<(), CliError> {

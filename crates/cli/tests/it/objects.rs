@@ -196,6 +196,15 @@ async fn variables_are_changed_together() {
     assert_eq!(outcome.stderr, "kept; the next release has it\n");
     let outcome = world.run(&["env", "unset", "A", "B", "--stage"]).await.succeeded();
     assert_eq!(outcome.stderr, "removed; the next release does not have it\n");
+    let outcome = world.run(&["env", "unset", "A", "NEVER"]).await.succeeded();
+    assert!(outcome.stderr.starts_with("NEVER was not set\n"), "{outcome:?}");
+    let asked = server.calls("PATCH /v1/apps/web/env").len();
+    world.run(&["env", "unset", "NEVER"]).await.succeeded();
+    assert_eq!(
+        server.calls("PATCH /v1/apps/web/env").len(),
+        asked,
+        "nothing is changed"
+    );
     let bodies: Vec<_> = server
         .calls("PATCH /v1/apps/web/env")
         .into_iter()
@@ -291,7 +300,7 @@ async fn status_shows_address_deployment_and_instances() {
         _ => list(&[deployment("succeeded", &[])]),
     })
     .await;
-    let outcome = World::at(&server.url).run(&["status", "-a", "web"]).await.succeeded();
+    let outcome = World::at(&server.url).run(&["status", "web"]).await.succeeded();
     for text in [
         "https://web.example.com",
         "stopped: `slipway start` brings it back",
@@ -325,5 +334,8 @@ async fn scale_restart_stop_and_start_reach_the_environment() {
             "POST /v1/apps/web/start"
         ]
     );
-    world.run(&["scale", "0"]).await.refused(2, &["0 is not in 1..=32"]);
+    world
+        .run(&["scale", "0"])
+        .await
+        .refused(2, &["`slipway stop` stops it"]);
 }

@@ -18,7 +18,7 @@ use slipway_domain::spec::CanaryStep;
 
 use super::group::Group;
 use crate::instances::{publish, wake_at};
-use crate::plan::{Failure, Plan, Route, Step};
+use crate::plan::{Failure, Judged, Plan, Route, Step};
 use crate::world::{Sample, Traffic};
 
 /// So many requests of the new release make a judgement.
@@ -61,7 +61,7 @@ pub(super) fn roll(group: &Group<'_>, plan: &mut Plan) {
         return;
     }
     let Some(progress) = group.deployment.canary else {
-        plan.steps.push(Step::Canary(group.deployment.id, 0));
+        plan.steps.push(Step::Canary(group.deployment.id, 0, None));
         return;
     };
     if let Some(detail) = group.world.traffic.and_then(|t| worse(current, t)) {
@@ -71,11 +71,20 @@ pub(super) fn roll(group: &Group<'_>, plan: &mut Plan) {
             .push(Step::Fail(group.deployment.id, Failure::Canary { detail }));
         return;
     }
-    let enough = group.world.traffic.is_some_and(|t| t.new.requests >= REQUESTS_MIN);
+    let judged = match group.world.traffic.map(|t| t.new.requests) {
+        Some(requests) if requests >= REQUESTS_MIN => Judged::Requests(requests),
+        Some(requests) => Judged::TooFew(requests),
+        None => Judged::Uncounted,
+    };
     let hold = current.hold.to_chrono();
-    let over = progress.since + if enough { hold } else { hold * 2 };
+    let over = progress.since
+        + match judged {
+            Judged::Requests(_) => hold,
+            Judged::TooFew(_) | Judged::Uncounted => hold * 2,
+        };
     if group.world.now >= over {
-        plan.steps.push(Step::Canary(group.deployment.id, step + 1));
+        plan.steps
+            .push(Step::Canary(group.deployment.id, step + 1, Some(judged)));
     } else {
         wake_at(plan, over);
     }

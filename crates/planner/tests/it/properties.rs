@@ -37,7 +37,7 @@ fn perform(world: &mut World, step: &Step, sick: bool) {
                 world.draining = None;
             }
         }
-        Step::Canary(_, step) => {
+        Step::Canary(_, step, _) => {
             let since = world.now;
             let progress = CanaryProgress { step: *step, since };
             world.deployment.as_mut().expect("deployment").canary = Some(progress);

@@ -332,7 +332,7 @@ impl Model {
                 None if *state == StepState::Succeeded => self.world.draining = None,
                 None => {}
             },
-            Step::Canary(_, step) => {
+            Step::Canary(_, step, _) => {
                 self.deployment().canary = Some(CanaryProgress {
                     step: *step,
                     since: now,

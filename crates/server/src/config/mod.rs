@@ -33,7 +33,7 @@ pub enum ConfigError {
         error: String,
     },
     /// A key that there is not.
-    #[error("{path}: unknown setting `{key}`{hint}; `slipway config example` prints all of them")]
+    #[error("{path}: unknown setting `{key}`{hint}; `slipway config example` prints those there are")]
     Unknown {
         /// The file.
         path: String,
@@ -43,7 +43,7 @@ pub enum ConfigError {
         hint: String,
     },
     /// A value that cannot be used.
-    #[error("{origin}: `{value}` cannot be used: {expected}")]
+    #[error("{origin}: {value} cannot be used: {expected}")]
     Value {
         /// Where it came from.
         origin: String,
@@ -179,7 +179,7 @@ impl Values {
         };
         value.parse().map(Some).map_err(|error: T::Err| ConfigError::Value {
             origin,
-            value: value.clone(),
+            value: format!("`{value}`"),
             expected: if expected.is_empty() {
                 error.to_string()
             } else {
@@ -198,7 +198,7 @@ impl Values {
         let default = SETTINGS.iter().find(|s| s.key == key).map_or("", |s| s.default);
         default.parse().map_err(|error: T::Err| ConfigError::Value {
             origin: format!("the default of {key}"),
-            value: default.to_owned(),
+            value: format!("`{default}`"),
             expected: error.to_string(),
         })
     }
@@ -289,8 +289,7 @@ fn database_url(v: &Values) -> Result<Option<String>, ConfigError> {
     }
     Err(ConfigError::Value {
         origin,
-        // It may hold a password.
-        value: "(not shown)".into(),
+        value: "the value, not shown because it may hold a password,".into(),
         expected: "give the address of a Postgres: `postgres://user:password@host:5432/database`".into(),
     })
 }
@@ -301,7 +300,7 @@ fn api_domain(v: &Values, base_domain: &HostName) -> Result<Option<HostName>, Co
         Some(api) if api == *base_domain || api.as_str().ends_with(&format!(".{base_domain}")) => {
             Err(ConfigError::Value {
                 origin: "SLIPWAY_API_DOMAIN".into(),
-                value: api.to_string(),
+                value: format!("`{api}`"),
                 expected: format!(
                     "it must lie outside the base domain {base_domain}, so that no app shares the console's domain"
                 ),
@@ -348,7 +347,7 @@ fn read_file(path: Option<&Path>) -> Result<(BTreeMap<String, String>, String), 
             other => {
                 return Err(ConfigError::Value {
                     origin: format!("{key} in {shown}"),
-                    value: other.to_string(),
+                    value: format!("`{other}`"),
                     expected: "give a text in quotes".into(),
                 });
             }
@@ -358,10 +357,10 @@ fn read_file(path: Option<&Path>) -> Result<(BTreeMap<String, String>, String), 
     Ok((values, shown))
 }
 
-fn refuse(origin: String, value: String, expected: &str) -> ConfigError {
+fn refuse(origin: String, value: &str, expected: &str) -> ConfigError {
     ConfigError::Value {
         origin,
-        value,
+        value: format!("`{value}`"),
         expected: expected.to_owned(),
     }
 }
@@ -371,7 +370,7 @@ fn networks(v: &Values) -> Result<Vec<IpNet>, ConfigError> {
         return Ok(Vec::new());
     };
     let parsed: Result<_, _> = value.split(',').map(|n| n.trim().parse()).collect();
-    parsed.map_err(|_| refuse(origin, value, "give networks such as 10.0.0.0/8, separated by commas"))
+    parsed.map_err(|_| refuse(origin, &value, "give networks such as 10.0.0.0/8, separated by commas"))
 }
 
 fn control_socket(v: &Values, data_dir: &Path) -> Result<PathBuf, ConfigError> {
@@ -381,7 +380,7 @@ fn control_socket(v: &Values, data_dir: &Path) -> Result<PathBuf, ConfigError> {
             Some(path) if path.starts_with('/') => Ok(path.into()),
             _ => Err(refuse(
                 origin,
-                value,
+                &value,
                 "give unix:// and an absolute path; other machines are not available in this version",
             )),
         },
@@ -396,7 +395,7 @@ fn docker_host(v: &Values) -> Result<String, ConfigError> {
     } else {
         Err(refuse(
             "SLIPWAY_DOCKER_HOST".into(),
-            host,
+            &host,
             "give unix:///path or tcp://host:port",
         ))
     }
@@ -409,7 +408,7 @@ fn network_pool(v: &Values) -> Result<Ipv4Net, ConfigError> {
     } else {
         Err(refuse(
             "SLIPWAY_NETWORK_POOL".into(),
-            pool.to_string(),
+            &pool.to_string(),
             "it must hold at least one /26",
         ))
     }
@@ -427,7 +426,7 @@ fn traces(v: &Values) -> Result<bool, ConfigError> {
         None | Some((_, "http/protobuf")) => Ok(true),
         Some((name, value)) => Err(refuse(
             name.to_owned(),
-            value.to_owned(),
+            value,
             "give http/protobuf, which collectors take at port 4318; no other protocol is spoken",
         )),
     }
@@ -441,7 +440,7 @@ fn postgres_image(v: &Values) -> Result<ImageReference, ConfigError> {
     let image = value.replace("{version}", settings::POSTGRES_VERSION);
     image
         .parse()
-        .map_err(|e: slipway_domain::image::ImageError| refuse(origin, value, &e.to_string()))
+        .map_err(|e: slipway_domain::image::ImageError| refuse(origin, &value, &e.to_string()))
 }
 
 fn disk_floor(v: &Values) -> Result<DiskFloor, ConfigError> {
@@ -455,7 +454,7 @@ fn disk_floor(v: &Values) -> Result<DiskFloor, ConfigError> {
     percent
         .map(DiskFloor::Percent)
         .or_else(|| value.parse::<Bytes>().ok().map(|b| DiskFloor::Bytes(b.0)))
-        .ok_or_else(|| refuse(origin, value, "give a share such as 10% or a size such as 20GiB"))
+        .ok_or_else(|| refuse(origin, &value, "give a share such as 10% or a size such as 20GiB"))
 }
 
 fn bootstrap_token(v: &Values) -> Result<Option<Token>, ConfigError> {
@@ -466,7 +465,7 @@ fn bootstrap_token(v: &Values) -> Result<Option<Token>, ConfigError> {
     value
         .parse()
         .map(Some)
-        .map_err(|e: slipway_domain::token::TokenError| refuse(origin, "****".into(), &e.to_string()))
+        .map_err(|e: slipway_domain::token::TokenError| refuse(origin, "****", &e.to_string()))
 }
 
 fn log_filter(v: &Values) -> Result<String, ConfigError> {
@@ -477,7 +476,7 @@ fn log_filter(v: &Values) -> Result<String, ConfigError> {
         Ok(_) => Ok(value),
         Err(_) => Err(refuse(
             origin,
-            value,
+            &value,
             "give a level or target=level pairs: info,slipway_scheduler=debug",
         )),
     }
@@ -489,7 +488,7 @@ fn log_format(v: &Values, is_terminal: bool) -> Result<LogFormat, ConfigError> {
         Some((value, origin)) => match value.as_str() {
             "json" => Ok(LogFormat::Json),
             "text" => Ok(LogFormat::Text),
-            _ => Err(refuse(origin, value, "give json or text")),
+            _ => Err(refuse(origin, &value, "give json or text")),
         },
     }
 }

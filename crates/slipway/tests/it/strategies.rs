@@ -172,6 +172,10 @@ fn a_canary_shares_the_traffic_keeps_visitors_where_they_were_and_ends_early_by_
     until("the deployment succeeds", || {
         (platform.get(&format!("/v1/deployments/{id}"))["state"] == "succeeded").then_some(())
     });
+    let shown = platform.get(&format!("/v1/deployments/{id}"));
+    let steps = shown["steps"].as_array().expect("steps");
+    let canary = steps.iter().find(|s| s["name"] == "canary").expect("a canary");
+    assert_eq!(canary["detail"], "somebody ended it early");
     for _ in 0..20 {
         assert_eq!(answers(&platform, "share"), "2");
     }
