@@ -64,7 +64,7 @@ pub(crate) struct Draft {
     pub(crate) spec: Spec,
     pub(crate) secrets: SecretVersions,
     pub(crate) cause: ReleaseCause,
-    /// The first release of the same contents, if it goes back to one.
+    /// The first release of the same contents, if it goes back to one or differs in its scale only.
     pub(crate) same_as: Option<ReleaseId>,
 }
 
@@ -111,6 +111,13 @@ fn draft(image: &str, pin: &Pin, spec: &Spec, secrets: &SecretVersions, cause: R
     })
 }
 
+/// Whether a release differs from another in the number of its instances only: those that run are its own then.
+fn is_other_scale(next: &Draft, current: &Release) -> bool {
+    let mut spec = next.spec.with_strategy(current.spec.deploy.strategy);
+    spec.scale = current.spec.scale;
+    next.pin == current.pin && next.secrets == current.secrets && spec == current.spec
+}
+
 /// The release that a change makes.
 pub(crate) fn accept(change: &Change, present: Present<'_>) -> Result<Draft, Refusal> {
     let current = || present.current.ok_or(Refusal::NothingDeployed);
@@ -128,7 +135,11 @@ pub(crate) fn accept(change: &Change, present: Present<'_>) -> Result<Draft, Ref
         }
         Change::Settings(cause) => {
             let current = current()?;
-            draft(&current.image, &current.pin, present.spec, present.secrets, *cause)
+            let next = draft(&current.image, &current.pin, present.spec, present.secrets, *cause)?;
+            Ok(Draft {
+                same_as: is_other_scale(&next, current).then(|| current.root()),
+                ..next
+            })
         }
         Change::Rollback(target) => {
             let cause = ReleaseCause::Rollback;

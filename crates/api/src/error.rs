@@ -141,6 +141,9 @@ fn duplicate(constraint: Constraint) -> &'static str {
     }
 }
 
+/// The engine's own words name paths of the server: they are for its log.
+pub(crate) const ENGINE_AWAY: &str = "The container engine does not answer at the moment. Apps keep serving; try again shortly. `slipway doctor` on the server says what is wrong.";
+
 fn resolve_problem(error: &ResolveError) -> Problem {
     let code = match error {
         ResolveError::NotFound(_) => Code::ImageNotFound,
@@ -150,6 +153,10 @@ fn resolve_problem(error: &ResolveError) -> Problem {
         ResolveError::EngineUnavailable(_) => Code::EngineUnavailable,
     };
     let detail = match error {
+        ResolveError::EngineUnavailable(reason) => {
+            tracing::warn!(reason, "engine.unavailable");
+            ENGINE_AWAY.into()
+        }
         ResolveError::Platform { wanted, .. } => format!("{error}; build the image for {wanted}."),
         other => other.to_string(),
     };

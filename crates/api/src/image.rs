@@ -1,5 +1,7 @@
 //! What an image reference is right now: asked before the transaction, so that a refusal has written nothing.
 
+use std::time::Duration;
+
 use slipway_domain::ids::TeamId;
 use slipway_domain::image::{ImageReference, Pin};
 use slipway_domain::name::{AppName, EnvironmentName};
@@ -11,6 +13,8 @@ use slipway_wire::Code;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 
+/// How long the engine is asked for an image of its own after a registry refused one.
+const LOCAL_LOOK_MAX: Duration = Duration::from_secs(2);
 /// The longest line for the record.
 const MESSAGE_CHARS_MAX: usize = 500;
 
@@ -80,7 +84,10 @@ impl Call {
         let limit = self.state.settings.resolve_timeout;
         let asked = self.state.resolver.resolve(image, pull, credentials.as_ref());
         if let Ok(resolved) = tokio::time::timeout(limit, asked).await {
-            Ok(resolved?)
+            match resolved {
+                Err(error) if pull == PullPolicy::Registry => Err(self.or_local(image, error).await),
+                other => Ok(other?),
+            }
         } else {
             let limit = Span::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
             let told = match pull {
@@ -94,6 +101,32 @@ impl Call {
             };
             Err(told.into())
         }
+    }
+
+    /// A refusal of the registry, with a word on the image of that name that only the engine has, if it has one.
+    async fn or_local(&self, image: &ImageReference, error: ResolveError) -> ApiError {
+        let says_nothing = matches!(
+            error,
+            ResolveError::EngineUnavailable(_) | ResolveError::Platform { .. }
+        );
+        let asked = self.state.resolver.resolve(image, PullPolicy::Local, None);
+        let is_local = !says_nothing && matches!(tokio::time::timeout(LOCAL_LOOK_MAX, asked).await, Ok(Ok(_)));
+        let more = |text: String| {
+            if is_local {
+                format!(
+                    "{text}. The server's engine has an image of that name: `slipway deploy --local` takes it (`\"pull\": \"local\"`)"
+                )
+            } else {
+                text
+            }
+        };
+        match error {
+            ResolveError::NotFound(text) => ResolveError::NotFound(more(text)),
+            ResolveError::Unauthorized(text) => ResolveError::Unauthorized(more(text)),
+            ResolveError::Unavailable(text) => ResolveError::Unavailable(more(text)),
+            other => other,
+        }
+        .into()
     }
 
     async fn credentials(&self, team: TeamId, image: &ImageReference) -> Result<Option<RegistryCredentials>> {

@@ -48,7 +48,8 @@ pub(crate) async fn promote(
         );
         return Err(ApiError::Refused(Code::NothingDeployed, detail));
     };
-    let seen = call.environment_or_new(&mut tx, &app, &body.to).await?;
+    // Made beforehand, with a spec of its own: a name that is mistyped must not become an environment.
+    let seen = call.environment(&mut tx, &app, Some(&body.to)).await?;
     let environment = call.lock(&mut tx, &app, &seen).await?;
 
     let place = Place {

@@ -24,16 +24,27 @@ pub(crate) fn located(path: &str) -> HeaderMap {
 
 /// The reason of a condition that says that an app ends again and again.
 const CRASH_LOOP: &str = "CrashLoop";
+/// What the scheduler calls an app that rests.
+const ASLEEP: &str = "Asleep";
 
 /// What an environment's state is in a word.
-fn state(desired: Desired, serves: bool, unready: Option<&str>, last: Option<DeploymentState>) -> EnvironmentState {
+fn state(
+    desired: Desired,
+    settled: bool,
+    serves: bool,
+    unready: Option<&str>,
+    last: Option<DeploymentState>,
+) -> EnvironmentState {
     match (desired, last) {
         (Desired::Deleted, _) => EnvironmentState::Deleting,
+        (Desired::Stopped, _) if !settled => EnvironmentState::Stopping,
         (Desired::Stopped, _) => EnvironmentState::Stopped,
         (Desired::Running, None) => EnvironmentState::Empty,
         (Desired::Running, Some(last)) if !last.is_final() => EnvironmentState::Deploying,
+        (Desired::Running, Some(_)) if !serves => EnvironmentState::Failed,
         (Desired::Running, Some(_)) if unready == Some(CRASH_LOOP) => EnvironmentState::CrashLoop,
-        (Desired::Running, Some(_)) if serves && unready.is_none() => EnvironmentState::Running,
+        (Desired::Running, Some(_)) if unready == Some(ASLEEP) => EnvironmentState::Asleep,
+        (Desired::Running, Some(_)) if settled && unready.is_none() => EnvironmentState::Running,
         (Desired::Running, Some(_)) => EnvironmentState::Degraded,
     }
 }
@@ -53,7 +64,8 @@ pub(crate) fn app(
             url: settings.url(&app.name, &e.name),
             state: state(
                 e.desired,
-                e.settled && e.serving.is_some(),
+                e.settled,
+                e.serving.is_some(),
                 e.unready.as_deref(),
                 e.last_deployment,
             ),
@@ -98,7 +110,8 @@ pub(crate) fn environment(row: store::Environment, around: Around, settings: &Ap
         created_by: row.created_by,
         state: state(
             row.desired,
-            settled && around.serving.is_some(),
+            settled,
+            around.serving.is_some(),
             unready.map(|c| c.reason.as_str()),
             around.last_deployment,
         ),

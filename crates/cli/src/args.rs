@@ -87,6 +87,15 @@ pub struct AppArg {
     pub name: Option<AppName>,
 }
 
+/// The app, and whether to stay.
+#[derive(Debug, Clone, Args)]
+pub struct ActArgs {
+    #[command(flatten)]
+    pub app: AppArg,
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
 /// Whether a change waits for the next release.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct StageArgs {
@@ -160,11 +169,11 @@ pub enum Command {
         wait: WaitArgs,
     },
     /// Replace every instance by a new one: makes a new release of the same contents
-    Restart(WaitArgs),
+    Restart(ActArgs),
     /// Stop an app; its data and settings stay
-    Stop(WaitArgs),
+    Stop(ActArgs),
     /// Start a stopped app
-    Start(WaitArgs),
+    Start(ActArgs),
     /// Secrets: set, list, unset
     Secrets {
         #[command(subcommand)]

@@ -126,11 +126,6 @@ impl Deployment {
         self.cause().is_some_and(ReleaseCause::is_rollback)
     }
 
-    /// Whether there was no release before it that could serve.
-    pub(crate) fn is_first(&self) -> bool {
-        self.release == Some(1)
-    }
-
     /// How long it took or has taken, by the server's clock.
     pub(crate) fn took_ms(&self, now: Timestamp) -> u64 {
         let end = self.finished_at.unwrap_or(now);

@@ -45,19 +45,27 @@ pub(crate) fn success(deployment: &Deployment, url: Option<&str>, style: Style, 
 }
 
 /// The lines about a deployment that ended in any other way.
-pub(crate) fn failure(deployment: &Deployment, view: View, style: Style, now: Timestamp) -> Vec<String> {
+///
+/// `serves` tells whether the environment serves anything, if that is known.
+pub(crate) fn failure(
+    deployment: &Deployment,
+    serves: Option<bool>,
+    view: View,
+    style: Style,
+    now: Timestamp,
+) -> Vec<String> {
     let took = show::elapsed(deployment.took_ms(now));
     let (app, id) = (clean(&deployment.app), clean(&deployment.id));
-    let before = if deployment.is_first() {
-        "nothing served before"
-    } else {
-        "what served before goes on serving"
+    let before = match serves {
+        Some(true) => "what served before goes on serving",
+        Some(false) => "nothing serves",
+        None => "what served before is left alone",
     };
     let what = match deployment.state.as_str() {
-        "failed" => format!("the deployment of {app} failed after {took}; {before}"),
-        "aborted" => format!("the deployment of {app} was called off after {took}"),
-        "superseded" => format!("a later deployment of {app} took the place of this one"),
-        other => format!("the deployment of {app} ended as `{}` after {took}", clean(other)),
+        "failed" => format!("{app}: not deployed after {took}; {before}"),
+        "aborted" => format!("{app}: the deployment was called off after {took}"),
+        "superseded" => format!("{app}: a later deployment took the place of this one"),
+        other => format!("{app}: the deployment ended as `{}` after {took}", clean(other)),
     };
     let mut lines = vec![format!("{} {what} ({id})", style.cross())];
     if let Some(reason) = &deployment.reason {
@@ -202,9 +210,9 @@ mod tests {
         });
         let now = slipway_domain::clock::testing::at(0);
         assert_eq!(
-            failure(&deployment(&reason), View::Watch, plain(), now),
+            failure(&deployment(&reason), Some(true), View::Watch, plain(), now),
             [
-                "failed the deployment of web failed after 1m 03s; what served before goes on serving (dep_1)",
+                "failed web: not deployed after 1m 03s; what served before goes on serving (dep_1)",
                 "",
                 "  The health path answers 503. [health_status]",
                 "  Look at the log.",
@@ -250,13 +258,23 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_served_before_nothing_goes_on_serving() {
-        let mut first = deployment(&json!(null));
-        first.release = Some(1);
-        let lines = failure(&first, View::Watch, plain(), slipway_domain::clock::testing::at(0));
-        assert_eq!(
-            lines,
-            ["failed the deployment of web failed after 1m 03s; nothing served before (dep_1)"]
-        );
+    fn only_what_serves_goes_on_serving() {
+        let failed = deployment(&json!(null));
+        for (serves, told) in [
+            (Some(false), "nothing serves"),
+            (None, "what served before is left alone"),
+        ] {
+            let lines = failure(
+                &failed,
+                serves,
+                View::Watch,
+                plain(),
+                slipway_domain::clock::testing::at(0),
+            );
+            assert_eq!(
+                lines,
+                [format!("failed web: not deployed after 1m 03s; {told} (dep_1)")]
+            );
+        }
     }
 }

@@ -239,6 +239,8 @@ pub enum ReasonCode {
     HealthTimeout,
     /// The container could not be created or started.
     StartFailed,
+    /// Every network of `SLIPWAY_NETWORK_POOL` is used.
+    NetworkPoolUsedUp,
     /// The disk is fuller than the floor allows.
     DiskFull,
     /// The container engine did not answer until the deadline.
@@ -270,6 +272,7 @@ impl ReasonCode {
             Self::HealthStatus => "health_status",
             Self::HealthTimeout => "health_timeout",
             Self::StartFailed => "start_failed",
+            Self::NetworkPoolUsedUp => "network_pool_used_up",
             Self::DiskFull => "disk_full",
             Self::EngineUnavailable => "engine_unavailable",
             Self::SecretUnavailable => "secret_unavailable",

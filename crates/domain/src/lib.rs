@@ -15,6 +15,7 @@ pub mod observed;
 pub mod ports;
 pub mod quantity;
 pub mod release;
+pub mod rest;
 pub mod routing;
 pub mod secret;
 pub mod spec;

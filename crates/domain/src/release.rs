@@ -97,7 +97,7 @@ pub struct Release {
     pub secrets: BTreeMap<VariableName, SecretId>,
     /// Why it was made.
     pub cause: ReleaseCause,
-    /// Of a rollback: the first release of the same contents, whose instances count as its own.
+    /// Of a rollback, or of another scale: the first release of the same contents, whose instances count as its own.
     pub same_as: Option<ReleaseId>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -147,7 +147,7 @@ impl Release {
         warnings
     }
 
-    /// The first release of the same contents: itself, unless it was made by going back.
+    /// The first release of the same contents: itself, unless it was made by going back or differs in its scale only.
     pub fn root(&self) -> ReleaseId {
         self.same_as.unwrap_or(self.id)
     }

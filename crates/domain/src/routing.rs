@@ -6,7 +6,9 @@
 //! - `POST /internal/v1/acks` with an [`Ack`] — after the snapshot is in force, and again whenever the list of
 //!   draining instances changes;
 //! - `POST /internal/v1/traffic` with a [`TrafficReport`](crate::traffic::TrafficReport) — every second, while releases
-//!   are compared anywhere;
+//!   are compared anywhere, or the number of instances follows the requests;
+//! - `POST /internal/v1/wakes` with a [`Wake`] — when a request arrives for what is asleep, and every second while one
+//!   waits for it;
 //! - `GET /internal/v1/certificates/<id>` — a [`CertificateMaterial`].
 //!
 //! Promises: a proxy applies versions only upwards, keeps the last one on disk, and needs nothing else to serve.
@@ -72,6 +74,9 @@ pub struct EnvironmentRoute {
     /// Whether a visitor stays with the group that answered first, by a cookie.
     #[serde(default)]
     pub sticky: bool,
+    /// Whether the control plane wants to know how many requests are in flight.
+    #[serde(default)]
+    pub counted: bool,
     /// Bounds on requests.
     pub limits: Limits,
 }
@@ -158,6 +163,13 @@ pub struct CertificateMaterial {
     pub chain_pem: String,
     /// PKCS #8, PEM.
     pub key_pem: String,
+}
+
+/// Requests wait for what is asleep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wake {
+    /// For which.
+    pub environments: Vec<EnvironmentId>,
 }
 
 /// What a proxy says it does.

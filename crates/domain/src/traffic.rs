@@ -87,6 +87,15 @@ impl Tally {
     }
 }
 
+/// How much one proxy has to do for an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Load {
+    /// Requests in flight, in thousandths, on average since the last report; connections that were upgraded count too.
+    pub in_flight_milli: u64,
+    /// Since when, in milliseconds, no request was in flight; 0 while one is.
+    pub quiet_ms: u64,
+}
+
 /// What a proxy counted of the instances of some environments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficReport {
@@ -94,6 +103,9 @@ pub struct TrafficReport {
     pub proxy: ProxyId,
     /// By environment, and in it by the engine's container id. Only environments in which releases are compared.
     pub environments: BTreeMap<EnvironmentId, BTreeMap<String, Tally>>,
+    /// By environment, of those whose number of instances follows the requests.
+    #[serde(default)]
+    pub load: BTreeMap<EnvironmentId, Load>,
 }
 
 #[cfg(test)]

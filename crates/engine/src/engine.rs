@@ -38,7 +38,7 @@ pub enum EngineError {
     #[error("the subnet is taken: {0}")]
     SubnetTaken(String),
     /// The disk is full.
-    #[error("no space left on the engine's disk: {0}")]
+    #[error("not enough space on the engine's disk: {0}")]
     DiskFull(String),
     /// The engine will never do it as asked: a bad command, user, mount or limit.
     #[error("{0}")]
@@ -59,9 +59,11 @@ impl EngineError {
 }
 
 /// Whose things these are: what goes into the labels `slipway.team`, `.app`, `.environment`, `.release`,
-/// `.generation`, `.epoch` (and `.environment-id`, `.release-id`, `.slot`, `.role`).
+/// `.generation`, `.epoch` (and `.installation`, `.environment-id`, `.release-id`, `.slot`, `.role`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
+    /// Which of the installations that share the engine, if any.
+    pub installation: String,
     /// The team.
     pub team: TeamId,
     /// The app.
@@ -224,15 +226,22 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes the environment's network if it is there and empty.
     async fn remove_network(&self, environment: EnvironmentId) -> Result<(), EngineError>;
 
-    /// Makes the slots `slots` of the group run: creates what is missing, starts what is created or has exited,
-    /// leaves what runs. Images, network and volumes: volumes are made here, image and network must be there.
+    /// Makes the slots `slots` of the group run: creates what is missing, starts what is created or has exited, thaws
+    /// what is frozen, leaves what runs. Images, network and volumes: volumes are made here, image and network must be there.
     async fn apply_group(&self, group: &GroupSpec, slots: &[u32]) -> Result<(), EngineError>;
 
     /// All instances of ours, on the whole engine or of one environment.
     async fn observe(&self, environment: Option<EnvironmentId>) -> Result<Vec<Instance>, EngineError>;
 
-    /// Asks the instance to stop, kills it after the time-out, and removes it. Gone already is fine.
-    async fn remove_instance(&self, id: &str, signal: KillSignal, timeout: Span) -> Result<(), EngineError>;
+    /// Freezes the instance's processes where they are. Frozen, ended or gone already is fine.
+    async fn pause_instance(&self, id: &str) -> Result<(), EngineError>;
+
+    /// Asks the instance to stop, with the signal it was made with, and kills it after the time-out. Ended or gone
+    /// already is fine.
+    async fn stop_instance(&self, id: &str, timeout: Span) -> Result<(), EngineError>;
+
+    /// Stops the instance in the same way and removes it. Gone already is fine.
+    async fn remove_instance(&self, id: &str, timeout: Span) -> Result<(), EngineError>;
 
     /// Starts the one-off command `command` in a container of the group's making, once per (release, purpose).
     async fn start_job(&self, group: &GroupSpec, purpose: StepName, command: &[String]) -> Result<(), EngineError>;

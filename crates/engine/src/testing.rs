@@ -14,6 +14,7 @@ use crate::engine::{GroupSpec, Owner};
 pub(crate) fn group() -> GroupSpec {
     GroupSpec {
         owner: Owner {
+            installation: "one".into(),
             team: TeamId::mint(at(0), &FixedEntropy(1)),
             app: "web".parse().expect("a name"),
             environment: "production".parse().expect("a name"),

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use slipway_domain::deployment::{StepName, StepState};
 use slipway_domain::observed::Instance;
+use slipway_domain::rest::Rest;
 
 use crate::instances::is_healthy;
 use crate::plan::{Plan, Step};
@@ -63,6 +64,7 @@ struct After<'a> {
     serving: Option<&'a ReleaseFacts>,
     deployment: Option<&'a DeploymentFacts>,
     last_failed: bool,
+    rest: Rest,
     routed: &'a BTreeSet<String>,
 }
 
@@ -71,10 +73,12 @@ fn after<'a>(world: &'a World, plan: &'a Plan) -> After<'a> {
         serving: world.serving.as_ref(),
         deployment: world.deployment.as_ref(),
         last_failed: world.last_failed,
+        rest: world.rest,
         routed: &world.route.instances,
     };
     for step in &plan.steps {
         match step {
+            Step::Rest(rest) => after.rest = *rest,
             Step::Publish(route) => after.routed = &route.instances,
             Step::Succeed(_) => {
                 after.serving = after.deployment.take().map(|d| &d.target);
@@ -115,6 +119,14 @@ fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Conditi
         (Desired::Running, None) => return both("NothingServes", "no deployment has succeeded yet"),
         (Desired::Running, Some(serving)) => serving,
     };
+    if after.rest != Rest::Awake {
+        let idle = serving.scale.idle_timeout;
+        let message = format!("no request came for {idle}; the next one wakes it");
+        return (
+            condition(ConditionType::Ready, false, "Asleep", message.clone()),
+            condition(ConditionType::Available, true, "Asleep", message),
+        );
+    }
     let routed = |i: &&Instance| after.routed.contains(&i.id) && is_healthy(world, i);
     let healthy = instances.iter().filter(routed).count();
     let wanted = serving.replicas;

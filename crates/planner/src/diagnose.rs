@@ -51,7 +51,7 @@ pub fn diagnose(failure: &Failure, evidence: &Evidence) -> Reason {
             ReasonCode::CanaryWorse,
             format!("the new release does worse than the old one: {detail}; all traffic is back on the old one"),
             format!(
-                "look at what it wrote (`slipway logs --app {}`); `deploy.canary` says what is allowed",
+                "the last it wrote is below; `deploy.canary` in the spec says what is allowed (`slipway spec show --app {}`)",
                 evidence.app
             ),
         ),
@@ -82,7 +82,7 @@ fn operation_hint(code: ReasonCode, evidence: &Evidence) -> String {
     match code {
         ReasonCode::ImageNotFound => "push the image again, then deploy".into(),
         ReasonCode::RegistryUnauthorized => {
-            "set the registry's credentials with `slipway registries set`, then deploy".into()
+            "set the registry's credentials with `slipway registries set HOST --username NAME`, then deploy".into()
         }
         ReasonCode::RegistryUnavailable => "check that this machine reaches the registry, then deploy again".into(),
         ReasonCode::DiskFull => {
@@ -91,6 +91,9 @@ fn operation_hint(code: ReasonCode, evidence: &Evidence) -> String {
         }
         ReasonCode::SecretUnavailable => {
             "restore the master key file the secrets were sealed with, or set the secrets again".into()
+        }
+        ReasonCode::NetworkPoolUsedUp => {
+            "delete environments that nobody needs, or set SLIPWAY_NETWORK_POOL to a larger network and restart".into()
         }
         ReasonCode::StartFailed => format!(
             "check the image's entrypoint and the spec (`slipway spec show --app {}`); the message above is the engine's own",
@@ -146,7 +149,9 @@ fn exited(evidence: &Evidence) -> Reason {
     }
     let detail = match exit_code {
         0 => "the app ended by itself with exit code 0; an app must keep running".into(),
-        126 | 127 => format!("the app's command could not be run (exit code {exit_code})"),
+        126 | 127 => format!(
+            "the app's command could not be run (exit code {exit_code}): the image's ENTRYPOINT and CMD name no program that it has"
+        ),
         137 => "the app was killed (exit code 137)".into(),
         139 => "the app crashed with a segmentation fault (exit code 139)".into(),
         code => format!("the app ended by itself with exit code {code}"),

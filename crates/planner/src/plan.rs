@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use slipway_domain::Timestamp;
 use slipway_domain::deployment::{ReasonCode, StepName, StepState};
 use slipway_domain::ids::{DeploymentId, ReleaseId};
+use slipway_domain::rest::Rest;
 use slipway_domain::routing::{RouteState, Split};
 
 /// A batch of independent, idempotent steps and a time to look again.
@@ -55,6 +56,10 @@ pub enum Step {
         /// Why.
         failure: Failure,
     },
+    /// So many instances are wanted from now on.
+    Scale(u32),
+    /// The environment goes to rest, rests deeper, or wakes.
+    Rest(Rest),
     /// The environment's last traces go.
     Purge,
 }
@@ -101,6 +106,10 @@ pub enum Op {
     RemoveCommand(ReleaseId),
     /// Make these slots of the release run.
     Apply(ReleaseId, BTreeSet<u32>),
+    /// Freeze an instance.
+    Pause(String),
+    /// Stop an instance and keep it.
+    Stop(String),
     /// Stop and remove an instance.
     Remove(String),
     /// Remove the network and the volumes of a deleted environment.

@@ -31,6 +31,8 @@ fn step(step: &Step, names: &BTreeMap<ReleaseId, String>) -> String {
         }
         Step::Succeed(_) => "succeed".into(),
         Step::Fail(_, failure) => format!("fail {}", why(failure)),
+        Step::Scale(count) => format!("scale to {count}"),
+        Step::Rest(rest) => format!("rest {}", rest.as_str()),
         Step::Purge => "purge".into(),
     }
 }
@@ -45,6 +47,8 @@ fn operation(op: &Op, names: &BTreeMap<ReleaseId, String>) -> String {
             let slots: Vec<String> = slots.iter().map(ToString::to_string).collect();
             format!("start {} slots {}", name(r), slots.join(","))
         }
+        Op::Pause(id) => format!("pause {id}"),
+        Op::Stop(id) => format!("stop {id}"),
         Op::Remove(id) => format!("remove {id}"),
         Op::Clean => "clean".into(),
     }

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use slipway_domain::Timestamp;
 use slipway_domain::deployment::{StepName, StepState};
 use slipway_domain::observed::Instance;
@@ -25,6 +26,9 @@ use crate::instances::{
 };
 use crate::plan::{Failure, Op, Plan, Route, Step};
 use crate::world::{Desired, Health, ReleaseFacts, World};
+
+/// A request waits so long for an app that wakes; then it is told that the app starts.
+const WAKING_MAX: TimeDelta = TimeDelta::seconds(30);
 
 /// The next batch for an environment without an unfinished deployment.
 pub fn plan(world: &World, instances: &[Instance]) -> Plan {
@@ -54,7 +58,7 @@ fn keep_serving(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -
     let stand_ins = stand_ins(world, serving, instances, &own);
     let routed = routed(world, serving, &own, &stand_ins);
     let route = if routed.is_empty() {
-        Route::nowhere(waiting(serving))
+        Route::nowhere(waiting(world, serving))
     } else {
         Route::serving(routed)
     };
@@ -81,8 +85,12 @@ fn keep_serving(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -
 }
 
 /// What a request meets while nothing can answer it.
-fn waiting(serving: &ReleaseFacts) -> RouteState {
+fn waiting(world: &World, serving: &ReleaseFacts) -> RouteState {
+    let is_waking = serving.scale.sleeps() && world.rest_since.is_some_and(|at| world.now < at + WAKING_MAX);
     match serving.strategy {
+        // What waits goes on waiting: no proxy needs to be told anything.
+        _ if is_waking && world.route.state == RouteState::Asleep => RouteState::Asleep,
+        _ if is_waking => RouteState::Holding,
         Strategy::Recreate => RouteState::Holding,
         _ => RouteState::Starting,
     }

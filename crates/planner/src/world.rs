@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
 use slipway_domain::deployment::{DeploymentState, ReasonCode, StepName, StepState};
 use slipway_domain::ids::{DeploymentId, ReleaseId};
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::quantity::Span;
+use slipway_domain::rest::Rest;
 use slipway_domain::routing::{RouteState, Split};
-use slipway_domain::spec::{CanaryStep, Strategy};
+use slipway_domain::spec::{CanaryStep, Scale, Strategy};
 use slipway_domain::{ReleaseNumber, Timestamp};
 
 use crate::plan::Op;
@@ -48,6 +50,16 @@ pub struct World {
     pub cleaned: bool,
     /// What the proxies counted of the two releases of a canary since its step began; `None` while that is not known.
     pub traffic: Option<Traffic>,
+    /// Whether it rests.
+    pub rest: Rest,
+    /// Since when it rests as it does, or is awake after a rest.
+    pub rest_since: Option<Timestamp>,
+    /// Whether a request waits for it to wake.
+    pub wake_asked: bool,
+    /// How much there is to do; `None` while that is not known.
+    pub load: Option<Load>,
+    /// When the number of instances last followed the load.
+    pub scaled_at: Option<Timestamp>,
     /// How often a slot has ended in a row, and when it may start again.
     pub restarts: BTreeMap<(ReleaseId, u32), Restart>,
 }
@@ -63,6 +75,17 @@ pub struct Restart {
     pub exit_code: i64,
     /// Whether the kernel ended it for want of memory.
     pub oom_killed: bool,
+}
+
+/// Requests in flight, over all proxies; those that wait count too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// On average over the last minute, in thousandths.
+    pub stable_milli: u64,
+    /// On average over the last six seconds, in thousandths.
+    pub panic_milli: u64,
+    /// For how long there was none.
+    pub quiet: TimeDelta,
 }
 
 /// What should be.
@@ -97,7 +120,9 @@ pub struct ReleaseFacts {
     pub canary: Vec<CanaryStep>,
     /// Whether visitors stay with the release that answered first.
     pub sticky: bool,
-    /// How many instances it wants.
+    /// How many instances it may have.
+    pub scale: Scale,
+    /// How many it is to have now.
     pub replicas: u32,
     /// How long requests under way may take after the switch.
     pub drain_timeout: Span,

@@ -126,6 +126,7 @@ impl Exchange {
     /// The environment that is asked; counted as active from here on.
     pub(crate) fn routed_to(&mut self, environment: &Arc<Environment>) {
         environment.metrics.begin();
+        environment.load.begin();
         environment.earn_retry();
         self.environment = Some(Arc::clone(environment));
     }
@@ -222,8 +223,10 @@ impl Drop for Exchange {
         let environment = self.environment.take().unwrap_or_else(|| {
             let own = self.proxy.own();
             own.metrics.begin();
+            own.load.begin();
             Arc::clone(own)
         });
+        environment.load.end(self.proxy.uptime().now_ms());
         environment
             .metrics
             .end(&self.method, self.status, self.started.elapsed());

@@ -19,7 +19,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, ProxyId};
-use slipway_domain::routing::{Ack, CertificateMaterial, Snapshot};
+use slipway_domain::routing::{Ack, CertificateMaterial, Snapshot, Wake};
 use slipway_domain::traffic::TrafficReport;
 use tokio::net::UnixStream;
 use tokio_util::task::TaskTracker;
@@ -32,8 +32,12 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// The control plane sends an empty line every 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
-/// Between two reports of what was counted.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at what is in flight.
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+/// A report of what was counted after so many looks.
+const SAMPLES_PER_REPORT: u32 = 10;
+/// After the control plane could not be told that something is to wake.
+const WAKE_RETRY: Duration = Duration::from_millis(200);
 const CALL_MAX: Duration = Duration::from_secs(10);
 const CERTIFICATE_RETRY: Duration = Duration::from_secs(5);
 
@@ -262,26 +266,53 @@ async fn post(control: &Control, path: &str, said: &impl serde::Serialize) -> Re
     Ok(())
 }
 
-/// Tells what was counted where releases are compared, every second, until the proxy has drained.
+/// Tells what was counted where releases are compared or the number of instances follows the requests, every second,
+/// until the proxy has drained.
 pub(crate) async fn report(proxy: Arc<Proxy>, control: Control, id: ProxyId) {
-    let mut tick = tokio::time::interval(REPORT_EVERY);
+    let mut tick = tokio::time::interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = 0;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = proxy.cut().cancelled() => return,
         }
-        let environments = proxy.table().compared();
-        if environments.is_empty() {
+        let table = proxy.table();
+        table.counted().for_each(|(_, load)| load.sample());
+        looks += 1;
+        if looks < SAMPLES_PER_REPORT {
             continue;
         }
+        looks = 0;
+        let now_ms = proxy.uptime().now_ms();
         let report = TrafficReport {
             proxy: id,
-            environments,
+            environments: table.compared(),
+            load: table.counted().map(|(id, load)| (id, load.take(now_ms))).collect(),
         };
+        drop(table);
+        if report.environments.is_empty() && report.load.is_empty() {
+            continue;
+        }
         if let Err(error) = within(CALL_MAX, post(&control, "/internal/v1/traffic", &report)).await {
             // Nothing is lost: the next report counts on from the same numbers.
             tracing::debug!(%error, "proxy.traffic_not_told");
+        }
+    }
+}
+
+/// Tells for what requests wait, until the proxy has drained.
+pub(crate) async fn ask_to_wake(proxy: Arc<Proxy>, control: Control) {
+    loop {
+        let environments = tokio::select! {
+            environments = proxy.wakes().taken() => environments,
+            () = proxy.cut().cancelled() => return,
+        };
+        let wake = Wake { environments };
+        if let Err(error) = within(CALL_MAX, post(&control, "/internal/v1/wakes", &wake)).await {
+            tracing::debug!(%error, "proxy.wake_not_told");
+            wake.environments.iter().for_each(|id| proxy.wakes().ask(*id));
+            tokio::time::sleep(WAKE_RETRY).await;
         }
     }
 }

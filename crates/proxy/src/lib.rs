@@ -24,6 +24,7 @@ mod goodbye;
 mod headers;
 mod host;
 mod listen;
+mod load;
 mod metrics;
 mod pages;
 mod phases;

@@ -4,6 +4,7 @@
 //! happens, the client gets one answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response};
@@ -25,6 +26,9 @@ use crate::sticky;
 use crate::table::{Route, RouteKind};
 use crate::upstream::Waiting;
 use crate::{forward, redirect};
+
+/// While requests wait for what is asleep, the control plane is told so again this often.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Answers one request.
 pub(crate) async fn handle(
@@ -180,18 +184,18 @@ pub(crate) async fn gate(proxy: &Proxy, host: &str, mut route: Arc<Route>) -> Re
             RouteState::Failed => return Err(Failure::DeployFailed),
             RouteState::Stopped => return Err(Failure::Stopped),
             RouteState::Maintenance => return Err(Failure::Maintenance),
-            RouteState::Asleep | RouteState::Holding => {}
+            RouteState::Asleep => environment.id.into_iter().for_each(|id| proxy.wakes().ask(id)),
+            RouteState::Holding => {}
         }
         if waiting.is_none() {
             let place = Waiting::enter(&environment.held, proxy.limits().hold_max);
             waiting = Some(place.ok_or(Failure::Overloaded)?);
         }
         tokio::select! {
-            outcome = tokio::time::timeout_at(deadline, changes.changed()) => {
-                if !matches!(outcome, Ok(Ok(()))) {
-                    return Err(Failure::HeldTooLong);
-                }
-            }
+            known = changes.changed() => known.map_err(|_| Failure::HeldTooLong)?,
+            () = tokio::time::sleep_until(deadline) => return Err(Failure::HeldTooLong),
+            // What was told may have been lost on the way.
+            () = tokio::time::sleep(ASK_AGAIN), if route.state == RouteState::Asleep => {}
             () = proxy.stopping().cancelled() => return Err(Failure::HeldTooLong),
         }
     }

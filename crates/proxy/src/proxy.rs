@@ -21,6 +21,7 @@ use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::drain::Draining;
 use crate::error::ProxyError;
+use crate::load::Wakes;
 use crate::metrics::{Gauges, Metrics};
 use crate::serve::Scheme;
 use crate::table::{Environment, InstanceMaker, Table};
@@ -46,6 +47,7 @@ pub(crate) struct Proxy {
     tls: Tls,
     draining: Draining,
     metrics: Metrics,
+    wakes: Wakes,
     /// Answers of the proxy's own.
     own: Arc<Environment>,
     /// Client connections, tunnels and what they leave behind for a moment.
@@ -98,6 +100,10 @@ impl Proxy {
 
     pub(crate) const fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub(crate) const fn wakes(&self) -> &Wakes {
+        &self.wakes
     }
 
     pub(crate) const fn own(&self) -> &Arc<Environment> {
@@ -201,6 +207,7 @@ pub(crate) async fn run(
         tls: Tls::new()?,
         draining: Draining::new(),
         metrics: Metrics::new(),
+        wakes: Wakes::default(),
         own: Arc::new(Environment::new("-", "-")),
         tracker: TaskTracker::new(),
         wires: TaskTracker::new(),
@@ -216,6 +223,7 @@ pub(crate) async fn run(
     }
     let control = feed::Control::new(&config.control_socket, proxy.wires.clone());
     side.spawn(feed::acknowledge(Arc::clone(&proxy), control.clone(), id));
+    side.spawn(feed::ask_to_wake(Arc::clone(&proxy), control.clone()));
     side.spawn(feed::report(Arc::clone(&proxy), control.clone(), id));
     side.spawn(feed::follow(Arc::clone(&proxy), control, id, routes));
     side.spawn(sweep(Arc::clone(&proxy)));

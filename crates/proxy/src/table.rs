@@ -17,6 +17,7 @@ use slipway_domain::traffic::Tally;
 use tokio::sync::Notify;
 
 use crate::config::{API_BODY_BYTES_MAX, API_WAIT_MS_MAX, ProxyLimits};
+use crate::load::Gauge;
 use crate::metrics::RequestMetrics;
 use crate::upstream::Instance;
 
@@ -28,22 +29,27 @@ const RETRY_SAVED_MAX: i64 = 50;
 /// What outlives snapshots about one environment.
 #[derive(Debug)]
 pub(crate) struct Environment {
+    /// `None` for what is no app.
+    pub(crate) id: Option<EnvironmentId>,
     /// `-` for what is no app: the API, and answers of the proxy's own.
     pub(crate) app: String,
     pub(crate) name: String,
     pub(crate) metrics: RequestMetrics,
     /// Requests that wait for the environment to serve.
     pub(crate) held: AtomicUsize,
+    pub(crate) load: Gauge,
     retries: AtomicI64,
 }
 
 impl Environment {
     pub(crate) fn new(app: &str, name: &str) -> Self {
         Self {
+            id: None,
             app: app.to_owned(),
             name: name.to_owned(),
             metrics: RequestMetrics::default(),
             held: AtomicUsize::new(0),
+            load: Gauge::default(),
             retries: AtomicI64::new(RETRY_SAVED_MAX),
         }
     }
@@ -88,6 +94,8 @@ pub(crate) struct Route {
     pub(crate) groups: Vec<Group>,
     /// Whether a visitor stays with the release that answered first.
     pub(crate) sticky: bool,
+    /// Whether the control plane wants to know how many requests are in flight.
+    pub(crate) counted: bool,
     pub(crate) limits: Limits,
 }
 
@@ -148,11 +156,11 @@ impl Table {
     }
 
     fn compile_environment(&mut self, previous: &Self, route: &EnvironmentRoute, maker: &InstanceMaker) -> Route {
-        let environment = previous
-            .environments
-            .get(&route.id)
-            .cloned()
-            .unwrap_or_else(|| Arc::new(Environment::new(route.app.as_str(), route.environment.as_str())));
+        let environment = previous.environments.get(&route.id).cloned().unwrap_or_else(|| {
+            let mut environment = Environment::new(route.app.as_str(), route.environment.as_str());
+            environment.id = Some(route.id);
+            Arc::new(environment)
+        });
         self.environments.insert(route.id, Arc::clone(&environment));
         let mut groups = Vec::with_capacity(route.groups.len());
         for group in &route.groups {
@@ -173,6 +181,7 @@ impl Table {
             state: route.state,
             groups,
             sticky: route.sticky,
+            counted: route.counted,
             limits: route.limits,
         }
     }
@@ -201,6 +210,7 @@ impl Table {
                 instances,
             }],
             sticky: false,
+            counted: false,
             limits,
         };
         self.api = Some(environment);
@@ -261,6 +271,12 @@ impl Table {
             .collect()
     }
 
+    /// The environments whose load the control plane wants to know.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = (EnvironmentId, &Gauge)> {
+        let counted = self.routes.iter().filter(|(_, route)| route.counted);
+        counted.map(|(id, route)| (*id, &route.environment.load))
+    }
+
     /// Every environment, for metrics; the API's last.
     pub(crate) fn environments(&self) -> impl Iterator<Item = &Arc<Environment>> {
         self.environments.values().chain(self.api.as_ref())
@@ -296,6 +312,7 @@ mod tests {
                     .collect(),
             }],
             sticky: false,
+            counted: false,
             limits: Limits {
                 body_bytes_max: 1,
                 first_byte_ms_max: 1,

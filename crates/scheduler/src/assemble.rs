@@ -12,7 +12,8 @@ use slipway_domain::release::Release;
 use slipway_domain::routing::RouteState;
 use slipway_engine::JobState;
 use slipway_planner::world::{
-    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, RouteFacts, Traffic, World,
+    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, Load, OpFailure, ReleaseFacts, RouteFacts, Traffic,
+    World,
 };
 use slipway_store::EnvironmentWorld;
 
@@ -56,7 +57,7 @@ pub(crate) fn world(
     health: BTreeMap<String, Health>,
     asked: &Asked,
     memory: &Memory,
-    traffic: Option<Traffic>,
+    (traffic, load): (Option<Traffic>, Option<Load>),
     now: Timestamp,
 ) -> World {
     let of = |id: Option<ReleaseId>| id.and_then(|id| rows.release(id)).map(|r| facts(rows, r));
@@ -85,13 +86,21 @@ pub(crate) fn world(
             .collect::<BTreeMap<_, OpFailure>>(),
         cleaned: memory.cleaned,
         traffic,
+        rest: rows.status.rest,
+        rest_since: rows.status.rest_since,
+        wake_asked: rows
+            .wake_asked_at
+            .zip(rows.status.rest_since)
+            .is_some_and(|(asked, since)| asked >= since),
+        load,
+        scaled_at: rows.status.scaled_at,
         restarts: memory.restarts.iter().map(|(slot, r)| (*slot, r.restart)).collect(),
     }
 }
 
 fn facts(rows: &EnvironmentWorld, release: &Release) -> ReleaseFacts {
     let deploy = &release.spec.deploy;
-    let replicas = release.spec.scale.min;
+    let replicas = replicas(rows, release);
     let alike = rows.releases.iter().filter(|r| r.root() == release.root());
     ReleaseFacts {
         id: release.id,
@@ -103,12 +112,20 @@ fn facts(rows: &EnvironmentWorld, release: &Release) -> ReleaseFacts {
         bake_time: deploy.bake_time,
         canary: deploy.canary.clone(),
         sticky: deploy.sticky,
+        scale: release.spec.scale,
         replicas,
         drain_timeout: deploy.drain_timeout,
         kill_timeout: deploy.kill_timeout,
         health_deadline: release.spec.health.deadline,
         has_release_command: !deploy.release_command.is_empty(),
     }
+}
+
+/// How many instances a release is to have: what the load called for last, within the release's own bounds.
+pub(crate) fn replicas(rows: &EnvironmentWorld, release: &Release) -> u32 {
+    let scale = release.spec.scale;
+    let last = rows.status.replicas.filter(|_| scale.follows_load());
+    last.map_or(scale.floor(), |n| n.clamp(scale.floor(), scale.ceiling()))
 }
 
 fn deployment(rows: &EnvironmentWorld, asked: &Asked) -> Option<DeploymentFacts> {
@@ -175,8 +192,11 @@ pub(crate) fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_dom
                 .iter()
                 .any(|r| r.instance == i.id && r.health == "healthy");
             let interval = health.interval.to_std().max(Duration::from_millis(100));
+            // What has served already shows by an open port that it is there again.
+            let is_known = rows.status.serving.is_some_and(|serving| serving == i.release);
             Some(Subject {
                 id: i.id.clone(),
+                is_known,
                 environment: rows.environment.id,
                 question,
                 interval,

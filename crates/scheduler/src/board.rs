@@ -43,6 +43,8 @@ pub(crate) struct Subject {
     pub(crate) interval: Duration,
     /// Whether an earlier process of ours proved it.
     pub(crate) proven: bool,
+    /// Whether its release serves already: an open port is enough then.
+    pub(crate) is_known: bool,
 }
 
 struct Entry {
@@ -183,9 +185,9 @@ async fn watch(subject: Subject, record: Arc<Mutex<Record>>, clock: Arc<dyn Cloc
     }
 }
 
-/// Without a path to ask, an open port counts only after it stayed open for a while.
+/// Without a path to ask, an open port of a new release counts only after it stayed open for a while.
 fn stayed_up(subject: &Subject, open_since: &mut Option<Timestamp>, now: Timestamp) -> bool {
-    if subject.question.path.is_some() {
+    if subject.question.path.is_some() || subject.is_known {
         return true;
     }
     let since = *open_since.get_or_insert(now);

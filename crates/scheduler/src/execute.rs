@@ -1,9 +1,10 @@
 //! Steps that change rows: all of one batch in one transaction, fenced by the lease.
 
-use crate::rollback;
+use crate::{assemble, rollback};
 use slipway_domain::deployment::{DeploymentEvent, Reason, StepName, StepState};
 use slipway_domain::ids::DeploymentId;
 use slipway_domain::observed::{Instance, InstanceState, Observed};
+use slipway_domain::rest::Rest;
 use slipway_domain::routing::{GroupRoute, Split, Upstream};
 use slipway_domain::{Entropy, Epoch, Timestamp};
 use slipway_planner::conditions::{self, conditions};
@@ -20,6 +21,8 @@ pub(crate) struct Done {
     pub(crate) published: bool,
     /// Whether the environment is gone.
     pub(crate) purged: bool,
+    /// Whether the environment goes to rest, wakes or has another size.
+    pub(crate) changed: bool,
     /// The deployment that takes a failing release back, and why.
     pub(crate) taken_back: Option<(DeploymentId, Option<Reason>)>,
 }
@@ -46,7 +49,7 @@ pub(crate) async fn execute(
         match step {
             Step::Start(_) => {}
             Step::Begin(id) => tx.start_deployment(*id, world.now).await?,
-            Step::Mark(id, name, state) => mark(&mut tx, rows, *id, *name, *state, world.now).await?,
+            Step::Mark(id, name, state) => mark(&mut tx, rows, world, *id, (*name, *state)).await?,
             Step::Publish(route) => {
                 let groups = groups(rows, &world.instances, route);
                 tx.set_route(&rows.environment, route.state, &groups, route.split)
@@ -68,6 +71,7 @@ pub(crate) async fn execute(
                 let back = rollback::accept(&mut tx, rows, *from, *to, reason.as_ref(), world.now, entropy).await?;
                 done.taken_back = back.map(|deployment| (deployment.id, reason.clone()));
             }
+            Step::Scale(_) | Step::Rest(_) => done.changed = true,
             Step::Purge => {
                 tx.purge_environment(rows.environment.id).await?;
                 done.purged = true;
@@ -84,12 +88,17 @@ pub(crate) async fn execute(
 async fn mark(
     tx: &mut Tx,
     rows: &EnvironmentWorld,
+    world: &World,
     id: DeploymentId,
-    name: StepName,
-    state: StepState,
-    now: Timestamp,
+    (name, state): (StepName, StepState),
 ) -> Result<(), StoreError> {
-    let detail = detail(rows, id, name, state);
+    let now = world.now;
+    let detail = match &world.instances {
+        Observed::Unknown { .. } if state == StepState::Running => {
+            Some("the container engine does not answer; waiting for it".into())
+        }
+        _ => detail(rows, id, name, state),
+    };
     if state == StepState::Running {
         tx.step_started(id, name, detail.as_deref(), now).await?;
     } else {
@@ -135,7 +144,7 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
         .as_ref()
         .filter(|d| d.id == id)
         .and_then(|d| rows.release(d.release));
-    let replicas = release.map_or(1, |r| r.spec.scale.min);
+    let replicas = release.map_or(1, |r| assemble::replicas(rows, r));
     let number = release.map(|r| r.number);
     let promoted = rows.deployment.as_ref().is_some_and(|d| d.promoted);
     match (name, state) {
@@ -236,6 +245,13 @@ fn next_status(rows: &EnvironmentWorld, world: &World, plan: &Plan) -> Environme
         status.serving = Some(deployment.release);
         status.serving_since = Some(world.now);
     }
+    for step in &plan.steps {
+        match step {
+            Step::Scale(count) => (status.replicas, status.scaled_at) = (Some(*count), Some(world.now)),
+            Step::Rest(rest) => (status.rest, status.rest_since) = (*rest, Some(world.now)),
+            _ => {}
+        }
+    }
     if plan.settled || succeeded {
         status.observed_generation = rows.environment.generation;
     }
@@ -277,7 +293,8 @@ fn record(world: &World, instance: &Instance, before: Option<&InstanceRecord>) -
         }),
         _ => known,
     };
-    let ended_anew = u32::from(last_exit.map(|e| e.at) != known.map(|e| e.at));
+    // What was put to sleep has not ended by itself.
+    let ended_anew = u32::from(world.rest == Rest::Awake && last_exit.map(|e| e.at) != known.map(|e| e.at));
     let health = match world.health.get(&instance.id) {
         Some(Health::Healthy) => "healthy",
         Some(Health::Failing) => "unhealthy",

@@ -12,8 +12,9 @@ use slipway_store::Environment;
 use crate::settings::Settings;
 
 /// Whose the environment's things are.
-pub(crate) fn owner(environment: &Environment, epoch: Epoch) -> Owner {
+pub(crate) fn owner(environment: &Environment, epoch: Epoch, settings: &Settings) -> Owner {
     Owner {
+        installation: settings.installation.clone(),
         team: environment.team,
         app: environment.app_name.clone(),
         environment: environment.name.clone(),
@@ -33,7 +34,7 @@ pub(crate) fn group(
 ) -> GroupSpec {
     let spec = &release.spec;
     GroupSpec {
-        owner: owner(environment, epoch),
+        owner: owner(environment, epoch, settings),
         release: release.id,
         release_number: release.number,
         image: release.pin.clone(),

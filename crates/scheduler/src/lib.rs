@@ -43,6 +43,8 @@ const CANDIDATE_PAUSE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_secs(5);
 /// Everything is looked at this often, hints or not.
 const SWEEP: Duration = Duration::from_mins(1);
+/// How often it is asked whether the load calls for another number of instances.
+const FOLLOW: Duration = Duration::from_secs(1);
 /// How often images are collected.
 const COLLECT: Duration = Duration::from_mins(10);
 /// How long operations may go on when the term ends.
@@ -149,6 +151,8 @@ async fn keep_lease(deps: &Deps, epoch: Epoch) {
 async fn lead(session: &Arc<Session>, bell: &Bell) {
     let mut hints = None;
     let mut swept = tokio::time::interval(SWEEP);
+    let mut followed = tokio::time::interval(FOLLOW);
+    followed.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut polled = tokio::time::interval(POLL);
     polled.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -176,6 +180,7 @@ async fn lead(session: &Arc<Session>, bell: &Bell) {
             () = session.rescheduled.notified() => {}
             () = bell.acknowledged.notified() => session.waiting().into_iter().for_each(|id| session.wake(id)),
             _ = swept.tick() => wake_all(session).await,
+            _ = followed.tick() => session.follow_load(),
             hint = next_hint(&mut hints) => match hint {
                 Some(()) => wake_changed(session).await,
                 None => hints = None,

@@ -8,6 +8,7 @@ use slipway_domain::deployment::ReasonCode;
 use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
 use slipway_domain::observed::{Instance, InstanceState};
 use slipway_domain::ports::ResolveError;
+use slipway_domain::spec::Scale;
 use slipway_engine::EngineError;
 use slipway_planner::plan::Op;
 use slipway_planner::world::{OpFailure, Restart};
@@ -40,6 +41,16 @@ pub(crate) struct Memory {
     pub(crate) span: Option<(DeploymentId, Span)>,
     /// When to look again.
     pub(crate) wake: Option<Timestamp>,
+    /// What the next reports of the load are judged by, where the number of instances follows it.
+    pub(crate) follows: Option<Follows>,
+}
+
+/// What a load is judged by between two looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Follows {
+    pub(crate) scale: Scale,
+    pub(crate) current: u32,
+    pub(crate) scaled_at: Option<Timestamp>,
 }
 
 /// How often a slot has ended by itself.
@@ -93,7 +104,8 @@ impl Memory {
     }
 
     /// Notes what was seen: ends of instances, and since when which instance has not been routed.
-    pub(crate) fn saw(&mut self, instances: &[Instance], routed: &BTreeSet<String>, now: Timestamp) {
+    /// Where an environment rests, an end is what was asked for and is not counted.
+    pub(crate) fn saw(&mut self, instances: &[Instance], routed: &BTreeSet<String>, rests: bool, now: Timestamp) {
         self.unrouted_since
             .retain(|id, _| instances.iter().any(|i| i.id == *id) && !routed.contains(id));
         for instance in instances {
@@ -106,7 +118,13 @@ impl Memory {
                 oom_killed,
             } = instance.state
             {
-                self.count_end(instance, finished_at.unwrap_or(now), (exit_code, oom_killed), now);
+                self.count_end(
+                    instance,
+                    finished_at.unwrap_or(now),
+                    (exit_code, oom_killed),
+                    rests,
+                    now,
+                );
             }
         }
     }
@@ -116,6 +134,7 @@ impl Memory {
         instance: &Instance,
         ended_at: Timestamp,
         (exit_code, oom_killed): (i64, bool),
+        rests: bool,
         now: Timestamp,
     ) {
         let key = (instance.release, instance.slot);
@@ -124,6 +143,7 @@ impl Memory {
             return;
         }
         let count = match before {
+            _ if rests => 0,
             Some(b) if ended_at - b.ended_at < STEADY_AFTER => b.restart.count + 1,
             _ => 1,
         };
@@ -146,10 +166,11 @@ fn fatal(op: &Op, error: &OpError) -> Option<(ReasonCode, String)> {
     let engine = match error {
         OpError::Engine(engine) => engine,
         OpError::Sealed(detail) => return Some((ReasonCode::SecretUnavailable, detail.clone())),
+        OpError::PoolUsedUp(detail) => return Some((ReasonCode::NetworkPoolUsedUp, detail.clone())),
         OpError::Store(_) | OpError::Gone => return None,
     };
     let code = match (op, engine) {
-        (Op::Remove(_) | Op::RemoveCommand(_) | Op::Clean, _) => return None,
+        (Op::Pause(_) | Op::Stop(_) | Op::Remove(_) | Op::RemoveCommand(_) | Op::Clean, _) => return None,
         (_, EngineError::Image(ResolveError::NotFound(_))) => ReasonCode::ImageNotFound,
         (_, EngineError::Image(ResolveError::Unauthorized(_))) => ReasonCode::RegistryUnauthorized,
         (_, EngineError::DiskFull(_)) => ReasonCode::DiskFull,
@@ -192,11 +213,22 @@ mod tests {
         let mut memory = Memory::default();
         let mut waits = Vec::new();
         for second in [0, 1, 3, 6, 1000] {
-            memory.saw(&[ended("a", second)], &BTreeSet::new(), at(second * 1000));
-            memory.saw(&[ended("a", second)], &BTreeSet::new(), at(second * 1000 + 400));
+            memory.saw(&[ended("a", second)], &BTreeSet::new(), false, at(second * 1000));
+            memory.saw(&[ended("a", second)], &BTreeSet::new(), false, at(second * 1000 + 400));
             waits.push((memory.restarts[&(release(), 0)].restart.at - at(second * 1000)).num_seconds());
         }
         assert_eq!(waits, [0, 1, 2, 4, 0]);
+    }
+
+    #[test]
+    fn an_app_that_was_put_to_sleep_has_not_crashed_when_it_wakes() {
+        let mut memory = Memory::default();
+        for second in [10, 20, 30, 40] {
+            memory.saw(&[ended("a", second)], &BTreeSet::new(), true, at(second * 1000));
+            memory.saw(&[ended("a", second)], &BTreeSet::new(), false, at(second * 1000 + 500));
+            let restart = memory.restarts[&(release(), 0)].restart;
+            assert_eq!((restart.count, restart.at), (0, at(second * 1000)));
+        }
     }
 
     #[test]

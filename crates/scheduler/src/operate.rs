@@ -9,8 +9,10 @@ use slipway_domain::deployment::StepName;
 use slipway_domain::ids::VolumeId;
 use slipway_domain::image::{Pin, RegistryHost};
 use slipway_domain::ports::{RegistryCredentials, SealContext};
+use slipway_domain::quantity::Span;
 use slipway_domain::release::Release;
 use slipway_domain::secret::Secret;
+use slipway_domain::spec::Spec;
 use slipway_engine::{EngineError, GroupSpec, NetworkSpec};
 use slipway_planner::plan::Op;
 use slipway_store::{EnvironmentWorld, StoreError, Volume};
@@ -33,6 +35,9 @@ pub(crate) enum OpError {
     /// A sealed value that the release needs does not open.
     #[error("{0}")]
     Sealed(String),
+    /// There is no network left for the environment.
+    #[error("{0}")]
+    PoolUsedUp(String),
     /// The release is not among the rows any more.
     #[error("the release is gone")]
     Gone,
@@ -50,7 +55,15 @@ pub(crate) async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, 
         }
         Op::RemoveCommand(id) => Ok(deps.engine.remove_job(*id, StepName::ReleaseCommand).await?),
         Op::Apply(id, slots) => apply(deps, rows, rows.release(*id).ok_or(OpError::Gone)?, epoch, slots).await,
-        Op::Remove(instance) => remove(deps, rows, instance).await,
+        Op::Pause(instance) => Ok(deps.engine.pause_instance(instance).await?),
+        Op::Stop(instance) => Ok(deps
+            .engine
+            .stop_instance(instance, kill_timeout(rows, instance))
+            .await?),
+        Op::Remove(instance) => Ok(deps
+            .engine
+            .remove_instance(instance, kill_timeout(rows, instance))
+            .await?),
         Op::Clean => clean(deps, rows).await,
     }
 }
@@ -61,7 +74,10 @@ async fn pull(deps: &Deps, rows: &EnvironmentWorld, release: &Release) -> Result
     {
         let free = slipway_domain::quantity::Bytes(free >> 20 << 20);
         let floor = deps.settings.disk_free_min;
-        return Err(EngineError::DiskFull(format!("{free} are free, SLIPWAY_DISK_FREE_MIN is {floor}")).into());
+        return Err(EngineError::DiskFull(format!(
+            "{free} are free, which is less than SLIPWAY_DISK_FREE_MIN allows ({floor})"
+        ))
+        .into());
     }
     let credentials = credentials(deps, rows, &release.pin).await?;
     let progress = Arc::new(|_done: u64, _total: u64| {});
@@ -129,7 +145,7 @@ async fn network(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch) -> Result<(
     let mut seen_taken = false;
     for _ in 0..SUBNETS_TRIED_MAX {
         let spec = NetworkSpec {
-            owner: owner(&rows.environment, epoch),
+            owner: owner(&rows.environment, epoch, &deps.settings),
             subnet: subnet.clone(),
         };
         match deps.engine.ensure_network(&spec).await {
@@ -171,10 +187,7 @@ async fn allocate(deps: &Deps, rows: &EnvironmentWorld, lost: Option<&str>) -> R
     tx.commit().await?;
     subnet.ok_or_else(|| {
         let pool = deps.settings.network_pool;
-        EngineError::Refused(format!(
-            "the network pool {pool} is used up: set SLIPWAY_NETWORK_POOL to a larger one"
-        ))
-        .into()
+        OpError::PoolUsedUp(format!("every network of the pool {pool} is used"))
     })
 }
 
@@ -229,19 +242,13 @@ async fn apply(
     }
 }
 
-async fn remove(deps: &Deps, rows: &EnvironmentWorld, instance: &str) -> Result<(), OpError> {
+/// How long an instance may take to stop after it was asked to.
+fn kill_timeout(rows: &EnvironmentWorld, instance: &str) -> Span {
     let record = rows.status.instances.iter().find(|r| r.instance == instance);
     let release = record
         .and_then(|r| rows.release(r.release))
         .or_else(|| rows.releases.first());
-    let (signal, timeout) = release.map_or_else(
-        || {
-            let defaults = slipway_domain::spec::Spec::default().deploy;
-            (defaults.kill_signal, defaults.kill_timeout)
-        },
-        |r| (r.spec.deploy.kill_signal, r.spec.deploy.kill_timeout),
-    );
-    Ok(deps.engine.remove_instance(instance, signal, timeout).await?)
+    release.map_or_else(|| Spec::default().deploy.kill_timeout, |r| r.spec.deploy.kill_timeout)
 }
 
 async fn clean(deps: &Deps, rows: &EnvironmentWorld) -> Result<(), OpError> {

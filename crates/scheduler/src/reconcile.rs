@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use slipway_domain::Timestamp;
 use slipway_domain::deployment::StepName;
-use slipway_domain::ids::EnvironmentId;
+use slipway_domain::ids::{EnvironmentId, ProxyId};
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::release::Release;
+use slipway_domain::rest::Rest;
 use slipway_engine::EngineError;
 use slipway_planner::plan::{Op, Plan, Step};
 use slipway_planner::world::{Traffic, World};
@@ -21,7 +22,7 @@ use tracing::{Instrument, Span};
 use crate::assemble::{self, Asked};
 use crate::evidence;
 use crate::execute::{Done, execute};
-use crate::memory::Memory;
+use crate::memory::{Follows, Memory};
 use crate::operate::operate;
 use crate::session::Session;
 use crate::traffic::compare;
@@ -76,7 +77,7 @@ async fn batch(session: &Arc<Session>, id: EnvironmentId) -> Result<bool, StoreE
         }
     }
     finish(session, &rows, &plan, &done);
-    Ok(done.ended.is_some() || done.taken_back.is_some())
+    Ok(done.ended.is_some() || done.taken_back.is_some() || done.changed)
 }
 
 async fn observe(session: &Session, id: EnvironmentId) -> Observed<Vec<Instance>> {
@@ -130,18 +131,38 @@ fn decide(
     let memory = memories.entry(id).or_default();
     if let Observed::Known(seen) = &instances {
         let routed = rows.route.iter().flat_map(|r| &r.groups).flat_map(|g| &g.instances);
-        memory.saw(seen, &routed.map(|u| u.instance.clone()).collect(), now);
+        let rests = rows.status.rest != Rest::Awake;
+        memory.saw(seen, &routed.map(|u| u.instance.clone()).collect(), rests, now);
     }
     let traffic = traffic(session, rows, &instances, memory, now);
-    let world = assemble::world(rows, instances, health, asked, memory, traffic, now);
+    let load = session.deps.traffic.load(id, &connected(rows), now);
+    let world = assemble::world(rows, instances, health, asked, memory, (traffic, load), now);
     let plan = slipway_planner::plan(&world);
     memory.wake = plan.wake;
+    memory.follows = follows(&world);
     // Taken before the rows are written, so that a wake-up in between does not begin the same operation twice.
     memory.running.extend(plan.steps.iter().filter_map(|s| match s {
         Step::Start(op) => Some(op.clone()),
         _ => None,
     }));
     (world, plan)
+}
+
+/// Proxies that follow the feed, whose word is needed before anything is concluded from the load.
+fn connected(rows: &EnvironmentWorld) -> Vec<ProxyId> {
+    let connected = rows.proxies.iter().filter(|p| p.connected);
+    connected.map(|p| p.id).collect()
+}
+
+/// What the next reports of the load are judged by.
+fn follows(world: &World) -> Option<Follows> {
+    let serving = world.serving.as_ref().filter(|_| world.rest == Rest::Awake)?;
+    let scale = serving.scale;
+    (scale.sleeps() || scale.follows_load()).then_some(Follows {
+        scale,
+        current: serving.replicas,
+        scaled_at: world.scaled_at,
+    })
 }
 
 /// How the two releases of a canary do, while one is under way.
@@ -189,6 +210,8 @@ fn begin(session: &Arc<Session>, rows: &Arc<EnvironmentWorld>, op: Op, span: &Sp
         Op::Command(_) => "engine.start_job",
         Op::RemoveCommand(_) => "engine.remove_job",
         Op::Apply(..) => "engine.apply_group",
+        Op::Pause(_) => "engine.pause_instance",
+        Op::Stop(_) => "engine.stop_instance",
         Op::Remove(_) => "engine.remove_instance",
         Op::Clean => "engine.clean",
     };

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use slipway_domain::ids::EnvironmentId;
 use slipway_domain::{Epoch, Timestamp};
+use slipway_planner::autoscale::{Verdict, judge};
 use slipway_planner::plan::{Plan, Step};
+use slipway_planner::world::Load;
 use slipway_store::EnvironmentWorld;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -168,6 +170,22 @@ impl Session {
             .filter(|(_, m)| m.wake.is_some())
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    /// Has those environments looked at whose load calls for another number of instances, or for none.
+    pub(crate) fn follow_load(&self) {
+        let now = self.deps.clock.now();
+        let loads = self.deps.traffic.loads(now);
+        let calls = |id: &EnvironmentId, load: Load| {
+            let memories = self.memories.lock();
+            let follows = memories.get(id).and_then(|memory| memory.follows);
+            follows.is_some_and(|f| judge(&f.scale, f.current, f.scaled_at, load, now) != Verdict::Stay)
+        };
+        for (id, load) in loads {
+            if calls(&id, load) {
+                self.wake(id);
+            }
+        }
     }
 
     /// Takes back operations that were noted as begun by a plan that could not be written.

@@ -44,6 +44,8 @@ pub type Link = Arc<dyn Fn(&Span, &str) + Send + Sync>;
 pub struct Settings {
     /// This process, as the holder of the lease.
     pub holder: Uuid,
+    /// What tells its things on the engine from those of another installation.
+    pub installation: String,
     /// Environments answer below it; probes carry the app's name in `Host`.
     pub base_domain: HostName,
     /// Out of it each environment gets a subnet of 64 addresses.

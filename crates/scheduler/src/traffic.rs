@@ -1,15 +1,16 @@
 //! What the proxies counted, as they last told it, and the comparison of two releases over the time of a canary's step.
 //!
-//! Promises: nothing is kept but each proxy's last word; one that is older than [`FRESH`] is no word. A comparison
+//! Promises: nothing is kept but each proxy's last word, and its last minute of what is in flight; a word that is older than [`FRESH`] is no word. A comparison
 //! begins with the first word after the step did, so that a process that takes over judges on what it saw itself.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use parking_lot::Mutex;
 use slipway_domain::Timestamp;
 use slipway_domain::ids::{DeploymentId, EnvironmentId, ProxyId};
-use slipway_domain::traffic::{Tally, TrafficReport};
-use slipway_planner::world::{Sample, Traffic};
+use slipway_domain::traffic::{Load as Told, Tally, TrafficReport};
+use slipway_planner::autoscale::{PANIC_WINDOW, STABLE_WINDOW};
+use slipway_planner::world::{Load, Sample, Traffic};
 
 /// A report counts for so long.
 const FRESH: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
@@ -19,20 +20,61 @@ const PROXIES_MAX: usize = 64;
 /// Of one environment: by proxy and instance.
 type Counts = BTreeMap<(ProxyId, String), Tally>;
 
-/// The last report of each proxy.
+/// What a proxy told of an environment's load, oldest first.
+type History = VecDeque<(Timestamp, Told)>;
+
+/// The last report of each proxy, and what it told of the load over the last minute.
 #[derive(Debug, Default)]
 pub struct TrafficBoard {
     reports: Mutex<HashMap<ProxyId, (Timestamp, TrafficReport)>>,
+    loads: Mutex<HashMap<EnvironmentId, BTreeMap<ProxyId, History>>>,
 }
 
 impl TrafficBoard {
     /// Takes a report in place of the proxy's last one.
     pub fn take(&self, report: TrafficReport, now: Timestamp) {
+        self.note_load(&report, now);
         let mut reports = self.reports.lock();
         reports.retain(|_, (at, _)| now - *at < FRESH);
         if reports.len() < PROXIES_MAX || reports.contains_key(&report.proxy) {
             reports.insert(report.proxy, (now, report));
         }
+    }
+
+    fn note_load(&self, report: &TrafficReport, now: Timestamp) {
+        let mut loads = self.loads.lock();
+        for (environment, load) in &report.load {
+            let proxies = loads.entry(*environment).or_default();
+            if proxies.len() >= PROXIES_MAX && !proxies.contains_key(&report.proxy) {
+                continue;
+            }
+            let history = proxies.entry(report.proxy).or_default();
+            history.push_back((now, *load));
+            while history.front().is_some_and(|(at, _)| *at <= now - STABLE_WINDOW) {
+                history.pop_front();
+            }
+        }
+        loads.retain(|_, proxies| {
+            proxies.retain(|_, history| history.back().is_some_and(|(at, _)| now - *at < FRESH));
+            !proxies.is_empty()
+        });
+    }
+
+    /// How much all these proxies have to do for an environment; `None` unless each has told it a moment ago.
+    pub(crate) fn load(&self, environment: EnvironmentId, proxies: &[ProxyId], now: Timestamp) -> Option<Load> {
+        let loads = self.loads.lock();
+        let told = loads.get(&environment)?;
+        let known = proxies.iter().map(|proxy| told.get(proxy));
+        let histories = known.collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())?;
+        together(&histories, now)
+    }
+
+    /// What the proxies that told anything say of every environment they told it of: enough for a second look.
+    pub(crate) fn loads(&self, now: Timestamp) -> Vec<(EnvironmentId, Load)> {
+        let loads = self.loads.lock();
+        let all = loads.iter();
+        all.filter_map(|(id, told)| Some((*id, together(&told.values().collect::<Vec<_>>(), now)?)))
+            .collect()
     }
 
     /// What is known of an environment.
@@ -44,6 +86,34 @@ impl TrafficBoard {
             .flat_map(|(proxy, tallies)| tallies.iter().map(move |(id, t)| ((proxy, id.clone()), t.clone())))
             .collect()
     }
+}
+
+/// The load of all proxies together. What a window lacks at its beginning counts as quiet.
+fn together(histories: &[&History], now: Timestamp) -> Option<Load> {
+    let mut all = Load {
+        stable_milli: 0,
+        panic_milli: 0,
+        quiet: chrono::TimeDelta::MAX,
+    };
+    for history in histories {
+        let (_, last) = history.back().filter(|(at, _)| now - *at < FRESH)?;
+        let average = |window: chrono::TimeDelta| {
+            let within = history.iter().filter(|(at, _)| *at > now - window);
+            let (sum, count) = within.fold((0, 0), |(sum, count), (_, load)| {
+                (sum + load.in_flight_milli, count + 1)
+            });
+            let wanted = u64::try_from(window.num_seconds()).unwrap_or(1);
+            sum / wanted.max(count).max(1)
+        };
+        all.stable_milli += average(STABLE_WINDOW);
+        all.panic_milli += average(PANIC_WINDOW);
+        let quiet = i64::try_from(last.quiet_ms).unwrap_or(i64::MAX / 4);
+        // Nothing is known of the time since the report.
+        all.quiet = all
+            .quiet
+            .min(chrono::TimeDelta::milliseconds(quiet).max(chrono::TimeDelta::zero()));
+    }
+    Some(all)
 }
 
 /// The counts that a canary's step began with.
@@ -108,11 +178,43 @@ mod tests {
         TrafficReport {
             proxy: ProxyId::mint(at(0), &FixedEntropy(1)),
             environments: [(environment(), instances.map(|(id, t)| (id.to_owned(), t)).into())].into(),
+            load: BTreeMap::new(),
         }
     }
 
     fn environment() -> EnvironmentId {
         EnvironmentId::mint(at(0), &FixedEntropy(1))
+    }
+
+    #[test]
+    fn a_load_is_known_when_every_proxy_has_told_it_a_moment_ago() {
+        let board = TrafficBoard::default();
+        let proxy = |n| ProxyId::mint(at(0), &FixedEntropy(n));
+        let tell = |n, second: i64, in_flight: u64, quiet_ms| {
+            let load = Told {
+                in_flight_milli: in_flight * 1000,
+                quiet_ms,
+            };
+            let report = TrafficReport {
+                proxy: proxy(n),
+                environments: BTreeMap::new(),
+                load: [(environment(), load)].into(),
+            };
+            board.take(report, at(second * 1000));
+        };
+        for second in 1..=60 {
+            tell(1, second, if second > 54 { 60 } else { 0 }, 0);
+        }
+        let known = |proxies: &[ProxyId], second: i64| board.load(environment(), proxies, at(second * 1000));
+        let load = known(&[proxy(1)], 60).expect("known");
+        assert_eq!((load.stable_milli, load.panic_milli), (6_000, 60_000));
+        assert_eq!(known(&[proxy(1), proxy(2)], 60), None, "the other has told nothing");
+        assert_eq!(known(&[], 60), None, "nobody is there to tell");
+        tell(2, 60, 0, 5_000);
+        let both = known(&[proxy(1), proxy(2)], 60).expect("known");
+        assert_eq!((both.stable_milli, both.quiet.num_seconds()), (6_000, 0));
+        assert_eq!(known(&[proxy(2)], 60).expect("known").quiet.num_seconds(), 5);
+        assert_eq!(known(&[proxy(2)], 70), None, "that was too long ago");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The control plane's own address: metrics and readiness, never public.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -18,6 +19,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+
+/// A part that does not answer within this is taken for away.
+const LOOK_MAX: Duration = Duration::from_secs(3);
 
 /// What it tells of.
 #[derive(Clone)]
@@ -66,17 +70,25 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
+/// An answer within the time a check may take.
+async fn within<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(LOOK_MAX, asked)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", LOOK_MAX.as_secs())))
+}
+
 /// Each part with what is wrong with it; ready when the database and the engine answer.
 async fn readyz(State(admin): State<Admin>) -> Response {
-    let database = admin.store.ping().await.map_err(|e| e.to_string());
-    let engine = admin.engine.info().await.map(|i| i.version).map_err(|e| e.to_string());
+    let database = within(async { admin.store.ping().await.map_err(|e| e.to_string()) }).await;
+    let engine = within(async { admin.engine.info().await.map(|i| i.version).map_err(|e| e.to_string()) }).await;
     let proxies = async {
         let mut tx = admin.store.begin().await?;
         let version = tx.route_version().await?;
         let proxies = tx.proxies().await?;
         Ok::<_, slipway_store::StoreError>((version, proxies))
     };
-    let proxies = proxies.await.map_err(|e| e.to_string()).map(|(version, proxies)| {
+    let proxies = within(Box::pin(async { proxies.await.map_err(|e| e.to_string()) })).await;
+    let proxies = proxies.map(|(version, proxies)| {
         let of = |p: &slipway_store::ProxyRow| {
             serde_json::json!({"id": p.id, "connected": p.connected, "behind": (version.0 - p.applied.0).max(0)})
         };

@@ -12,13 +12,26 @@ use slipway_domain::name::{HostName, TeamName};
 use slipway_domain::ports::{SealContext, Sealer};
 use slipway_domain::secret::Secret;
 use slipway_domain::token::{Token, TokenKind};
-use slipway_domain::{Clock, Entropy};
+use slipway_domain::{Clock, Entropy, Timestamp};
 use slipway_store::{Certificate, Store, Team, TokenRow};
 use slipway_vault::Vault;
 
 use crate::ca::InternalCa;
 use crate::error::ServerError;
 use crate::files;
+
+/// What tells this installation's things on an engine from another's: made once, and kept with the data.
+pub(crate) fn installation(data_dir: &Path, entropy: &dyn Entropy) -> Result<String, ServerError> {
+    let file = data_dir.join("installation");
+    if let Some(kept) = files::read_secret(&file)? {
+        return Ok(kept.trim().to_owned());
+    }
+    let made = slipway_domain::ids::uuid_v7(Timestamp::default(), entropy).to_string();
+    if data_dir.is_dir() {
+        files::write_secret(&file, made.as_bytes())?;
+    }
+    Ok(made)
+}
 
 /// The vault that belongs to the database: checked against it, or made and checked in on the first start.
 ///

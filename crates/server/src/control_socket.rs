@@ -19,7 +19,7 @@ use slipway_domain::Clock;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, ProxyId};
 use slipway_domain::ports::{SealContext, Sealer};
-use slipway_domain::routing::{Ack, CertificateMaterial, Snapshot};
+use slipway_domain::routing::{Ack, CertificateMaterial, Snapshot, Wake};
 use slipway_domain::traffic::TrafficReport;
 use slipway_scheduler::{Bell, TrafficBoard};
 use slipway_store::{Store, StoreError};
@@ -72,6 +72,7 @@ pub(crate) async fn serve(listener: UnixListener, control: Control) -> std::io::
         .route("/internal/v1/snapshots", get(snapshots))
         .route("/internal/v1/acks", post(ack))
         .route("/internal/v1/traffic", post(traffic))
+        .route("/internal/v1/wakes", post(wakes))
         .route("/internal/v1/certificates/{id}", get(certificate))
         .with_state(control);
     axum::serve(listener, router)
@@ -159,9 +160,28 @@ async fn ack(State(control): State<Control>, Json(ack): Json<Ack>) -> Response {
 }
 
 async fn traffic(State(control): State<Control>, Json(report): Json<TrafficReport>) -> StatusCode {
+    let compares = !report.environments.is_empty();
     control.traffic.take(report, control.clock.now());
-    control.bell.acknowledged();
+    // The load alone is looked at by its own clock.
+    if compares {
+        control.bell.acknowledged();
+    }
     StatusCode::NO_CONTENT
+}
+
+async fn wakes(State(control): State<Control>, Json(wake): Json<Wake>) -> Response {
+    let noted = async {
+        let mut tx = control.store.begin().await?;
+        tx.ask_to_wake(&wake.environments, control.clock.now()).await?;
+        tx.commit().await
+    };
+    match noted.await {
+        Ok(()) => {
+            control.bell.intent();
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => unavailable(&error),
+    }
 }
 
 async fn certificate(State(control): State<Control>, UrlPath(id): UrlPath<CertificateId>) -> Response {

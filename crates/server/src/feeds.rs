@@ -119,6 +119,7 @@ fn snapshot(rows: SnapshotRows, fixed: &Fixed, now: slipway_domain::Timestamp) -
                 state,
                 groups,
                 sticky: e.sticky,
+                counted: e.spec.scale.sleeps() || e.spec.scale.follows_load(),
                 limits,
             }
         })

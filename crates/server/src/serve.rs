@@ -77,6 +77,7 @@ pub(crate) async fn run(
     bootstrap::admin_token(&store, team, given, &token_file, clock.as_ref(), entropy.as_ref()).await?;
     let ca = InternalCa::load_or_create(&config.data_dir.join("ca"), clock.now());
     let ca = ca.map_err(|e| ServerError::Setup(e.to_string()))?;
+    let installation = bootstrap::installation(&config.data_dir, entropy.as_ref())?;
     let names = bootstrap::wanted_names(&config.base_domain, config.api_domain.as_ref());
     bootstrap::certificates(&store, &ca, &vault, &names, clock.as_ref(), entropy.as_ref()).await?;
     let mut tx = store.begin().await?;
@@ -84,6 +85,7 @@ pub(crate) async fn run(
     tx.commit().await?;
     Plane {
         config,
+        installation,
         store,
         vault,
         clock,
@@ -134,6 +136,7 @@ async fn migrate(store: &Store, options: &ServeOptions) -> Result<(), ServerErro
 /// Everything the tasks of the control plane share.
 struct Plane {
     config: Config,
+    installation: String,
     store: Store,
     vault: Arc<Vault>,
     clock: Arc<dyn Clock>,
@@ -284,6 +287,7 @@ impl Plane {
                     .config
                     .lease_holder
                     .unwrap_or_else(|| slipway_domain::ids::uuid_v7(self.clock.now(), self.entropy.as_ref())),
+                installation: self.installation.clone(),
                 base_domain: self.config.base_domain.clone(),
                 network_pool: self.config.network_pool,
                 disk_free_min: self.config.disk_free_min,

@@ -2,6 +2,8 @@
 
 use slipway_engine::docker::DockerEngine;
 
+use crate::bootstrap;
+use crate::clock::SystemEntropy;
 use crate::config::Config;
 use crate::error::ServerError;
 use crate::up;
@@ -17,12 +19,12 @@ pub(crate) struct Removed {
 
 /// Stops the platform and removes its containers and networks; its volumes and data only if asked.
 ///
-/// What belongs to this installation is told from another's on the same engine by its network pool.
 pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<Removed, ServerError> {
     up::down(&config.data_dir).await?;
     let engine = DockerEngine::new(&config.docker_host);
+    let installation = bootstrap::installation(&config.data_dir, &SystemEntropy)?;
     let things = engine
-        .remove_installation(config.network_pool, delete_data)
+        .remove_installation(&installation, config.network_pool, delete_data)
         .await
         .map_err(|e| {
             ServerError::Setup(format!(

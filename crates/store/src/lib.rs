@@ -30,6 +30,7 @@ mod store;
 mod teams;
 mod tokens;
 mod volumes;
+mod wakes;
 mod world;
 
 pub use apps::{App, AppSummary, EnvironmentSummary};

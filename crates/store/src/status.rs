@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use slipway_domain::ids::{EnvironmentId, ReleaseId};
+use slipway_domain::rest::Rest;
 use slipway_domain::{Generation, Timestamp};
 
-use crate::row::{json, one, to_json};
+use crate::row::{bad, json, one, to_json};
 use crate::{StoreError, Tx};
 
 /// What was found of one environment.
@@ -20,6 +21,14 @@ pub struct EnvironmentStatus {
     pub serving_since: Option<Timestamp>,
     /// The release that had it before.
     pub previous: Option<ReleaseId>,
+    /// How many instances are wanted now, where the number follows the requests.
+    pub replicas: Option<u32>,
+    /// Since when it is so many.
+    pub scaled_at: Option<Timestamp>,
+    /// Whether it rests.
+    pub rest: Rest,
+    /// Since when it rests as it does, or is awake after a rest.
+    pub rest_since: Option<Timestamp>,
     /// Instances as they were seen last.
     pub instances: Vec<InstanceRecord>,
     /// What can be said of it.
@@ -78,7 +87,8 @@ impl Tx {
     #[tracing::instrument(name = "db.status", level = "debug", skip_all)]
     pub async fn status(&mut self, id: EnvironmentId) -> Result<Option<EnvironmentStatus>, StoreError> {
         let row = sqlx::query!(
-            "select observed_generation, serving_release_id, serving_since, previous_release_id, instances, conditions
+            "select observed_generation, serving_release_id, serving_since, previous_release_id, replicas, scaled_at,
+                    rest, rest_since, instances, conditions
              from environment_status where environment_id = $1",
             id.uuid()
         )
@@ -90,6 +100,13 @@ impl Tx {
                 serving: r.serving_release_id.map(ReleaseId::from_uuid),
                 serving_since: r.serving_since,
                 previous: r.previous_release_id.map(ReleaseId::from_uuid),
+                replicas: r
+                    .replicas
+                    .map(|n| u32::try_from(n).map_err(|_| bad("environment_status", "replicas", &id)))
+                    .transpose()?,
+                scaled_at: r.scaled_at,
+                rest: Rest::parse(&r.rest).ok_or_else(|| bad("environment_status", "rest", &id))?,
+                rest_since: r.rest_since,
                 instances: json(r.instances, "environment_status", "instances", &id)?,
                 conditions: json(r.conditions, "environment_status", "conditions", &id)?,
             })
@@ -103,7 +120,8 @@ impl Tx {
         let epoch = self.fenced()?;
         let done = sqlx::query!(
             "update environment_status set observed_generation = $2, serving_release_id = $3, instances = $4,
-                    conditions = $5, epoch = $6, serving_since = $7, previous_release_id = $8, updated_at = now()
+                    conditions = $5, epoch = $6, serving_since = $7, previous_release_id = $8, replicas = $9,
+                    scaled_at = $10, rest = $11, rest_since = $12, updated_at = now()
              where environment_id = $1 and epoch <= $6",
             id.uuid(),
             s.observed_generation.0,
@@ -112,7 +130,11 @@ impl Tx {
             to_json(&s.conditions)?,
             epoch.0,
             s.serving_since,
-            s.previous.map(ReleaseId::uuid)
+            s.previous.map(ReleaseId::uuid),
+            s.replicas.map(u32::cast_signed),
+            s.scaled_at,
+            s.rest.as_str(),
+            s.rest_since
         )
         .execute(self.c())
         .await?;

@@ -1,8 +1,10 @@
 //! Everything the scheduler must know of one environment, read in one transaction.
 
+use slipway_domain::Timestamp;
 use slipway_domain::deployment::DeploymentState;
 use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
 use slipway_domain::release::Release;
+use slipway_domain::rest::Rest;
 
 use crate::row::bad;
 use crate::{Deployment, Environment, EnvironmentStatus, ProxyRow, RouteRow, StoreError, Tx};
@@ -29,6 +31,8 @@ pub struct EnvironmentWorld {
     pub draining: Option<DeploymentId>,
     /// Whether the last deployment that ended failed.
     pub last_failed: bool,
+    /// When a proxy last said that a request waits for it to wake.
+    pub wake_asked_at: Option<Timestamp>,
 }
 
 impl EnvironmentWorld {
@@ -39,12 +43,16 @@ impl EnvironmentWorld {
 }
 
 impl Tx {
-    /// Environments whose intent is not fulfilled, or that have an unfinished deployment.
+    /// Environments whose intent is not fulfilled, that have an unfinished deployment, or that rest while a request
+    /// waits.
     #[tracing::instrument(name = "db.due_environments", level = "debug", skip_all)]
     pub async fn due_environments(&mut self) -> Result<Vec<EnvironmentId>, StoreError> {
         let rows = sqlx::query_scalar!(
             "select e.id as \"id!\" from environments e join environment_status s on s.environment_id = e.id
              where e.generation <> s.observed_generation
+             union
+             select w.environment_id from wakes w join environment_status s using (environment_id)
+             where s.rest <> 'awake' and w.asked_at >= s.rest_since
              union
              select environment_id from deployments where state in ('pending', 'awaiting_approval', 'running')"
         )
@@ -103,7 +111,13 @@ impl Tx {
         )
         .fetch_optional(self.c())
         .await?;
+        let wake_asked_at = if status.rest == Rest::Awake {
+            None
+        } else {
+            self.wake_asked_at(id).await?
+        };
         Ok(Some(EnvironmentWorld {
+            wake_asked_at,
             route: self.route(id).await?,
             proxies: self.proxies().await?,
             draining: last

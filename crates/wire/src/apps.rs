@@ -55,6 +55,12 @@ pub enum EnvironmentState {
     Degraded,
     /// It ends again and again, and is started with growing pauses.
     CrashLoop,
+    /// It rests because nobody asked for it; the next request wakes it.
+    Asleep,
+    /// Every deployment failed, and nothing serves.
+    Failed,
+    /// It should not run, and something still does.
+    Stopping,
     /// It should not run; data and settings stay.
     Stopped,
     /// It goes away.

@@ -28,7 +28,7 @@ pub(crate) async fn deployment_abort(
     let environment = tx.lock_environment(found.environment).await?.ok_or_else(missing)?;
     if !tx.abort_deployment(found.id, call.now()).await? {
         let state = tx.deployment(found.id).await?.ok_or_else(missing)?.state;
-        let detail = format!("The deployment has ended already: it is {state}. To go back, use rollback.");
+        let detail = format!("The deployment has ended already, as `{state}`. To go back, use rollback.");
         return Err(ApiError::Refused(Code::AlreadyFinished, detail));
     }
 

@@ -37,7 +37,7 @@ pub(crate) async fn deployment_promote(
     tx.lock_environment(found.environment).await?.ok_or_else(missing)?;
     if !tx.promote_deployment(found.id).await? {
         let state = tx.deployment(found.id).await?.ok_or_else(missing)?.state;
-        let detail = format!("The deployment has ended already: it is {state}.");
+        let detail = format!("The deployment has ended already, as `{state}`.");
         return Err(ApiError::Refused(Code::AlreadyFinished, detail));
     }
 

@@ -10,7 +10,7 @@ use slipway_wire::instances::{Instance, InstanceHealth, InstanceState, LastExit}
 use slipway_wire::{Code, Page};
 
 use crate::call::Call;
-use crate::error::{ApiError, Result};
+use crate::error::{ApiError, ENGINE_AWAY, Result};
 use crate::extract::{Names, Params};
 use crate::paging::whole;
 
@@ -71,10 +71,7 @@ pub(crate) async fn instance_list(
 
 pub(crate) fn unavailable(reason: &str) -> ApiError {
     tracing::warn!(reason, "engine.unavailable");
-    ApiError::Refused(
-        Code::EngineUnavailable,
-        "The container engine does not answer at the moment. Apps keep serving; try again shortly.".into(),
-    )
+    ApiError::Refused(Code::EngineUnavailable, ENGINE_AWAY.into())
 }
 
 fn health_of(word: &str) -> InstanceHealth {

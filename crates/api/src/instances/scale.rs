@@ -33,11 +33,9 @@ pub(crate) async fn scale(
     let wait = Wait::parse(params.wait.as_deref())?;
     match body.count {
         0 => {
-            return Err(ApiError::member(
-                Code::NotAvailable,
-                "/count",
-                "Sleeping at 0 instances is not available in this version. Use 1 or more, or stop the app.",
-            ));
+            let detail =
+                "An app has at least 1 instance. `slipway stop` stops it; `scale.min = 0` in the spec lets it sleep.";
+            return Err(ApiError::member(Code::InvalidBody, "/count", detail));
         }
         1..=REPLICAS_MAX => {}
         _ => {
@@ -54,6 +52,7 @@ pub(crate) async fn scale(
 
     let mut spec: Spec = environment.spec.clone();
     spec.scale.min = body.count;
+    spec.scale.max = spec.scale.max.map(|max| max.max(body.count));
 
     let change = SpecChange {
         app,

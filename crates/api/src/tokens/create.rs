@@ -117,7 +117,7 @@ fn parse_end(life: Option<Span>, own_end: Option<Timestamp>, now: Timestamp) -> 
     let refuse = |detail: String| Err(ApiError::member(Code::InvalidBody, "/expires_in", detail));
     let wanted = life.unwrap_or(LIFE_DEFAULT);
     if wanted > LIFE_MAX || wanted < LIFE_MIN {
-        return refuse("Give 1m to 366d.".into());
+        return refuse("A token lasts 1m to 366d: give `expires_in` (`--expires-in`) within that.".into());
     }
     let end = now + wanted.to_chrono();
     match own_end {

@@ -141,7 +141,7 @@ async fn what_is_stopped_stays_stopped_until_it_is_started_or_deployed() {
             let stopped = world.ask("POST", "/v1/apps/web/stop").send().await;
             assert_eq!(
                 (stopped.status, &stopped.json["state"]),
-                (202, &json!("stopped")),
+                (202, &json!("stopping")),
                 "{}",
                 stopped.text
             );

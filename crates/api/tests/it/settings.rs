@@ -51,10 +51,10 @@ async fn a_wrong_spec_is_refused_by_place_and_a_later_feature_says_so() {
             (json!({"env": {"PORT": "1"}}), "invalid_spec", "/env/PORT", "platform"),
             (json!({"cron": []}), "not_available", "/cron", "not available"),
             (
-                json!({"scale": {"max": 4}}),
-                "not_available",
+                json!({"scale": {"min": 4, "max": 2}}),
+                "invalid_spec",
                 "/scale/max",
-                "not available",
+                "at least",
             ),
             (
                 json!({"deploy": {"strategy": "blue"}}),
@@ -149,7 +149,7 @@ async fn scaling_is_a_release_within_bounds() {
         assert_eq!((scaled.status, &scaled.json["cause"]), (202, &json!("scale")));
         assert_eq!(world.get("/v1/apps/web/spec").await.json["spec"]["scale"]["min"], 3);
         for (count, code) in [
-            (json!(0), "not_available"),
+            (json!(0), "invalid_body"),
             (json!(33), "invalid_body"),
             (json!(-1), "invalid_body"),
         ] {

@@ -133,7 +133,8 @@ async fn show(ctx: &mut Context, id: &str) -> Result<(), CliError> {
     }
     if deployment.is_final() && !deployment.succeeded() {
         ctx.print("")?;
-        for line in verdict::failure(&deployment, View::Record, ctx.out, now) {
+        let serves = watch::serves(ctx, &deployment).await;
+        for line in verdict::failure(&deployment, serves, View::Record, ctx.out, now) {
             ctx.print(line)?;
         }
     }

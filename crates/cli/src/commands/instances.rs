@@ -7,7 +7,7 @@ use slipway_domain::quantity::Span;
 use slipway_wire::instances::{Scale, Target};
 
 use super::watch;
-use crate::args::{AppArg, WaitArgs};
+use crate::args::{ActArgs, AppArg, WaitArgs};
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
@@ -107,7 +107,8 @@ pub(crate) async fn scale(ctx: &mut Context, count: u32, wait: WaitArgs) -> Resu
 }
 
 /// Does something to all of them.
-pub(crate) async fn act(ctx: &mut Context, act: Act, wait: WaitArgs) -> Result<(), CliError> {
+pub(crate) async fn act(ctx: &mut Context, act: Act, ActArgs { app, wait }: ActArgs) -> Result<(), CliError> {
+    ctx.take_app(app);
     let (path, done) = match act {
         Act::Restart => ("restart", "restarted"),
         Act::Start => ("start", "started"),
@@ -119,13 +120,17 @@ pub(crate) async fn act(ctx: &mut Context, act: Act, wait: WaitArgs) -> Result<(
 }
 
 /// Stops all of them, and says whether they have stopped already.
-pub(crate) async fn stop(ctx: &mut Context, wait: WaitArgs) -> Result<(), CliError> {
+pub(crate) async fn stop(ctx: &mut Context, ActArgs { app, wait }: ActArgs) -> Result<(), CliError> {
+    ctx.take_app(app);
     let (app, environment) = ctx.app_scope()?;
     let request = Target {
         environment: Some(environment),
     };
     let call = Call::post(&["apps", app.as_str(), "stop"], Some(body(&request)), ctx.key());
     let wait = wait.limit().map(|limit| limit.min(WAIT_MAX));
+    if wait.is_some() {
+        ctx.note(format!("{app}: stopping, requests under way finish first"));
+    }
     let answer = ctx.send(call.waiting(wait)).await?;
     if ctx.globals.json {
         return ctx.print_json(&answer.body);

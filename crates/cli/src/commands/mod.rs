@@ -21,7 +21,7 @@ mod watch;
 use slipway_domain::quantity::Span;
 
 use crate::args::{
-    AppsCommand, Command, DeploymentsCommand, EnvCommand, EnvironmentsCommand, ListArgs, RegistriesCommand,
+    ActArgs, AppsCommand, Command, DeploymentsCommand, EnvCommand, EnvironmentsCommand, ListArgs, RegistriesCommand,
     SecretsCommand, SpecCommand, TeamsCommand, TokensCommand,
 };
 use crate::context::Context;
@@ -45,9 +45,9 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Logs(args) => logs::run(ctx, args).await,
         Command::Ps(app) => instances::list(ctx, app).await,
         Command::Scale { count, wait } => instances::scale(ctx, count, wait).await,
-        Command::Restart(wait) => instances::act(ctx, instances::Act::Restart, wait).await,
-        Command::Stop(wait) => instances::stop(ctx, wait).await,
-        Command::Start(wait) => instances::act(ctx, instances::Act::Start, wait).await,
+        Command::Restart(args) => instances::act(ctx, instances::Act::Restart, args).await,
+        Command::Stop(args) => instances::stop(ctx, args).await,
+        Command::Start(args) => instances::act(ctx, instances::Act::Start, args).await,
         Command::Secrets { command } => secrets::run(ctx, command.unwrap_or(SecretsCommand::List)).await,
         Command::Env { command } => variables::run(ctx, command.unwrap_or(EnvCommand::List)).await,
         Command::Spec { command } => spec::run(ctx, command.unwrap_or(SpecCommand::Show)).await,
@@ -73,9 +73,9 @@ fn limit(command: &Command) -> Option<Span> {
         | Command::Promote { wait, .. }
         | Command::Scale { wait, .. }
         | Command::Apply { wait, .. }
-        | Command::Restart(wait)
-        | Command::Stop(wait)
-        | Command::Start(wait)
+        | Command::Restart(ActArgs { wait, .. })
+        | Command::Stop(ActArgs { wait, .. })
+        | Command::Start(ActArgs { wait, .. })
         | Command::Secrets {
             command: Some(SecretsCommand::Set { wait, .. } | SecretsCommand::Unset { wait, .. }),
         }

@@ -5,7 +5,7 @@ use slipway_domain::name::{AppName, EnvironmentName};
 
 use super::apps::items;
 use super::instances;
-use super::watch::environment_member;
+use super::watch::{environment_member, environment_of};
 use crate::args::AppArg;
 use crate::client::Call;
 use crate::context::Context;
@@ -13,6 +13,9 @@ use crate::error::CliError;
 use crate::model::Deployment;
 use crate::show::{ago, table};
 use crate::style::clean;
+
+/// So many of the newest releases are looked at for the one that serves.
+const RELEASES_LOOKED_AT: u32 = 100;
 
 /// Shows it.
 pub(crate) async fn run(ctx: &mut Context, app: AppArg) -> Result<(), CliError> {
@@ -38,6 +41,9 @@ pub(crate) async fn run(ctx: &mut Context, app: AppArg) -> Result<(), CliError> 
             ctx.print(format!("{:<12} {}", "", clean(&why)))?;
         }
     }
+    if let Some(image) = serving_image(ctx, &app, &name, &environment, newest.as_ref()).await {
+        ctx.print(format!("{:<12} {}", "image", clean(&image)))?;
+    }
     last_deployment(ctx, newest)?;
     ctx.print("")?;
     let now = ctx.now();
@@ -49,9 +55,34 @@ pub(crate) async fn run(ctx: &mut Context, app: AppArg) -> Result<(), CliError> 
     ctx.print(table(&instances::HEADINGS, &rows))
 }
 
+/// The image of the release that serves: of the newest deployment, if that is its, else of the release itself. Not
+/// knowing it is no failure.
+async fn serving_image(
+    ctx: &mut Context,
+    document: &Value,
+    app: &AppName,
+    environment: &EnvironmentName,
+    newest: Option<&Value>,
+) -> Option<String> {
+    let serving = environment_of(document, environment.as_str())?
+        .get("release")?
+        .as_u64()?;
+    let number = |item: &Value, member: &str| item.get(member).and_then(Value::as_u64) == Some(serving);
+    let image = |item: &Value| item.get("image").and_then(Value::as_str).map(str::to_owned);
+    if let Some(newest) = newest.filter(|n| number(n, "release")) {
+        return image(newest);
+    }
+    let call = Call::get(&["apps", app.as_str(), "releases"]).query("environment", environment);
+    let releases = ctx.list(call, RELEASES_LOOKED_AT).await.ok()?.items;
+    releases
+        .iter()
+        .find(|r| number(r, "number") || number(r, "release"))
+        .and_then(image)
+}
+
 /// Whether an environment in this state should serve and does not, or not in full.
 fn is_bad(state: &str) -> bool {
-    matches!(state, "degraded" | "crash_loop")
+    matches!(state, "degraded" | "crash_loop" | "failed")
 }
 
 /// What keeps the environment from being ready, as its condition says. Not knowing it is no failure.
@@ -75,6 +106,7 @@ fn state_text(ctx: &Context, state: &str) -> String {
         "running" => ctx.out.good(state),
         bad if is_bad(bad) => ctx.out.bad(bad),
         "stopped" => format!("{}: `slipway start` brings it back", ctx.out.warn(state)),
+        "asleep" => format!("{}: the next request wakes it", ctx.out.warn(state)),
         other => ctx.out.warn(clean(other)),
     }
 }
@@ -93,11 +125,6 @@ fn last_deployment(ctx: &mut Context, newest: Option<Value>) -> Result<(), CliEr
         (false, false) => ctx.out.warn(clean(&last.state)),
     };
     let age = last.created_at.map(|at| ago(at, ctx.now())).unwrap_or_default();
-    ctx.print(format!(
-        "{:<12} {}",
-        "image",
-        last.image.as_deref().map(clean).unwrap_or_default()
-    ))?;
     ctx.print(format!(
         "{:<12} {} {state}, {age} ({})",
         "deployment",

@@ -85,7 +85,8 @@ pub(crate) async fn conclude(ctx: &mut Context, deployment: &Deployment) -> Resu
         ctx.print_json(&deployment.document)?;
     }
     if !deployment.succeeded() {
-        for line in verdict::failure(deployment, View::Watch, ctx.err, now) {
+        let serves = serves(ctx, deployment).await;
+        for line in verdict::failure(deployment, serves, View::Watch, ctx.err, now) {
             ctx.say(line);
         }
         return Err(CliError::Told(1));
@@ -99,6 +100,13 @@ pub(crate) async fn conclude(ctx: &mut Context, deployment: &Deployment) -> Resu
     Ok(())
 }
 
+/// Whether the environment serves anything, if this token may know.
+pub(crate) async fn serves(ctx: &mut Context, deployment: &Deployment) -> Option<bool> {
+    let app = ctx.send(Call::get(&["apps", &deployment.app])).await.ok()?.body;
+    let found = environment_of(&app, &deployment.environment)?;
+    Some(found.get("release")?.is_number())
+}
+
 /// Where the environment answers, as the deployment or the app says. Not knowing it is no failure.
 async fn address(ctx: &mut Context, deployment: &Deployment) -> Option<String> {
     if let Some(url) = &deployment.url {
@@ -110,9 +118,14 @@ async fn address(ctx: &mut Context, deployment: &Deployment) -> Option<String> {
 
 /// A member of an environment in an app's document.
 pub(crate) fn environment_member(app: &Value, environment: &str, member: &str) -> Option<String> {
-    let environments = app.get("environments")?.as_array()?;
-    let found = environments
-        .iter()
-        .find(|e| e.get("name").and_then(Value::as_str) == Some(environment))?;
+    let found = environment_of(app, environment)?;
     found.get(member).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// An environment in an app's document.
+pub(crate) fn environment_of<'a>(app: &'a Value, environment: &str) -> Option<&'a Value> {
+    let environments = app.get("environments")?.as_array()?;
+    environments
+        .iter()
+        .find(|e| e.get("name").and_then(Value::as_str) == Some(environment))
 }

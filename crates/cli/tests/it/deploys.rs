@@ -137,7 +137,7 @@ async fn a_failed_deploy_says_why_and_what_to_try_and_ends_with_1() {
         1,
         &[
             "health: failed",
-            "the deployment of web failed after 3.0s; what served before goes on serving",
+            "web: not deployed after 3.0s; what served before is left alone",
             "The process ended with exit code 3 before it listened on port 8080. [exited]",
             "Read the last lines it wrote.",
             "Exit code: 3",
@@ -340,10 +340,19 @@ async fn the_record_of_a_failure_does_not_propose_to_look_at_itself() {
 }
 
 #[tokio::test]
-async fn a_first_deploy_that_fails_leaves_nothing_serving() {
-    let mut first = failed();
-    first["release"] = json!(1);
-    let server = Server::start(ends_as(first)).await;
-    let outcome = World::at(&server.url).run(&["deploy", "web:1", "-a", "web"]).await;
-    outcome.refused(1, &["failed after 3.0s; nothing served before"]);
+async fn a_deploy_that_fails_says_whether_anything_serves() {
+    for (serving, told) in [
+        (json!(null), "nothing serves"),
+        (json!(6), "what served before goes on serving"),
+    ] {
+        let ends = ends_as(failed());
+        let app = json!({"name": "web", "environments": [{"name": "production", "release": serving}]});
+        let server = Server::start(move |seen| match seen.path.as_str() {
+            "/v1/apps/web" => ok(&app),
+            _ => ends(seen),
+        })
+        .await;
+        let outcome = World::at(&server.url).run(&["deploy", "web:1", "-a", "web"]).await;
+        outcome.refused(1, &["not deployed after 3.0s", told]);
+    }
 }

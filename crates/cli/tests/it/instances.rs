@@ -81,7 +81,10 @@ async fn stop_waits_for_the_end_and_says_only_what_is_so() {
     let world = World::at(&server.url).with("SLIPWAY_APP", "web");
     for words in [&["stop"][..], &["stop", "--timeout", "90s"]] {
         let outcome = world.run(words).await.succeeded();
-        assert_eq!(outcome.stderr, "web: stopped; `slipway start` brings it back\n");
+        assert_eq!(
+            outcome.stderr,
+            "web: stopping, requests under way finish first\nweb: stopped; `slipway start` brings it back\n"
+        );
     }
     let outcome = world.run(&["stop", "--no-wait"]).await.succeeded();
     assert_eq!(

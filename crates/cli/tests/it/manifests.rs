@@ -139,7 +139,7 @@ async fn a_broken_manifest_is_refused_before_anything_is_sent() {
     world.run(&["plan"]).await.refused(2, &hints);
     world.file(
         "slipway.toml",
-        "app = \"web\"\n[helth]\npath = \"/x\"\n[scale]\nmin = 0\n",
+        "app = \"web\"\n[helth]\npath = \"/x\"\n[scale]\nmin = 99\n",
     );
     world
         .run(&["apply"])

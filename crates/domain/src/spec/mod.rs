@@ -182,8 +182,50 @@ impl KillSignal {
 /// How many instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Scale {
-    /// Always so many.
+    /// At least so many; with 0 an idle app sleeps and wakes on the first request.
     pub min: u32,
+    /// At most so many; `min` if not given, and at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// So many requests in flight per instance are wanted; more start another, where `max` allows it.
+    pub concurrency: u32,
+    /// Without any request for so long, an app with `min = 0` sleeps.
+    pub idle_timeout: Span,
+    /// For so long an idle app is only frozen, in memory, before it is stopped.
+    pub pause_for: Span,
+}
+
+impl Scale {
+    /// Always so many, of which none sleeps.
+    pub const fn fixed(count: u32) -> Self {
+        Self {
+            min: count,
+            max: None,
+            concurrency: 80,
+            idle_timeout: Span::from_secs(900),
+            pause_for: Span::from_secs(0),
+        }
+    }
+
+    /// The least that run while it is awake.
+    pub fn floor(&self) -> u32 {
+        self.min.max(1)
+    }
+
+    /// The most that may run.
+    pub fn ceiling(&self) -> u32 {
+        self.max.unwrap_or(self.min).max(self.floor())
+    }
+
+    /// Whether an idle app sleeps.
+    pub const fn sleeps(&self) -> bool {
+        self.min == 0
+    }
+
+    /// Whether the number of instances follows the requests.
+    pub fn follows_load(&self) -> bool {
+        self.ceiling() > self.floor()
+    }
 }
 
 /// The most instances one environment may have.
@@ -268,7 +310,7 @@ impl Default for Spec {
                 kill_timeout: Span::from_secs(30),
                 kill_signal: KillSignal::Term,
             },
-            scale: Scale { min: 1 },
+            scale: Scale::fixed(1),
             resources: Resources {
                 cpu: MilliCpu(500),
                 memory: Bytes(256 << 20),

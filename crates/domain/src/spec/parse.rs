@@ -14,6 +14,7 @@ use super::{
 use crate::image::ImageReference;
 use crate::name::{AppName, VariableName};
 use crate::quantity::Decimal;
+use crate::quantity::Span;
 
 /// At most so many variables.
 const ENV_COUNT_MAX: usize = 256;
@@ -322,18 +323,24 @@ impl FromStr for KillSignal {
 }
 
 fn scale(section: &mut Section<'_>, scale: &mut Scale) {
-    if section.get("min").and_then(Value::as_u64) == Some(0) {
-        let pointer = section.at("min");
-        section.push(FieldError {
-            pointer,
-            detail: "`min = 0` (sleeping when idle) is not available in this version; use 1 or more".into(),
-            kind: FieldErrorKind::NotAvailable,
-        });
-    } else {
-        section.number("min", 1..=REPLICAS_MAX, &mut scale.min);
+    section.number("min", 0..=REPLICAS_MAX, &mut scale.min);
+    let mut max = 0;
+    section.number("max", 1..=REPLICAS_MAX, &mut max);
+    scale.max = (max > 0).then_some(max);
+    if scale.max.is_some_and(|max| max < scale.min) {
+        section.invalid("max", format!("must be at least `min`, which is {}", scale.min));
     }
-    for key in ["max", "concurrency", "idle_timeout"] {
-        section.not_available(key);
+    section.number("concurrency", 1..=1000, &mut scale.concurrency);
+    section.text("idle_timeout", &mut scale.idle_timeout);
+    section.text("pause_for", &mut scale.pause_for);
+    let bounds = [
+        ("idle_timeout", scale.idle_timeout.as_millis(), 1_000),
+        ("pause_for", scale.pause_for.as_millis(), 0),
+    ];
+    for (key, value, min) in bounds {
+        if !(min..=2_592_000_000).contains(&value) {
+            section.invalid(key, format!("must be between {} and 30d", Span::from_millis(min)));
+        }
     }
 }
 

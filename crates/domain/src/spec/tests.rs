@@ -62,14 +62,13 @@ fn an_unknown_key_names_the_nearest_known_one() {
 #[test]
 fn a_feature_that_is_not_built_yet_is_refused_and_not_ignored() {
     let spec = json!({
-        "scale": {"min": 0, "max": 4},
         "http": {"rate_limit": {}},
         "cron": [],
     });
     let errors = Spec::from_json(&spec).expect_err("refused");
     assert!(errors.only_not_available());
     let at: Vec<_> = errors.0.iter().map(|e| e.pointer.as_str()).collect();
-    assert_eq!(at, ["/scale/min", "/scale/max", "/http/rate_limit", "/cron"]);
+    assert_eq!(at, ["/http/rate_limit", "/cron"]);
     assert!(errors.0.iter().all(|e| e.kind == FieldErrorKind::NotAvailable));
 }
 

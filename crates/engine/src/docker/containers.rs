@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::ContainerCreateBody;
+use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum};
 use bollard::query_parameters::{
     CreateContainerOptions, RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
 };
@@ -37,7 +37,15 @@ async fn run(docker: Docker, group: Arc<GroupSpec>, slot: u32) -> Result<(), Eng
     let name = create::instance_name(&group, slot);
     let id = ensure(&docker, &name, create::instance(&group, slot)).await?;
     volumes::hand_over(&docker, &group, &id).await?;
-    within(WORK, docker.start_container(&id, None::<StartContainerOptions>)).await
+    match within(WORK, docker.start_container(&id, None::<StartContainerOptions>)).await {
+        // The engine starts nothing that is frozen; asking costs a call that is hardly ever needed.
+        Err(EngineError::Busy(_) | EngineError::Refused(_))
+            if own(&docker, &id).await? == Some(ContainerStateStatusEnum::PAUSED) =>
+        {
+            within(WORK, docker.unpause_container(&id)).await
+        }
+        other => other,
+    }
 }
 
 /// Creates the container, or finds the one of the same identity that an earlier attempt left.
@@ -65,16 +73,22 @@ pub(crate) async fn ensure(docker: &Docker, name: &str, body: ContainerCreateBod
     }
 }
 
-/// Ends and removes a container of ours; anybody else's is refused.
-pub(crate) async fn remove(docker: &Docker, id: &str, timeout: Span) -> Result<(), EngineError> {
-    match observe::find(docker, id).await? {
-        None => return Ok(()),
-        Some((_, labels)) if !labels::is_container(&labels) => {
-            return Err(EngineError::Refused(format!(
-                "the container {id} does not carry Slipway's labels: it is left alone"
-            )));
-        }
-        Some(_) => {}
+/// Freezes a container of ours; anybody else's is refused.
+pub(crate) async fn pause(docker: &Docker, id: &str) -> Result<(), EngineError> {
+    match own(docker, id).await? {
+        Some(ContainerStateStatusEnum::RUNNING) => or_gone(within(WORK, docker.pause_container(id)).await),
+        _ => Ok(()),
+    }
+}
+
+/// Ends a container of ours; anybody else's is refused.
+pub(crate) async fn stop(docker: &Docker, id: &str, timeout: Span) -> Result<(), EngineError> {
+    let Some(status) = own(docker, id).await? else {
+        return Ok(());
+    };
+    if status == ContainerStateStatusEnum::PAUSED {
+        // What is frozen does not hear the signal.
+        or_gone(within(WORK, docker.unpause_container(id)).await)?;
     }
     let seconds = i32::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
     // The signal was given when the container was created: older engines take it only there.
@@ -83,8 +97,32 @@ pub(crate) async fn remove(docker: &Docker, id: &str, timeout: Span) -> Result<(
         signal: None,
     };
     let stopped = within(timeout.to_std() + STOP_MARGIN, docker.stop_container(id, Some(options))).await;
-    or_gone(stopped)?;
+    or_gone(stopped)
+}
+
+/// Ends and removes a container of ours; anybody else's is refused.
+pub(crate) async fn remove(docker: &Docker, id: &str, timeout: Span) -> Result<(), EngineError> {
+    if own(docker, id).await?.is_none() {
+        return Ok(());
+    }
+    stop(docker, id, timeout).await?;
     discard(docker, id).await
+}
+
+/// How a container of ours stands; `None` when it is gone. Anybody else's is refused.
+async fn own(docker: &Docker, id: &str) -> Result<Option<ContainerStateStatusEnum>, EngineError> {
+    match observe::find(docker, id).await? {
+        None => Ok(None),
+        Some((_, labels)) if !labels::is_container(&labels) => Err(EngineError::Refused(format!(
+            "the container {id} does not carry Slipway's labels: it is left alone"
+        ))),
+        Some((found, _)) => Ok(Some(
+            found
+                .state
+                .and_then(|state| state.status)
+                .unwrap_or(ContainerStateStatusEnum::EMPTY),
+        )),
+    }
 }
 
 /// Removes a container known to be ours, running or not, with its anonymous volumes.

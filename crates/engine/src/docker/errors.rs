@@ -73,7 +73,7 @@ fn by_status(status: u16, message: String) -> EngineError {
 }
 
 /// Why a registry does not give an image.
-pub(crate) fn registry(error: Error, reference: &ImageReference) -> ResolveError {
+pub(crate) fn registry(error: Error, reference: &ImageReference, username: Option<&str>) -> ResolveError {
     let host = reference.registry();
     let (status, message) = match error {
         Error::DockerResponseServerError { status_code, message } => (status_code, message),
@@ -91,8 +91,12 @@ pub(crate) fn registry(error: Error, reference: &ImageReference) -> ResolveError
     let lower = message.to_ascii_lowercase();
     let says = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
     if matches!(status, 401 | 403) || says(&["unauthorized", "denied", "authentication required", "no basic auth"]) {
+        let who = username.map_or_else(
+            || "no credentials are stored for it".to_owned(),
+            |name| format!("the stored password of `{name}` is wrong, or `{name}` may not read it"),
+        );
         return ResolveError::Unauthorized(format!(
-            "the registry {host} refuses access to {reference}: set its credentials with `slipway registries set {host}` (PUT /v1/registries/{host})"
+            "the registry {host} refuses access to {reference}: {who}; set them with `slipway registries set {host} --username NAME` (PUT /v1/registries/{host})"
         ));
     }
     if status == 404 || says(&["manifest unknown", "not found", "name unknown", "no such image"]) {
@@ -204,6 +208,7 @@ mod tests {
                     message: message.into(),
                 },
                 &reference,
+                None,
             )
         };
         assert!(
@@ -219,7 +224,7 @@ mod tests {
             ResolveError::Unavailable(_)
         ));
         assert!(matches!(
-            registry(Error::RequestTimeoutError, &reference),
+            registry(Error::RequestTimeoutError, &reference, None),
             ResolveError::Unavailable(_)
         ));
     }

@@ -38,11 +38,15 @@ pub(crate) async fn resolve(
         (None, tag) => format!("{}:{}", reference.name(), tag.unwrap_or("latest")),
     };
     let host = reference.registry().as_str();
+    let username = credentials.map(|c| c.username.as_str());
     let asked = tokio::time::timeout(RESOLVE, docker.inspect_registry_image(&name, auth(credentials, host))).await;
     let found = match asked {
         Ok(Ok(found)) => found,
-        Ok(Err(error)) => return Err(errors::registry(error, reference)),
-        Err(_) => return Err(errors::registry(bollard::errors::Error::RequestTimeoutError, reference)),
+        Ok(Err(error)) => return Err(errors::registry(error, reference, username)),
+        Err(_) => {
+            let late = bollard::errors::Error::RequestTimeoutError;
+            return Err(errors::registry(late, reference, username));
+        }
     };
     let digest: Digest = if let Some(digest) = reference.digest() {
         digest.clone()
@@ -93,7 +97,7 @@ pub(crate) async fn resolve_local(docker: &Docker, reference: &ImageReference) -
         .await
         .map_err(|e| match e {
             EngineError::NotFound(_) => ResolveError::NotFound(format!(
-                "the engine has no image {given}: build or load it on this machine, or leave out `\"pull\": \"local\"`"
+                "the engine has no image {given}: build or load it on this machine, or deploy it from a registry (without `--local`, or `\"pull\": \"local\"`)"
             )),
             other => ResolveError::EngineUnavailable(other.to_string()),
         })?;
@@ -141,6 +145,7 @@ pub(crate) async fn bring(
     progress: PullProgress,
 ) -> Result<(), EngineError> {
     let registry = reference.registry().as_str();
+    let username = credentials.map(|c| c.username.as_str());
     let version = reference.digest().map(ToString::to_string);
     let options = CreateImageOptions {
         from_image: Some(reference.name()),
@@ -164,6 +169,7 @@ pub(crate) async fn bring(
                     return Err(failed(
                         bollard::errors::Error::DockerStreamError { error: message },
                         reference,
+                        username,
                     ));
                 }
                 let detail = step.progress_detail.and_then(|d| d.current.zip(d.total));
@@ -172,18 +178,18 @@ pub(crate) async fn bring(
                     progress(layers.values().map(|l| l.0).sum(), layers.values().map(|l| l.1).sum());
                 }
             }
-            Some(Err(error)) => return Err(failed(error, reference)),
+            Some(Err(error)) => return Err(failed(error, reference, username)),
         }
     }
 }
 
 /// A full disk is the engine's trouble, everything else of a pull the registry's.
-fn failed(error: bollard::errors::Error, reference: &ImageReference) -> EngineError {
+fn failed(error: bollard::errors::Error, reference: &ImageReference, username: Option<&str>) -> EngineError {
     let text = error.to_string();
     if text.contains("no space left on device") {
         return EngineError::DiskFull(text);
     }
-    EngineError::Image(errors::registry(error, reference))
+    EngineError::Image(errors::registry(error, reference, username))
 }
 
 pub(crate) async fn list(docker: &Docker) -> Result<Vec<LocalImage>, EngineError> {

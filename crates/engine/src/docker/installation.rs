@@ -1,4 +1,7 @@
 //! Everything of one installation, for when it goes.
+//!
+//! Promises: what carries another installation's label is never touched. What carries none was made before there was
+//! such a label, and is told by its network's place in the pool.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,47 +12,83 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::docker::{DockerEngine, QUESTION, WORK, containers, labels, or_gone, within};
 use crate::engine::EngineError;
 
+type Labels = HashMap<String, String>;
+
 fn ours() -> HashMap<String, Vec<String>> {
     HashMap::from([("label".to_owned(), vec![labels::ENVIRONMENT_ID.to_owned()])])
 }
 
-impl DockerEngine {
-    /// Removes containers and networks, and volumes if asked, of the environments whose network lies in the pool.
-    /// Says how many things went.
-    pub async fn remove_installation(&self, pool: Ipv4Net, volumes: bool) -> Result<usize, EngineError> {
-        let docker = self.docker().await?;
-        let networks = within(
-            QUESTION,
-            docker.list_networks(Some(ListNetworksOptions { filters: Some(ours()) })),
-        )
-        .await?;
-        let mut environments = BTreeSet::new();
-        let mut names = Vec::new();
-        for network in networks {
-            let subnets = network.ipam.and_then(|i| i.config).unwrap_or_default();
-            let inside = subnets
-                .iter()
-                .filter_map(|c| c.subnet.as_ref()?.parse::<IpNet>().ok())
-                .any(|net| IpNet::V4(pool).contains(&net));
-            let environment = network.labels.unwrap_or_default().remove(labels::ENVIRONMENT_ID);
-            if let (true, Some(environment), Some(name)) = (inside, environment, network.name) {
-                environments.insert(environment);
-                names.push(name);
-            }
+/// Which things go.
+struct Going<'a> {
+    installation: &'a str,
+    pool: Ipv4Net,
+    /// Environments whose network goes.
+    environments: BTreeSet<String>,
+}
+
+impl Going<'_> {
+    /// Whether a container or volume goes.
+    fn takes(&self, labels: &Labels) -> bool {
+        match labels.get(labels::INSTALLATION) {
+            Some(theirs) => theirs == self.installation,
+            None => labels
+                .get(labels::ENVIRONMENT_ID)
+                .is_some_and(|e| self.environments.contains(e)),
         }
-        let mut removed = remove_containers(docker, &environments).await?;
-        for name in &names {
+    }
+}
+
+impl DockerEngine {
+    /// Removes containers and networks, and volumes if asked, of the installation. Says how many things went.
+    pub async fn remove_installation(
+        &self,
+        installation: &str,
+        pool: Ipv4Net,
+        volumes: bool,
+    ) -> Result<usize, EngineError> {
+        let docker = self.docker().await?;
+        let mut going = Going {
+            installation,
+            pool,
+            environments: BTreeSet::new(),
+        };
+        let networks = networks(docker, &mut going).await?;
+        let mut removed = remove_containers(docker, &going).await?;
+        for name in &networks {
             or_gone(within(WORK, docker.remove_network(name)).await)?;
         }
-        removed += names.len();
+        removed += networks.len();
         if volumes {
-            removed += remove_volumes(docker, &environments).await?;
+            removed += remove_volumes(docker, &going).await?;
         }
         Ok(removed)
     }
 }
 
-async fn remove_containers(docker: &Docker, environments: &BTreeSet<String>) -> Result<usize, EngineError> {
+/// The networks that go, and with them their environments.
+async fn networks(docker: &Docker, going: &mut Going<'_>) -> Result<Vec<String>, EngineError> {
+    let options = ListNetworksOptions { filters: Some(ours()) };
+    let mut names = Vec::new();
+    for network in within(QUESTION, docker.list_networks(Some(options))).await? {
+        let subnets = network.ipam.and_then(|i| i.config).unwrap_or_default();
+        let inside = subnets
+            .iter()
+            .filter_map(|c| c.subnet.as_ref()?.parse::<IpNet>().ok())
+            .any(|net| IpNet::V4(going.pool).contains(&net));
+        let labels = network.labels.unwrap_or_default();
+        let goes = match labels.get(labels::INSTALLATION) {
+            Some(theirs) => theirs == going.installation,
+            None => inside,
+        };
+        if let (true, Some(environment), Some(name)) = (goes, labels.get(labels::ENVIRONMENT_ID), network.name) {
+            going.environments.insert(environment.clone());
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+async fn remove_containers(docker: &Docker, going: &Going<'_>) -> Result<usize, EngineError> {
     let options = ListContainersOptions {
         all: true,
         filters: Some(ours()),
@@ -57,9 +96,9 @@ async fn remove_containers(docker: &Docker, environments: &BTreeSet<String>) -> 
     };
     let mut removed = 0;
     for container in within(QUESTION, docker.list_containers(Some(options))).await? {
-        let environment = container.labels.unwrap_or_default().remove(labels::ENVIRONMENT_ID);
-        if let (Some(id), Some(environment)) = (container.id, environment)
-            && environments.contains(&environment)
+        if let Some(id) = container
+            .id
+            .filter(|_| going.takes(&container.labels.unwrap_or_default()))
         {
             containers::discard(docker, &id).await?;
             removed += 1;
@@ -68,7 +107,7 @@ async fn remove_containers(docker: &Docker, environments: &BTreeSet<String>) -> 
     Ok(removed)
 }
 
-async fn remove_volumes(docker: &Docker, environments: &BTreeSet<String>) -> Result<usize, EngineError> {
+async fn remove_volumes(docker: &Docker, going: &Going<'_>) -> Result<usize, EngineError> {
     let options = ListVolumesOptions { filters: Some(ours()) };
     let mut removed = 0;
     for volume in within(QUESTION, docker.list_volumes(Some(options)))
@@ -76,8 +115,7 @@ async fn remove_volumes(docker: &Docker, environments: &BTreeSet<String>) -> Res
         .volumes
         .unwrap_or_default()
     {
-        let environment = volume.labels.get(labels::ENVIRONMENT_ID);
-        if environment.is_some_and(|e| environments.contains(e)) {
+        if going.takes(&volume.labels) {
             or_gone(within(WORK, docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>)).await)?;
             removed += 1;
         }

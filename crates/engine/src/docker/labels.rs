@@ -11,6 +11,8 @@ use crate::engine::{GroupSpec, Owner};
 
 /// Found on everything of an environment.
 pub(crate) const ENVIRONMENT_ID: &str = "slipway.environment-id";
+/// Of which of the installations that share the engine it is.
+pub(crate) const INSTALLATION: &str = "slipway.installation";
 /// `app` or `job`.
 pub(crate) const ROLE: &str = "slipway.role";
 const TEAM: &str = "slipway.team";
@@ -44,6 +46,7 @@ impl Role {
 /// The labels of a network or volume.
 pub(crate) fn of_owner(owner: &Owner) -> HashMap<String, String> {
     [
+        (INSTALLATION, owner.installation.clone()),
         (TEAM, owner.team.to_string()),
         (APP, owner.app.to_string()),
         (ENVIRONMENT, owner.environment.to_string()),

@@ -45,7 +45,6 @@ use slipway_domain::name::VolumeName;
 use slipway_domain::observed::Instance;
 use slipway_domain::ports::{LogQuery, LogReceiver, PullPolicy, RegistryCredentials, ResolveError, Usage};
 use slipway_domain::quantity::Span;
-use slipway_domain::spec::KillSignal;
 
 pub use attached::{Attached, Output};
 
@@ -195,7 +194,15 @@ impl Engine for DockerEngine {
         observe::instances(self.docker().await?, environment).await
     }
 
-    async fn remove_instance(&self, id: &str, _signal: KillSignal, timeout: Span) -> Result<(), EngineError> {
+    async fn pause_instance(&self, id: &str) -> Result<(), EngineError> {
+        containers::pause(self.docker().await?, id).await
+    }
+
+    async fn stop_instance(&self, id: &str, timeout: Span) -> Result<(), EngineError> {
+        containers::stop(self.docker().await?, id, timeout).await
+    }
+
+    async fn remove_instance(&self, id: &str, timeout: Span) -> Result<(), EngineError> {
         containers::remove(self.docker().await?, id, timeout).await
     }
 

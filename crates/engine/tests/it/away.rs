@@ -6,7 +6,6 @@ use slipway_domain::deployment::StepName;
 use slipway_domain::image::Pin;
 use slipway_domain::ports::{LogQuery, PullPolicy, ResolveError};
 use slipway_domain::quantity::Span;
-use slipway_domain::spec::KillSignal;
 use slipway_engine::docker::DockerEngine;
 use slipway_engine::{Engine, EngineError};
 
@@ -34,7 +33,7 @@ async fn every_verb_says_that_it_is_away(host: &str) {
     is_away("remove_network", engine.remove_network(environment).await);
     is_away("apply_group", engine.apply_group(&group, &[0]).await);
     is_away("observe", engine.observe(Some(environment)).await);
-    let stopped = engine.remove_instance("x", KillSignal::Term, Span::from_secs(1)).await;
+    let stopped = engine.remove_instance("x", Span::from_secs(1)).await;
     is_away("remove_instance", stopped);
     is_away(
         "start_job",

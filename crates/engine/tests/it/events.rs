@@ -30,7 +30,7 @@ async fn what_happens_to_an_instance_is_told_even_before_the_first_question() {
     }
     place
         .engine
-        .remove_instance(&instance.id, group.kill_signal, group.kill_timeout)
+        .remove_instance(&instance.id, group.kill_timeout)
         .await
         .expect("removed");
     wait_for(&mut events, &place, "destroy").await;

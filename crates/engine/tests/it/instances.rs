@@ -184,10 +184,7 @@ async fn somebody_elses_container_of_that_name_is_never_touched() {
         "{answer:?}"
     );
     let id = before.split_once(' ').expect("an id").0;
-    let answer = place
-        .engine
-        .remove_instance(id, KillSignal::Term, Span::from_secs(1))
-        .await;
+    let answer = place.engine.remove_instance(id, Span::from_secs(1)).await;
     assert!(
         matches!(&answer, Err(EngineError::Refused(t)) if t.contains("left alone")),
         "{answer:?}"
@@ -238,7 +235,7 @@ async fn removed(frozen: bool, timeout: Span) -> (String, Duration) {
     let asked = Instant::now();
     place
         .engine
-        .remove_instance(&instance.id, group.kill_signal, timeout)
+        .remove_instance(&instance.id, timeout)
         .await
         .expect("removed");
     let took = asked.elapsed();
@@ -249,7 +246,7 @@ async fn removed(frozen: bool, timeout: Span) -> (String, Duration) {
     );
     place
         .engine
-        .remove_instance(&instance.id, group.kill_signal, timeout)
+        .remove_instance(&instance.id, timeout)
         .await
         .expect("gone already");
     let until = docker(&["info", "--format", "{{.SystemTime}}"]);

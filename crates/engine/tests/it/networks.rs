@@ -121,7 +121,7 @@ async fn a_network_in_use_stays_until_it_is_empty() {
     let instance = place.only().await;
     place
         .engine
-        .remove_instance(&instance.id, group.kill_signal, group.kill_timeout)
+        .remove_instance(&instance.id, group.kill_timeout)
         .await
         .expect("removed");
     place

@@ -90,6 +90,7 @@ impl Place {
         Self {
             engine: engine(),
             owner: Owner {
+                installation: "one".into(),
                 team: TeamId::mint(now(), &Different),
                 app: app.parse().expect("a name"),
                 environment: "production".parse().expect("a name"),

@@ -32,7 +32,7 @@ async fn what_is_written_to_a_volume_outlives_the_instance() {
     assert_eq!(written.as_deref(), Some("written\n"), "the app's user may write");
     place
         .engine
-        .remove_instance(&first.id, group.kill_signal, group.kill_timeout)
+        .remove_instance(&first.id, group.kill_timeout)
         .await
         .expect("removed");
     let (second, address) = place.serve(&group).await;
@@ -53,7 +53,7 @@ async fn a_volume_in_use_stays_and_an_unused_one_goes() {
     assert!(matches!(&answer, Err(error) if error.is_transient()), "{answer:?}");
     place
         .engine
-        .remove_instance(&instance.id, group.kill_signal, group.kill_timeout)
+        .remove_instance(&instance.id, group.kill_timeout)
         .await
         .expect("removed");
     for _ in 0..2 {

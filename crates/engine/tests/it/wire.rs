@@ -69,7 +69,7 @@ async fn every_verb_is_asked_in_that_version() {
     place.engine.remove_job(group.release, purpose).await.expect("removed");
     place
         .engine
-        .remove_instance(&instance.id, group.kill_signal, group.kill_timeout)
+        .remove_instance(&instance.id, group.kill_timeout)
         .await
         .expect("removed");
     place.engine.remove_network(place.environment()).await.expect("removed");

@@ -150,20 +150,30 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// The traffic stays where it is while the new release is on its way.
-    pub(super) fn wait_beside(&self, plan: &mut Plan) {
+    /// The traffic stays where it is while the new release is on its way. Gives the instances that this needs.
+    pub(super) fn wait_beside(&self, plan: &mut Plan) -> BTreeSet<String> {
         let old = self.keep_old(plan);
         if old.is_empty() {
             self.wait_for_first(plan);
         } else {
             publish(self.world, plan, Route::serving(old));
         }
+        let serving = self.serving().into_iter();
+        serving
+            .flat_map(|serving| {
+                of(self.instances, serving)
+                    .into_iter()
+                    .filter(|i| i.slot < serving.replicas)
+            })
+            .map(|i| i.id.clone())
+            .collect()
     }
 
     /// A page while nothing serves.
     pub(super) fn wait_for_first(&self, plan: &mut Plan) {
         let serves = |i: &Instance| i.is_running() && self.world.route.instances.contains(&i.id);
-        if !self.instances.iter().any(serves) && self.world.route.state != RouteState::Holding {
+        let is_held = matches!(self.world.route.state, RouteState::Holding | RouteState::Asleep);
+        if !self.instances.iter().any(serves) && !is_held {
             publish(self.world, plan, Route::nowhere(RouteState::Starting));
         }
     }

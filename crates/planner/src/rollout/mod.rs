@@ -19,7 +19,7 @@ mod rolling;
 
 use chrono::TimeDelta;
 use slipway_domain::deployment::{DeploymentState, ReasonCode, StepName, StepState};
-use slipway_domain::observed::Instance;
+use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::spec::Strategy;
 
 use crate::instances::{LOOK_AGAIN, start, wake_at};
@@ -28,6 +28,8 @@ use crate::world::{CommandFacts, DeploymentFacts, Desired, World};
 
 use group::Group;
 
+/// A deployment that has not got as far as its image waits so long for an engine that does not answer.
+const BLIND_MAX: TimeDelta = TimeDelta::minutes(10);
 /// A pull may take so long in all.
 const PULL_MAX: TimeDelta = TimeDelta::minutes(30);
 /// The release command may take so long.
@@ -81,8 +83,22 @@ pub fn without_sight(world: &World) -> Plan {
     let Some(deployment) = &world.deployment else {
         return plan;
     };
-    if deployment.state == DeploymentState::Pending {
-        plan.steps.push(Step::Begin(deployment.id));
+    match deployment.state {
+        DeploymentState::Pending => plan.steps.push(Step::Begin(deployment.id)),
+        // What it waits for is shown, and has its time.
+        DeploymentState::Running if deployment.steps.is_empty() => {
+            mark(&mut plan, deployment, StepName::Pull, StepState::Running);
+        }
+        _ => {}
+    }
+    let begun = deployment.steps.get(&StepName::Pull);
+    if let (Some((StepState::Running, since)), Observed::Unknown { reason }) = (begun, &world.instances)
+        && world.now > *since + BLIND_MAX
+    {
+        let (code, detail) = (ReasonCode::EngineUnavailable, reason.clone());
+        plan.steps
+            .push(Step::Fail(deployment.id, Failure::Operation { code, detail }));
+        return plan;
     }
     if let Some(step) = overdue(world, deployment) {
         plan.steps.push(Step::Fail(deployment.id, Failure::Overdue { step }));
@@ -107,7 +123,7 @@ fn is_done(deployment: &DeploymentFacts, step: StepName) -> bool {
 fn fatal(world: &World, deployment: &DeploymentFacts) -> Option<Failure> {
     let ours = |op: &Op| match op {
         Op::Pull(r) | Op::Command(r) | Op::Apply(r, _) => *r == deployment.target.id,
-        Op::RemoveCommand(_) | Op::Remove(_) | Op::Clean => false,
+        Op::RemoveCommand(_) | Op::Pause(_) | Op::Stop(_) | Op::Remove(_) | Op::Clean => false,
     };
     let failed = world
         .failed
@@ -182,7 +198,10 @@ fn pull(world: &World, deployment: &DeploymentFacts, plan: &mut Plan) -> bool {
             wake_at(plan, world.now + LOOK_AGAIN);
             false
         }
-        None => false,
+        None => {
+            mark(plan, deployment, StepName::Pull, StepState::Running);
+            false
+        }
     }
 }
 

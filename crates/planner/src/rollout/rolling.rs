@@ -26,8 +26,10 @@ pub(super) fn roll(group: &Group<'_>, plan: &mut Plan) {
     };
     let kept = old.iter().take(kept_max).map(|i| i.id.clone());
     let routed: BTreeSet<String> = group.healthy_ids().into_iter().chain(kept).collect();
+    let mut standing = BTreeSet::new();
     if routed.is_empty() {
-        group.wait_for_first(plan);
+        // What served may have been asleep, or have ended: it answers until the first new instance is proven.
+        standing = group.wait_beside(plan);
     } else {
         let published = publish(group.world, plan, Route::serving(routed.clone()));
         if group.is_complete() {
@@ -40,7 +42,7 @@ pub(super) fn roll(group: &Group<'_>, plan: &mut Plan) {
 
     // Old instances that are not routed any more make room while the rest is still rolling.
     let own = group.new.iter().map(|i| i.id.clone());
-    let keep: BTreeSet<String> = routed.into_iter().chain(own).collect();
+    let keep: BTreeSet<String> = routed.into_iter().chain(standing).chain(own).collect();
     let drain = group.world.serving.as_ref().unwrap_or(group.target).drain_timeout;
     retire(group.world, plan, group.instances.iter(), &keep, drain);
 }

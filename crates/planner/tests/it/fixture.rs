@@ -4,7 +4,8 @@
 //! now 10                        seconds
 //! desired running|stopped|deleted
 //! serving r1 x2 [WAY]           release and wanted count; WAY: `bluegreen`, `canary` (10 %, 50 %), `recreate`,
-//!                               `surge 2`, `like r1` (the same contents), `rollback`
+//!                               `surge 2`, `like r1` (the same contents), `rollback`, `max 4`, `sleeps` (after 60 s),
+//!                               `pauses` (for 600 s before it sleeps)
 //! serving since 4 | previous r1 x2 [WAY]
 //! deploying r2 x2 [command] [WAY]  the unfinished deployment, running unless `pending`; `promoted`
 //! canary 0 since 4              the canary's step
@@ -16,6 +17,9 @@
 //! route serving [unacked] [10% to r2]
 //! busy pull r2 | busy start r2 0 | busy remove r1#0
 //! failed pull r2 until 20 [fatal]
+//! rest dozing|paused|asleep since 4 | woken since 4 | asked    a request waits for it to wake
+//! load 80 160 quiet 0           requests in flight over a minute and over six seconds; since when none
+//! scaled at 4
 //! restart r1#0 at 30 [5]        the next start, and the number of ends in a row
 //! blind                         the engine cannot be looked at
 //! last failed | draining | cleaned | left command r1
@@ -23,18 +27,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
 use slipway_domain::clock::testing::{FixedEntropy, at};
 use slipway_domain::deployment::{DeploymentState, ReasonCode, StepName, StepState};
 use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
 use slipway_domain::observed::{Instance, InstanceState, Observed};
 use slipway_domain::quantity::Span;
+use slipway_domain::rest::Rest;
 use slipway_domain::routing::{RouteState, Split};
-use slipway_domain::spec::{CanaryStep, Strategy};
+use slipway_domain::spec::{CanaryStep, Scale, Strategy};
 use slipway_domain::{Epoch, ReleaseNumber, Timestamp};
 use slipway_planner::plan::{Op, Plan};
 use slipway_planner::render::render;
 use slipway_planner::world::{
-    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, Restart, RouteFacts,
+    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, Load, OpFailure, ReleaseFacts, Restart, RouteFacts,
     Sample, Traffic, World,
 };
 
@@ -68,6 +74,16 @@ pub(crate) fn facts(name: &str, replicas: u32, way: &[&str]) -> ReleaseFacts {
             Vec::new()
         },
         sticky: false,
+        scale: Scale {
+            max: after("max").map(|n| n.parse().expect("number")),
+            idle_timeout: Span::from_secs(60),
+            pause_for: Span::from_secs(if way.contains(&"pauses") { 600 } else { 0 }),
+            ..Scale::fixed(if way.contains(&"sleeps") || way.contains(&"pauses") {
+                0
+            } else {
+                replicas
+            })
+        },
         replicas,
         drain_timeout: Span::from_secs(30),
         kill_timeout: Span::from_secs(30),
@@ -105,6 +121,11 @@ pub(crate) fn empty_world() -> World {
         failed: BTreeMap::new(),
         cleaned: false,
         traffic: None,
+        rest: Rest::Awake,
+        rest_since: None,
+        wake_asked: false,
+        load: None,
+        scaled_at: None,
         restarts: BTreeMap::new(),
     }
 }
@@ -135,6 +156,14 @@ fn fact(world: &mut World, words: &[&str]) {
                 old: sample(&[a, b, c]),
             });
         }
+        ["rest", rest, "since", s] => {
+            world.rest = Rest::parse(rest).expect("rest");
+            world.rest_since = Some(seconds(s.parse().expect("number")));
+        }
+        ["woken", "since", s] => world.rest_since = Some(seconds(s.parse().expect("number"))),
+        ["asked"] => world.wake_asked = true,
+        ["scaled", "at", s] => world.scaled_at = Some(seconds(s.parse().expect("number"))),
+        ["load", stable, panic, "quiet", s] => world.load = Some(load(stable, panic, s)),
         ["route", state, rest @ ..] => route(world, state, rest),
         ["busy", op @ ..] => drop(world.running.insert(operation(op))),
         ["failed", kind, what, "until", s, rest @ ..] => {
@@ -220,6 +249,7 @@ fn route(world: &mut World, state: &str, rest: &[&str]) {
         "serving" => RouteState::Serving,
         "starting" => RouteState::Starting,
         "holding" => RouteState::Holding,
+        "asleep" => RouteState::Asleep,
         "stopped" => RouteState::Stopped,
         "failed" => RouteState::Failed,
         _ => RouteState::Empty,
@@ -243,6 +273,15 @@ fn sample(words: &[&str]) -> Sample {
     }
 }
 
+fn load(stable: &str, panic: &str, quiet: &str) -> Load {
+    let milli = |text: &str| text.parse::<u64>().expect("number") * 1000;
+    Load {
+        stable_milli: milli(stable),
+        panic_milli: milli(panic),
+        quiet: TimeDelta::seconds(quiet.parse().expect("number")),
+    }
+}
+
 fn deployment_id() -> DeploymentId {
     DeploymentId::mint(at(0), &FixedEntropy(1))
 }
@@ -258,6 +297,8 @@ fn operation(words: &[&str]) -> Op {
             release(name),
             slots.split(',').map(|s| s.parse().expect("slot")).collect(),
         ),
+        ["pause", id] => Op::Pause((*id).to_owned()),
+        ["stop", id] => Op::Stop((*id).to_owned()),
         ["remove", id] => Op::Remove((*id).to_owned()),
         ["clean"] => Op::Clean,
         other => panic!("no such operation: {other:?}"),
@@ -276,6 +317,8 @@ fn instance(world: &mut World, id: &str, words: &[&str]) {
             oom_killed: false,
             finished_at: Some(since),
         }
+    } else if words.contains(&"paused") {
+        InstanceState::Paused
     } else {
         InstanceState::Running { started_at: since }
     };

@@ -4,6 +4,7 @@ mod conditions;
 mod diagnose;
 mod fixture;
 mod properties;
+mod rest;
 mod rollout;
 mod settle;
 mod simulation;

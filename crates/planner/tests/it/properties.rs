@@ -63,6 +63,7 @@ fn perform(world: &mut World, step: &Step, sick: bool) {
             world.last_failed = true;
         }
         Step::RollBack { .. } => panic!("nothing fails after it has the traffic"),
+        Step::Scale(_) | Step::Rest(_) => panic!("nothing follows a load"),
         Step::Purge => assert!(instances(world).is_empty()),
     }
 }
@@ -80,6 +81,7 @@ fn operate(world: &mut World, op: &Op, sick: bool) {
         }
         Op::RemoveCommand(_) => {}
         Op::Apply(id, slots) => slots.iter().for_each(|slot| apply(world, *id, *slot, sick)),
+        Op::Pause(_) | Op::Stop(_) => panic!("nothing rests"),
         Op::Remove(id) => {
             assert!(
                 !world.route.instances.contains(id) || !is_running(world, id),

@@ -189,6 +189,12 @@ fn a_stop_meanwhile_cancels() {
 
 #[test]
 fn nothing_is_concluded_from_an_engine_that_cannot_be_looked_at() {
+    check("blind\ndeploying r2 x1", &["mark pull running"]);
+    check("now 600\nblind\ndeploying r2 x1\nstep pull running 0", &[]);
+    check(
+        "now 601\nblind\ndeploying r2 x1\nstep pull running 0",
+        &["fail engine_unavailable: away"],
+    );
     after_pull("blind\nserving r1 x1\ndeploying r2 x1\nstep start running 0", &[]);
     check("blind\nserving r1 x1\nroute serving", &[]);
     after_pull(

@@ -1,4 +1,4 @@
-//! Histories: intents of all kinds, instances that end, operations that fail with or without their effect, an engine
+//! Histories: intents of all kinds, loads and requests for what is asleep, instances that end, operations that fail with or without their effect, an engine
 //! that cannot be looked at, processes that forget everything between any two steps, and time. Whatever the history,
 //! what must never happen does not, and when the faults end all comes to rest on what was wanted last.
 
@@ -10,11 +10,13 @@ use slipway_domain::clock::testing::FixedEntropy;
 use slipway_domain::deployment::{DeploymentState, StepState};
 use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
 use slipway_domain::observed::{Instance, InstanceState, Observed};
+use slipway_domain::rest::Rest;
+use slipway_domain::routing::RouteState;
 use slipway_domain::spec::Strategy as Way;
 use slipway_domain::{Epoch, ReleaseNumber};
 use slipway_planner::plan::{Op, Step};
 use slipway_planner::world::{
-    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, OpFailure, ReleaseFacts, Restart, World,
+    CanaryProgress, CommandFacts, DeploymentFacts, Desired, Health, Load, OpFailure, ReleaseFacts, Restart, World,
 };
 
 use crate::fixture::{empty_world, facts, release, seconds};
@@ -31,6 +33,8 @@ enum Event {
         replicas: u32,
         sick: bool,
         command: bool,
+        /// How it follows the load: not, up to four instances, or to sleep, at once or after a pause.
+        follows: usize,
     },
     Rollback,
     Stop,
@@ -60,13 +64,30 @@ enum Event {
     /// The engine cannot be looked at, or can again.
     Away(bool),
     Later(i64),
+    /// So many requests are in flight, or for so long none was; `None`: nobody tells.
+    Load(Option<(u64, i64)>),
+    /// A request arrives.
+    Request,
+    /// So many looks without a fault; what is begun ends, or goes on all the while.
+    Calm {
+        looks: usize,
+        ends: bool,
+    },
+    /// Nothing happens for so long that what may sleep does, as far as its rest goes in a few looks.
+    Idle(usize),
     Look,
 }
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        2 => (0_usize..4, 1_u32..4, any::<bool>(), any::<bool>())
-            .prop_map(|(way, replicas, sick, command)| Event::Deploy { way, replicas, sick, command }),
+        2 => (0_usize..4, 1_u32..4, any::<bool>(), any::<bool>(), 0_usize..4)
+            .prop_map(|(way, replicas, sick, command, follows)| {
+                Event::Deploy { way, replicas, sick, command, follows }
+            }),
+        2 => prop::option::weighted(0.9, (0_u64..400, prop_oneof![Just(0_i64), Just(1_000)])).prop_map(Event::Load),
+        2 => Just(Event::Request),
+        2 => (1_usize..12, prop::bool::weighted(0.7)).prop_map(|(looks, ends)| Event::Calm { looks, ends }),
+        2 => (1_usize..5).prop_map(Event::Idle),
         1 => Just(Event::Rollback),
         1 => Just(Event::Stop),
         1 => Just(Event::Start),
@@ -135,10 +156,24 @@ impl Model {
         let mut target = facts(&name, before.replicas, &["rollback"]);
         target.strategy = before.strategy;
         target.canary.clone_from(&before.canary);
+        target.scale = before.scale;
         target.like = before.like.iter().copied().chain([before.id]).collect();
         if self.sick.contains(&before.id) {
             self.sick.insert(target.id);
         }
+        self.intend(target);
+    }
+
+    fn deploy(&mut self, [way, follows]: [usize; 2], replicas: u32, sick: bool, command: bool) {
+        let Some(name) = self.next_name() else { return };
+        let mut words = vec![["rolling", "bluegreen", "canary", "recreate"][way]];
+        words.extend(command.then_some("command"));
+        words.extend([&[][..], &["max", "4"], &["sleeps"], &["pauses"]][follows]);
+        if sick {
+            self.sick.insert(release(&name));
+        }
+        let mut target = facts(&name, replicas, &words);
+        target.replicas = replicas_within(&target, replicas);
         self.intend(target);
     }
 
@@ -149,15 +184,8 @@ impl Model {
                 replicas,
                 sick,
                 command,
-            } => {
-                let Some(name) = self.next_name() else { return };
-                let mut words = vec![["rolling", "bluegreen", "canary", "recreate"][*way]];
-                words.extend(command.then_some("command"));
-                if *sick {
-                    self.sick.insert(release(&name));
-                }
-                self.intend(facts(&name, *replicas, &words));
-            }
+                follows,
+            } => self.deploy([*way, *follows], *replicas, *sick, *command),
             Event::Rollback => {
                 if let Some(previous) = self.world.previous.clone() {
                     self.back_to(&previous);
@@ -167,7 +195,8 @@ impl Model {
             Event::Start if self.world.desired == Desired::Stopped => {
                 if let Some(serving) = self.world.serving.clone() {
                     let Some(name) = self.next_name() else { return };
-                    let target = facts(&name, serving.replicas, &[serving.strategy.as_str()]);
+                    let mut target = facts(&name, serving.replicas, &[serving.strategy.as_str()]);
+                    target.scale = serving.scale;
                     self.intend(target);
                 }
             }
@@ -197,7 +226,38 @@ impl Model {
             Event::Crash { effect } => self.crash(*effect),
             Event::Away(away) => self.is_away = *away,
             Event::Later(seconds) => self.world.now += TimeDelta::seconds(*seconds),
+            Event::Load(load) => self.world.load = load.map(|(in_flight, quiet)| told(in_flight, quiet)),
+            Event::Request => self.request(),
+            Event::Calm { looks, ends } => self.calm(*looks, *ends),
+            Event::Idle(looks) => {
+                self.world.load = Some(told(0, 1_000));
+                self.world.now += TimeDelta::seconds(200);
+                for _ in 0..*looks {
+                    self.look();
+                }
+            }
             Event::Look => drop(self.look()),
+        }
+    }
+
+    /// A proxy asks only for what it knows to be asleep; whatever else it has it forwards to.
+    fn request(&mut self) {
+        let holds = self.world.route.state == RouteState::Asleep && self.world.route.acknowledged;
+        if holds && self.world.rest != Rest::Awake {
+            self.world.wake_asked = true;
+        }
+        for id in &self.reachable {
+            let frozen = |i: &Instance| i.id == *id && i.state == InstanceState::Paused;
+            let asked_for = self
+                .world
+                .running
+                .iter()
+                .any(|op| matches!(op, Op::Pause(p) if p == id));
+            let rests = self.world.rest != Rest::Awake;
+            assert!(
+                !(rests && (asked_for || self.engine.iter().any(frozen))),
+                "a request meets {id}, which is frozen"
+            );
         }
     }
 
@@ -270,7 +330,29 @@ impl Model {
             Op::Command(id) => *self.commands.entry(*id).or_default() = 1,
             Op::RemoveCommand(id) => drop(self.commands.remove(id)),
             Op::Apply(id, slots) => slots.iter().for_each(|slot| self.apply(*id, *slot)),
+            Op::Pause(id) => self.turn(id, Instance::is_running, &InstanceState::Paused),
+            Op::Stop(id) => {
+                let runs = self.engine.iter().any(|i| i.id == *id && i.is_running());
+                let meets = runs && self.reachable.contains(id);
+                assert!(!meets, "{id} stops while a proxy may send requests to it");
+                let ended = InstanceState::Exited {
+                    exit_code: 143,
+                    oom_killed: false,
+                    finished_at: Some(self.world.now),
+                };
+                let live = |i: &Instance| i.is_running() || i.state == InstanceState::Paused;
+                self.turn(id, live, &ended);
+            }
             Op::Remove(id) => self.engine.retain(|i| i.id != *id),
+        }
+    }
+
+    /// An instance that was running is so no longer.
+    fn turn(&mut self, id: &str, from: impl Fn(&Instance) -> bool, to: &InstanceState) {
+        for instance in self.engine.iter_mut().filter(|i| i.id == id && from(i)) {
+            instance.state = to.clone();
+            instance.address = None;
+            self.world.health.remove(id);
         }
     }
 
@@ -369,6 +451,19 @@ impl Model {
                 assert_eq!(previous.id, *to);
                 self.back_to(&previous);
             }
+            Step::Scale(count) => {
+                self.world.scaled_at = Some(now);
+                let serving = self.world.serving.iter_mut();
+                let target = self.world.deployment.iter_mut().map(|d| &mut d.target);
+                for facts in serving.chain(target) {
+                    facts.replicas = replicas_within(facts, *count);
+                }
+            }
+            Step::Rest(rest) => {
+                self.world.rest = *rest;
+                self.world.rest_since = Some(now);
+                self.world.wake_asked &= *rest != Rest::Awake;
+            }
             Step::Purge => panic!("nothing was deleted"),
         }
     }
@@ -380,9 +475,9 @@ impl Model {
     /// What may never be begun.
     fn permitted(&self, op: &Op) {
         match op {
-            Op::Remove(id) => {
+            Op::Remove(id) | Op::Stop(id) | Op::Pause(id) => {
                 let serves = self.reachable.contains(id) && self.engine.iter().any(|i| i.id == *id && i.is_running());
-                assert!(!serves, "{id} is removed while a proxy may send requests to it");
+                assert!(!serves, "{op:?} while a proxy may send requests to it");
             }
             Op::Apply(id, slots) => {
                 let deployment = self.world.deployment.as_ref().filter(|d| d.target.id == *id);
@@ -402,9 +497,23 @@ impl Model {
         }
     }
 
+    /// Everything published is confirmed, and everything that is begun is done if it ends.
+    fn calm(&mut self, looks: usize, ends: bool) {
+        for _ in 0..looks {
+            let begun = self.world.running.clone();
+            for op in begun.into_iter().filter(|_| ends) {
+                self.finish(&op, true, true);
+            }
+            self.acknowledge();
+            self.look();
+        }
+    }
+
     /// No more faults: everything that is begun is done, everything published is confirmed.
     fn settle(&mut self) {
         self.is_away = false;
+        self.world.load = None;
+        self.world.wake_asked = self.world.rest != Rest::Awake;
         for _ in 0..LOOKS_MAX {
             for op in self.world.running.clone() {
                 self.finish(&op, true, true);
@@ -434,6 +543,11 @@ impl Model {
             "what runs is what has traffic, and nothing is left over"
         );
         assert!(self.commands.is_empty(), "a release command is left over");
+        let serves = self.world.serving.is_some() && self.world.desired == Desired::Running;
+        assert!(
+            !serves || self.world.rest == Rest::Awake,
+            "a request waits for what never wakes"
+        );
         let wanted = match (&self.world.serving, self.world.desired) {
             (Some(serving), Desired::Running) => serving.replicas,
             _ => 0,
@@ -443,6 +557,24 @@ impl Model {
             usize::try_from(wanted).expect("few"),
             "as many as are wanted"
         );
+    }
+}
+
+/// So many requests in flight, or none for so many seconds.
+fn told(in_flight: u64, quiet: i64) -> Load {
+    Load {
+        stable_milli: in_flight * 1000,
+        panic_milli: in_flight * 2000,
+        quiet: TimeDelta::seconds(if in_flight > 0 { 0 } else { quiet }),
+    }
+}
+
+/// So many instances, within what the release may have.
+fn replicas_within(facts: &ReleaseFacts, count: u32) -> u32 {
+    if facts.scale.follows_load() {
+        count.clamp(facts.scale.floor(), facts.scale.ceiling())
+    } else {
+        facts.scale.floor()
     }
 }
 

@@ -95,6 +95,7 @@ impl Scene {
                 instances: instances.to_vec(),
             }],
             sticky: false,
+            counted: false,
             limits,
         });
         self

@@ -136,9 +136,14 @@ fn replicas_share_the_traffic_and_scaling_down_drains() {
     platform.log_in_to_registry();
     platform.app("many", &healthy_spec());
     platform.deploy("many", "1").expect(200);
+    let first = containers("many").remove(0).0;
     platform
         .call("POST", "/v1/apps/many/scale?wait=90s", Some(&json!({"count": 3})))
         .expect(200);
+    assert!(
+        containers("many").iter().any(|(id, _)| *id == first),
+        "what runs goes on running"
+    );
     let mut seen = std::collections::BTreeSet::new();
     until("three instances answer", || {
         let echo = platform.visit("many.apps.localhost", "/echo").expect(200);
@@ -153,6 +158,16 @@ fn replicas_share_the_traffic_and_scaling_down_drains() {
     until("one container is left", || {
         (containers("many").len() == 1).then_some(())
     });
+    assert_eq!(containers("many")[0].0, first, "and is the last to go");
+    platform.deploy("many", "2").expect(200);
+    platform
+        .call("POST", "/v1/apps/many/scale?wait=90s", Some(&json!({"count": 2})))
+        .expect(200);
+    let back = platform
+        .call("POST", "/v1/apps/many/rollback?wait=90s", Some(&json!({})))
+        .expect(200);
+    let image = back["image"].as_str().expect("an image");
+    assert!(image.ends_with(":1"), "another scale is nothing to go back to: {image}");
 }
 
 #[test]

@@ -134,7 +134,11 @@ fn an_app_that_stops_answering_is_degraded_and_its_conditions_say_why() {
     };
     becomes("running");
     let id = containers("ill").remove(0).0;
-    docker(&["pause", &id]);
+    let processes = docker(&["top", &id, "-o", "pid"]);
+    let processes: Vec<u32> = processes.lines().filter_map(|line| line.trim().parse().ok()).collect();
+    for pid in &processes {
+        signal(*pid, "STOP");
+    }
     let ill = becomes("degraded");
     let ready = &ill["conditions"][0];
     assert_eq!(
@@ -142,7 +146,9 @@ fn an_app_that_stops_answering_is_degraded_and_its_conditions_say_why() {
         (&json!("Ready"), &json!(false), &json!("Unhealthy")),
         "{ill}"
     );
-    docker(&["unpause", &id]);
+    for pid in &processes {
+        signal(*pid, "CONT");
+    }
     let well = becomes("running");
     assert_eq!(well["conditions"][0]["status"], true, "{well}");
     assert_eq!(containers("ill")[0].0, id, "the same instance");
@@ -360,6 +366,9 @@ fn uninstalling_takes_what_runs_and_takes_or_leaves_the_data_as_asked() {
         (platform.visit("leaving.apps.localhost", "/echo").status == 200).then_some(())
     });
 
+    // The volumes are found again when nothing else is left.
+    let (code, out, err) = platform.cli(&["uninstall", "--keep-data", "--yes"]);
+    assert_eq!((code, volumes().lines().count()), (0, 1), "{out}{err}");
     let (code, out, err) = platform.cli(&["uninstall", "--delete-data", "--yes"]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("SLIPWAY_DATABASE_URL was left alone"), "{out}");

@@ -9,6 +9,7 @@ mod life;
 mod packaging;
 mod platform;
 mod readme;
+mod scaling;
 mod strategies;
 mod trace;
 mod traffic;

@@ -16,6 +16,10 @@ use crate::fixture::{
 
 fn status(generation: Generation, release: ReleaseId) -> EnvironmentStatus {
     EnvironmentStatus {
+        replicas: None,
+        scaled_at: None,
+        rest: slipway_domain::rest::Rest::Awake,
+        rest_since: None,
         observed_generation: generation,
         serving: Some(release),
         serving_since: Some(second(8)),

@@ -305,6 +305,10 @@ async fn a_status_of_nothing_is_empty() {
         let mut tx = tx(&store).await;
         let status = tx.status(environment.id).await.expect("read").expect("is there");
         let empty = EnvironmentStatus {
+            replicas: None,
+            scaled_at: None,
+            rest: slipway_domain::rest::Rest::Awake,
+            rest_since: None,
             observed_generation: slipway_domain::Generation(0),
             serving: None,
             serving_since: None,

@@ -1,0 +1,109 @@
+//! An idle environment goes to rest, and wakes.
+//!
+//! | state | situation | step |
+//! |---|---|---|
+//! | any | a request waits, or something is to be deployed | awake, and its instances are started |
+//! | dozing | some proxy may still forward, or has a request in flight | wait |
+//! | dozing | none | paused if the spec says so, else asleep |
+//! | paused | an instance runs | freeze it |
+//! | paused | paused for long enough | asleep |
+//! | asleep | an instance runs or is frozen | stop it; one is kept for the next start, the others go |
+//!
+//! Promises: while anything may be on its way to a stop, nothing is forwarded to it: it wakes when it has stopped. The
+//! same holds for what is being frozen, which takes milliseconds.
+
+use std::collections::BTreeSet;
+
+use slipway_domain::observed::{Instance, InstanceState};
+use slipway_domain::rest::Rest;
+use slipway_domain::routing::RouteState;
+
+use crate::instances::{LOOK_AGAIN, of, publish, start, wake_at};
+use crate::plan::{Op, Plan, Route, Step};
+use crate::world::{ReleaseFacts, World};
+
+/// The next batch for an environment that rests.
+pub(crate) fn plan(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -> Plan {
+    let mut plan = Plan::default();
+    let live = || {
+        instances
+            .iter()
+            .filter(|i| i.is_running() || i.state == InstanceState::Paused)
+    };
+    let wanted = world.wake_asked || world.deployment.is_some() || !serving.scale.sleeps();
+    let is_stopping = world.rest == Rest::Asleep && live().next().is_some();
+    let is_freezing = world.running.iter().any(|op| matches!(op, Op::Pause(_)));
+    if wanted && !is_stopping && !is_freezing {
+        wake(world, serving, instances, &mut plan);
+        return plan;
+    }
+    let held = publish(world, &mut plan, Route::nowhere(RouteState::Asleep)) && world.route.acknowledged;
+    match world.rest {
+        Rest::Awake => {}
+        Rest::Dozing => {
+            let is_used = instances.iter().any(|i| world.route.draining.contains(&i.id));
+            if held && !is_used {
+                let next = if serving.scale.pause_for.as_millis() > 0 {
+                    Rest::Paused
+                } else {
+                    Rest::Asleep
+                };
+                plan.steps.push(Step::Rest(next));
+            } else {
+                wake_at(&mut plan, world.now + LOOK_AGAIN);
+            }
+        }
+        Rest::Paused => {
+            for instance in instances.iter().filter(|i| i.is_running()) {
+                start(world, &mut plan, Op::Pause(instance.id.clone()));
+            }
+            let end = world.rest_since.unwrap_or(world.now) + serving.scale.pause_for.to_chrono();
+            if world.now >= end {
+                plan.steps.push(Step::Rest(Rest::Asleep));
+            } else {
+                wake_at(&mut plan, end);
+            }
+            plan.settled = held && instances.iter().all(|i| !i.is_running());
+        }
+        Rest::Asleep => {
+            let kept = kept(serving, instances);
+            for instance in instances {
+                let is_kept = Some(instance.id.as_str()) == kept;
+                match (&instance.state, is_kept) {
+                    (InstanceState::Running { .. } | InstanceState::Paused, true) => {
+                        start(world, &mut plan, Op::Stop(instance.id.clone()));
+                    }
+                    (_, true) => {}
+                    (_, false) => start(world, &mut plan, Op::Remove(instance.id.clone())),
+                }
+            }
+            plan.settled = held && live().next().is_none() && instances.len() <= usize::from(kept.is_some());
+            if !plan.settled {
+                wake_at(&mut plan, world.now + LOOK_AGAIN);
+            }
+        }
+    }
+    plan
+}
+
+/// The instance that is started again on the first request.
+fn kept<'a>(serving: &ReleaseFacts, instances: &'a [Instance]) -> Option<&'a str> {
+    of(instances, serving)
+        .into_iter()
+        .find(|i| i.slot == 0 && i.state != InstanceState::Dead)
+        .map(|i| i.id.as_str())
+}
+
+/// Awake again: what served is started in the same batch, unless something else is to take its place anyway.
+fn wake(world: &World, serving: &ReleaseFacts, instances: &[Instance], plan: &mut Plan) {
+    plan.steps.push(Step::Rest(Rest::Awake));
+    if world.deployment.is_some() {
+        return;
+    }
+    let own = of(instances, serving);
+    let runs = |slot: &u32| own.iter().any(|i| i.slot == *slot && i.is_running());
+    let missing: BTreeSet<u32> = (0..serving.replicas).filter(|slot| !runs(slot)).collect();
+    if !missing.is_empty() {
+        start(world, plan, Op::Apply(serving.id, missing));
+    }
+}
