@@ -24,6 +24,7 @@ mod idempotency;
 mod image;
 mod instances;
 mod logs;
+mod operations;
 mod paging;
 mod promote;
 mod registries;

@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 use crate::guard::{Routes, SCHEME};
 use crate::state::{ApiState, Shared};
 use crate::{
-    apps, audit_log, deployments, docs, edge, env, environments, health, instances, logs, promote, registries,
-    releases, rollback, secrets, spec, teams, tokens,
+    apps, audit_log, deployments, docs, edge, env, environments, health, instances, logs, operations, promote,
+    registries, releases, rollback, secrets, spec, teams, tokens,
 };
 
 /// What anybody may call, by method and path: reviewed one by one, compared with the document by a test.
@@ -29,6 +29,7 @@ pub const PUBLIC: &[(&str, &str)] = &[
 const READ_APP: Permission = Permission::new(Verb::Read, Resource::App);
 const WRITE_APP: Permission = Permission::new(Verb::Write, Resource::App);
 const DEPLOY_APP: Permission = Permission::new(Verb::Deploy, Resource::App);
+const EXEC_APP: Permission = Permission::new(Verb::Exec, Resource::App);
 const READ_SECRET: Permission = Permission::new(Verb::Read, Resource::Secret);
 const WRITE_SECRET: Permission = Permission::new(Verb::Write, Resource::Secret);
 const READ_LOG: Permission = Permission::new(Verb::Read, Resource::Log);
@@ -97,6 +98,8 @@ fn apps_and_specs(routes: Routes) -> Routes {
         .guarded(WRITE_SECRET, routes!(registries::delete::registry_delete))
 }
 
+/// Whoever may run a command may see what comes of it; what it wrote is like a log.
+const WATCH: [Permission; 2] = [READ_LOG, EXEC_APP];
 /// Whoever may deploy may see what comes of it.
 const FOLLOW: [Permission; 2] = [READ_APP, DEPLOY_APP];
 
@@ -119,6 +122,11 @@ fn running(routes: Routes) -> Routes {
         .guarded(DEPLOY_APP, routes!(instances::start::start))
         .guarded(DEPLOY_APP, routes!(instances::scale::scale))
         .guarded(READ_LOG, routes!(logs::logs))
+        .guarded(EXEC_APP, routes!(operations::run::run))
+        .guarded(EXEC_APP, routes!(operations::cancel::operation_cancel))
+        .guarded_by_any(&WATCH, routes!(operations::get::operation_get))
+        .guarded(READ_APP, routes!(operations::list::operation_list))
+        .guarded(READ_APP, routes!(operations::cron::cron_list))
 }
 
 fn access(routes: Routes) -> Routes {

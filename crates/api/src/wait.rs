@@ -8,10 +8,10 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use slipway_domain::deployment::DeploymentState;
-use slipway_domain::ids::{DeploymentId, EnvironmentId};
+use slipway_domain::ids::{DeploymentId, EnvironmentId, RunId};
 use slipway_domain::quantity::Span;
 use slipway_domain::release::Release;
-use slipway_store::{Deployment, Tx};
+use slipway_store::{Deployment, Run, Tx};
 use slipway_wire::Code;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -131,6 +131,24 @@ impl Call {
             DeploymentState::Pending | DeploymentState::Running | DeploymentState::AwaitingApproval => {
                 Ok((StatusCode::ACCEPTED, view::located(&location(id)), axum::Json(body)).into_response())
             }
+        }
+    }
+
+    /// The run as it is when it has ended or the time is up; nothing without a wait.
+    pub(crate) async fn until_run_ended(&self, id: RunId, Wait(wait): Wait) -> Result<Option<Run>> {
+        let Some(limit) = wait else { return Ok(None) };
+        let _permit = self.state.stream_permit()?;
+        let deadline = Instant::now() + limit.to_std();
+        let mut hints = Hints::new(&self.state);
+        loop {
+            let mut tx = self.begin().await?;
+            let found = tx.run(id).await?;
+            drop(tx);
+            let ended = found.as_ref().is_none_or(|run| run.state.is_final());
+            if ended || hints.is_shutdown() || Instant::now() >= deadline {
+                return Ok(found);
+            }
+            let _ = tokio::time::timeout_at(deadline, hints.next()).await;
         }
     }
 

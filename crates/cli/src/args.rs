@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use slipway_domain::ReleaseNumber;
 use slipway_domain::access::Scope;
 use slipway_domain::image::{ImageReference, RegistryHost};
-use slipway_domain::name::{AppName, EnvironmentName, TeamName, TokenName, VariableName};
+use slipway_domain::name::{AppName, CronName, EnvironmentName, TeamName, TokenName, VariableName};
 use slipway_domain::quantity::Span;
 use slipway_domain::spec::Strategy;
 
@@ -221,6 +221,18 @@ pub enum Command {
         #[command(flatten)]
         list: ListArgs,
     },
+    /// Run a command once, with the image, variables and secrets of what serves; ends with its exit code
+    Run(RunArgs),
+    /// Commands by the clock: list, history
+    Cron {
+        #[command(subcommand)]
+        command: Option<CronCommand>,
+    },
+    /// One-off commands: list, show, cancel
+    Operations {
+        #[command(subcommand)]
+        command: Option<OperationsCommand>,
+    },
     /// Environments of an app: list, create, delete
     Environments {
         #[command(subcommand)]
@@ -314,6 +326,58 @@ pub enum DeploymentsCommand {
         /// How long to watch
         #[arg(long, value_name = "DURATION", default_value = "15m")]
         timeout: Span,
+    },
+}
+
+/// `slipway run`
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// After so long it is stopped: 1s to 24h
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<Span>,
+    /// Return as soon as it is accepted
+    #[arg(long)]
+    pub no_wait: bool,
+    /// The program and its arguments; no shell reads them
+    #[arg(
+        required = true,
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub command: Vec<String>,
+}
+
+/// `slipway cron`
+#[derive(Debug, Clone, Subcommand)]
+pub enum CronCommand {
+    /// List the commands by the clock, with the next time and the last run
+    #[command(visible_alias = "ls")]
+    List,
+    /// List the runs, newest first
+    History {
+        /// Only those of this one
+        name: Option<CronName>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+}
+
+/// `slipway operations`
+#[derive(Debug, Clone, Subcommand)]
+pub enum OperationsCommand {
+    /// List one-off commands, newest first
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Show one, with what it wrote
+    Show {
+        /// Its identifier
+        id: String,
+    },
+    /// Call one off
+    Cancel {
+        /// Its identifier
+        id: String,
     },
 }
 

@@ -116,6 +116,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// A one-off command.
+    RunId = "run";
     /// A team: the owner of apps, registries and tokens.
     TeamId = "tem";
     /// An app, in all its environments.

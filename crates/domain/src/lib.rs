@@ -6,6 +6,7 @@
 pub mod access;
 pub mod audit;
 pub mod clock;
+pub mod cron;
 pub mod deployment;
 pub mod generation;
 pub mod ids;
@@ -17,6 +18,7 @@ pub mod quantity;
 pub mod release;
 pub mod rest;
 pub mod routing;
+pub mod run;
 pub mod secret;
 pub mod spec;
 pub mod token;

@@ -102,6 +102,10 @@ names! {
     VolumeName, "the volume name",
         "use 2 to 40 characters a-z, 0-9 and `-`, starting with a letter, ending with a letter or digit, without `--`",
         is_team_name;
+    /// What a command that runs by the clock is called inside one environment.
+    CronName, "the name",
+        "use 2 to 40 characters a-z, 0-9 and `-`, starting with a letter, ending with a letter or digit, without `--`",
+        is_team_name;
     /// A host name in lower case without a trailing dot (RFC 1123 section 2.1).
     HostName, "the host name",
         "use a full domain name in lower case such as `app.example.com`",

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use crate::clock::Timestamp;
 use crate::generation::ReleaseNumber;
-use crate::ids::{EnvironmentId, TeamId};
+use crate::ids::{EnvironmentId, RunId, TeamId};
 use crate::image::{ImageReference, Pin as ImagePin, Platform};
 use crate::observed::{Instance, Observed};
 use crate::secret::{Sealed, Secret};
@@ -136,6 +136,8 @@ pub trait InstanceReader: Send + Sync + 'static {
     fn usage<'a>(&'a self, instances: &'a [String]) -> BoxFuture<'a, Vec<(String, Usage)>>;
     /// What they write, oldest first.
     fn logs(&self, environment: EnvironmentId, query: LogQuery) -> BoxFuture<'_, Observed<Box<dyn LogReceiver>>>;
+    /// The last lines of a one-off command that runs; none where they cannot be read.
+    fn run_output(&self, run: RunId) -> BoxFuture<'_, Vec<String>>;
 }
 
 /// The value cannot be sealed or opened.

@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use slipway_domain::deployment::StepName;
-use slipway_domain::ids::{EnvironmentId, ReleaseId, TeamId};
+use slipway_domain::ids::{EnvironmentId, ReleaseId, RunId, TeamId};
 use slipway_domain::image::{Digest, ImageReference, Pin};
 use slipway_domain::name::{AppName, EnvironmentName, VolumeName};
 use slipway_domain::observed::Instance;
@@ -109,6 +108,20 @@ pub struct GroupSpec {
     pub kill_timeout: Span,
 }
 
+/// Which one-off command: each has one container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Job {
+    /// The release command of a release.
+    Release(ReleaseId),
+    /// A run of a command, asked for or by the clock.
+    Run(RunId),
+}
+
+/// What the container of a run is called.
+pub fn run_container(run: RunId) -> String {
+    format!("slipway-{run}")
+}
+
 /// How a one-off command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobExit {
@@ -116,7 +129,7 @@ pub struct JobExit {
     pub exit_code: i64,
     /// Whether the kernel ended it for want of memory.
     pub oom_killed: bool,
-    /// Its last lines, at most 50.
+    /// Its last lines, as many as were asked for.
     pub log_tail: Vec<String>,
 }
 
@@ -243,16 +256,16 @@ pub trait Engine: Send + Sync + 'static {
     /// Stops the instance in the same way and removes it. Gone already is fine.
     async fn remove_instance(&self, id: &str, timeout: Span) -> Result<(), EngineError>;
 
-    /// Starts the one-off command `command` in a container of the group's making, once per (release, purpose).
-    async fn start_job(&self, group: &GroupSpec, purpose: StepName, command: &[String]) -> Result<(), EngineError>;
+    /// Starts the one-off command `command` in a container of the group's making, once for each job.
+    async fn start_job(&self, group: &GroupSpec, job: Job, command: &[String]) -> Result<(), EngineError>;
 
-    /// How it stands.
-    async fn job(&self, release: ReleaseId, purpose: StepName) -> Result<JobState, EngineError>;
+    /// How it stands; of one that ended with its last `lines_max` lines.
+    async fn job(&self, job: Job, lines_max: u32) -> Result<JobState, EngineError>;
 
     /// Kills and removes its container.
-    async fn remove_job(&self, release: ReleaseId, purpose: StepName) -> Result<(), EngineError>;
+    async fn remove_job(&self, job: Job) -> Result<(), EngineError>;
 
-    /// The releases of which a one-off command has left its container, or still runs.
+    /// The releases of which a release command has left its container, or still runs.
     async fn jobs(&self, environment: EnvironmentId) -> Result<BTreeSet<ReleaseId>, EngineError>;
 
     /// Addresses the instance's processes listen on, as its network namespace tells: to explain why a port is

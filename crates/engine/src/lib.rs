@@ -7,6 +7,6 @@ pub mod engine;
 mod testing;
 
 pub use engine::{
-    Engine, EngineError, EngineEvent, EngineEvents, EngineInfo, GroupSpec, JobExit, JobState, LocalImage, NetworkSpec,
-    Owner, PullProgress,
+    Engine, EngineError, EngineEvent, EngineEvents, EngineInfo, GroupSpec, Job, JobExit, JobState, LocalImage,
+    NetworkSpec, Owner, PullProgress, run_container,
 };

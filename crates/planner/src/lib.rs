@@ -9,6 +9,7 @@ pub mod diagnose;
 pub mod plan;
 pub mod render;
 pub mod rollout;
+pub mod runs;
 pub mod settle;
 pub mod world;
 

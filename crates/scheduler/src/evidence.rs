@@ -1,9 +1,9 @@
 //! Gathers what can still be learnt about a failure before anything of it is cleaned up.
 
-use slipway_domain::deployment::{Reason, StepName};
+use slipway_domain::deployment::Reason;
 use slipway_domain::observed::Instance;
 use slipway_domain::release::Release;
-use slipway_engine::JobState;
+use slipway_engine::{Job, JobState};
 use slipway_planner::diagnose::{Evidence, diagnose};
 use slipway_planner::plan::Failure;
 use slipway_store::EnvironmentWorld;
@@ -46,7 +46,7 @@ pub(crate) async fn reason(
             evidence.log_tail = deps.engine.log_tail(instance, LOG_LINES_MAX).await.unwrap_or_default();
         }
         Failure::Command { .. } => {
-            let job = deps.engine.job(release.id, StepName::ReleaseCommand).await;
+            let job = deps.engine.job(Job::Release(release.id), LOG_LINES_MAX).await;
             if let Ok(JobState::Ended(exit)) = job {
                 evidence.log_tail = exit.log_tail;
             }

@@ -14,6 +14,7 @@ mod operate;
 mod probe;
 mod reconcile;
 mod rollback;
+mod runs;
 mod session;
 mod settings;
 mod traffic;
@@ -26,6 +27,7 @@ use slipway_store::{Hint, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use runs::OUTPUT_LINES_MAX as RUN_OUTPUT_LINES_MAX;
 pub use settings::{Deps, DiskFloor, Link, Observer, Settings};
 pub use traffic::TrafficBoard;
 
@@ -104,6 +106,7 @@ async fn term(deps: &Deps, epoch: Epoch, bell: &Bell, shutdown: &CancellationTok
         () = keep_lease(deps, epoch) => tracing::warn!(%epoch, "lease.lost"),
         () = lead(&session, bell) => {}
         () = engine_hints(&session) => {}
+        () = runs::drive(&session) => {}
         () = collect_images(&session) => {}
         () = stop.cancelled() => {}
     }
@@ -207,6 +210,7 @@ async fn next_hint(hints: &mut Option<slipway_store::Hints>) -> Option<()> {
 }
 
 async fn wake_changed(session: &Session) {
+    session.runs.notify_one();
     let changed = async {
         let mut tx = session.deps.store.begin().await?;
         tx.due_environments().await
@@ -236,6 +240,7 @@ async fn engine_hints(session: &Session) {
                 wake_all(session).await;
                 while let Some(event) = events.next().await {
                     session.wake(event.environment);
+                    session.runs.notify_one();
                 }
             }
             Err(error) => tracing::warn!(%error, "engine.events: no hints"),

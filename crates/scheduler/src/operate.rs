@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use slipway_domain::Epoch;
-use slipway_domain::deployment::StepName;
 use slipway_domain::ids::VolumeId;
 use slipway_domain::image::{Pin, RegistryHost};
 use slipway_domain::ports::{RegistryCredentials, SealContext};
@@ -13,7 +12,7 @@ use slipway_domain::quantity::Span;
 use slipway_domain::release::Release;
 use slipway_domain::secret::Secret;
 use slipway_domain::spec::Spec;
-use slipway_engine::{EngineError, GroupSpec, NetworkSpec};
+use slipway_engine::{EngineError, GroupSpec, Job, NetworkSpec};
 use slipway_planner::plan::Op;
 use slipway_store::{EnvironmentWorld, StoreError, Volume};
 
@@ -43,6 +42,17 @@ pub(crate) enum OpError {
     Gone,
 }
 
+impl OpError {
+    /// Whether trying the same again later cannot help.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Engine(error) => !error.is_transient(),
+            Self::Store(_) => false,
+            Self::Sealed(_) | Self::PoolUsedUp(_) | Self::Gone => true,
+        }
+    }
+}
+
 /// Does the operation.
 pub(crate) async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, op: &Op) -> Result<(), OpError> {
     match op {
@@ -51,9 +61,9 @@ pub(crate) async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, 
             let release = rows.release(*id).ok_or(OpError::Gone)?;
             let group = prepared(deps, rows, release, epoch).await?;
             let command = &release.spec.deploy.release_command;
-            Ok(deps.engine.start_job(&group, StepName::ReleaseCommand, command).await?)
+            Ok(deps.engine.start_job(&group, Job::Release(*id), command).await?)
         }
-        Op::RemoveCommand(id) => Ok(deps.engine.remove_job(*id, StepName::ReleaseCommand).await?),
+        Op::RemoveCommand(id) => Ok(deps.engine.remove_job(Job::Release(*id)).await?),
         Op::Apply(id, slots) => apply(deps, rows, rows.release(*id).ok_or(OpError::Gone)?, epoch, slots).await,
         Op::Pause(instance) => Ok(deps.engine.pause_instance(instance).await?),
         Op::Stop(instance) => Ok(deps
@@ -68,7 +78,7 @@ pub(crate) async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, 
     }
 }
 
-async fn pull(deps: &Deps, rows: &EnvironmentWorld, release: &Release) -> Result<(), OpError> {
+pub(crate) async fn pull(deps: &Deps, rows: &EnvironmentWorld, release: &Release) -> Result<(), OpError> {
     if let Ok((free, total)) = deps.engine.disk().await
         && !deps.settings.disk_free_min.allows(free, total)
     {
@@ -112,7 +122,12 @@ async fn credentials(deps: &Deps, rows: &EnvironmentWorld, pin: &Pin) -> Result<
 }
 
 /// Network and volumes made, secrets opened.
-async fn prepared(deps: &Deps, rows: &EnvironmentWorld, release: &Release, epoch: Epoch) -> Result<GroupSpec, OpError> {
+pub(crate) async fn prepared(
+    deps: &Deps,
+    rows: &EnvironmentWorld,
+    release: &Release,
+    epoch: Epoch,
+) -> Result<GroupSpec, OpError> {
     let secrets = secrets(deps, rows, release).await?;
     network(deps, rows, epoch).await?;
     if !release.spec.mounts.is_empty() {
@@ -252,8 +267,14 @@ fn kill_timeout(rows: &EnvironmentWorld, instance: &str) -> Span {
 }
 
 async fn clean(deps: &Deps, rows: &EnvironmentWorld) -> Result<(), OpError> {
+    let mut tx = deps.store.begin().await?;
+    let runs = tx.open_runs_of(rows.environment.id).await?;
+    drop(tx);
+    for run in runs {
+        deps.engine.remove_job(Job::Run(run)).await?;
+    }
     for release in &rows.releases {
-        deps.engine.remove_job(release.id, StepName::ReleaseCommand).await?;
+        deps.engine.remove_job(Job::Release(release.id)).await?;
     }
     deps.engine.remove_network(rows.environment.id).await?;
     let mut tx = deps.store.begin().await?;

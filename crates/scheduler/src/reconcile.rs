@@ -8,12 +8,11 @@
 use std::sync::Arc;
 
 use slipway_domain::Timestamp;
-use slipway_domain::deployment::StepName;
 use slipway_domain::ids::{EnvironmentId, ProxyId};
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::release::Release;
 use slipway_domain::rest::Rest;
-use slipway_engine::EngineError;
+use slipway_engine::{EngineError, Job};
 use slipway_planner::plan::{Op, Plan, Step};
 use slipway_planner::world::{Traffic, World};
 use slipway_store::{EnvironmentWorld, StoreError};
@@ -106,7 +105,7 @@ async fn ask(session: &Session, rows: &EnvironmentWorld) -> Asked {
         asked.image_present = known(session.deps.engine.has_image(&release.pin).await);
     }
     if command {
-        asked.release_command = known(session.deps.engine.job(release.id, StepName::ReleaseCommand).await);
+        asked.release_command = known(session.deps.engine.job(Job::Release(release.id), 0).await);
     }
     asked
 }

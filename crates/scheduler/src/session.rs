@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use slipway_domain::ids::EnvironmentId;
+use slipway_domain::ids::{EnvironmentId, ReleaseId};
+use slipway_domain::name::CronName;
 use slipway_domain::{Epoch, Timestamp};
 use slipway_planner::autoscale::{Verdict, judge};
 use slipway_planner::plan::{Plan, Step};
@@ -49,6 +50,10 @@ pub(crate) struct Session {
     pub(crate) tasks: TaskTracker,
     turns: Mutex<HashMap<EnvironmentId, Turn>>,
     permits: Arc<Semaphore>,
+    /// Rings when a one-off command was asked for or called off.
+    pub(crate) runs: Notify,
+    /// When each command by the clock is due next, of which release.
+    pub(crate) cron_next: Mutex<HashMap<(EnvironmentId, CronName), (ReleaseId, Timestamp)>>,
     /// Rings when a wake-up time may have moved.
     pub(crate) rescheduled: Notify,
     stop: CancellationToken,
@@ -73,6 +78,8 @@ impl Session {
                 tasks: TaskTracker::new(),
                 turns: Mutex::default(),
                 permits: Arc::new(Semaphore::new(ACTIVATIONS_MAX)),
+                runs: Notify::new(),
+                cron_next: Mutex::default(),
                 rescheduled: Notify::new(),
                 stop,
                 me: me.clone(),

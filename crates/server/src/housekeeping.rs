@@ -18,6 +18,8 @@ use crate::postgres::Programs;
 const PROXY_AWAY_SECONDS: i32 = 30;
 /// How often proxies are looked at.
 const TICK: Duration = Duration::from_secs(15);
+/// So many runs of one command in one environment are kept.
+const RUNS_KEPT_MAX: i64 = 200;
 /// How often the rest is looked at, in ticks.
 const TICKS_PER_HOUR: u32 = 240;
 
@@ -84,6 +86,7 @@ impl Keeper {
             let mut tx = self.store.begin().await?;
             tx.sweep_idempotent(self.clock.now()).await?;
             tx.reap_jobs().await?;
+            tx.prune_runs(RUNS_KEPT_MAX).await?;
             tx.commit().await
         };
         if let Err(error) = swept.await {

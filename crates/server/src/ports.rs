@@ -1,6 +1,6 @@
 //! The API's ports on the container engine.
 
-use slipway_domain::ids::EnvironmentId;
+use slipway_domain::ids::{EnvironmentId, RunId};
 use slipway_domain::image::{ImageReference, Pin};
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::ports::{
@@ -9,6 +9,7 @@ use slipway_domain::ports::{
 };
 use slipway_engine::Engine;
 use slipway_engine::docker::DockerEngine;
+use slipway_scheduler::RUN_OUTPUT_LINES_MAX;
 
 /// The engine as the API may use it: to ask, never to change.
 #[derive(Clone)]
@@ -45,5 +46,12 @@ impl InstanceReader for EnginePorts {
 
     fn logs(&self, environment: EnvironmentId, query: LogQuery) -> BoxFuture<'_, Observed<Box<dyn LogReceiver>>> {
         Box::pin(async move { observed(self.0.logs(environment, query).await) })
+    }
+
+    fn run_output(&self, run: RunId) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async move {
+            let name = slipway_engine::run_container(run);
+            self.0.log_tail(&name, RUN_OUTPUT_LINES_MAX).await.unwrap_or_default()
+        })
     }
 }

@@ -11,6 +11,7 @@ pub mod env;
 pub mod events;
 pub mod health;
 pub mod instances;
+pub mod operations;
 pub mod page;
 pub mod problem;
 pub mod registries;

@@ -11,6 +11,10 @@ use crate::variable;
 pub(crate) fn release_command(how: Option<&str>) -> ! {
     println!("release command: {}", how.unwrap_or("ok"));
     match how {
+        Some("env") => {
+            std::env::vars().for_each(|(name, value)| println!("{name}={value}"));
+            std::process::exit(0)
+        }
         Some("fail") => std::process::exit(4),
         Some("hang") => loop {
             std::thread::sleep(Duration::from_secs(60));

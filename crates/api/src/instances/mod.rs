@@ -31,7 +31,7 @@ pub(crate) struct ActParams {
 }
 
 /// The environment of body or query; both may name it only if they agree.
-fn named(body: Option<EnvironmentName>, query: Option<EnvironmentName>) -> Result<Option<EnvironmentName>> {
+pub(crate) fn named(body: Option<EnvironmentName>, query: Option<EnvironmentName>) -> Result<Option<EnvironmentName>> {
     match (body, query) {
         (Some(a), Some(b)) if a != b => Err(ApiError::member(
             Code::InvalidParameter,

@@ -110,6 +110,7 @@ fn body(operation: &Operation) -> Option<Value> {
         ("post", "/v1/apps/{app}/deployments") => json!({"image": "web:1"}),
         ("post", "/v1/apps/{app}/promote") => json!({"from": "production", "to": "staging"}),
         ("post", "/v1/apps/{app}/scale") => json!({"count": 2}),
+        ("post", "/v1/apps/{app}/run") => json!({"command": ["/app/task"]}),
         ("put" | "patch", "/v1/apps/{app}/env") => json!({"env": {}}),
         ("put", "/v1/apps/{app}/secrets/{name}") => json!({"value": "x"}),
         ("put", "/v1/registries/{host}") => json!({"username": "u", "password": "p"}),

@@ -10,6 +10,7 @@ mod document;
 mod edges;
 mod events;
 mod looks;
+mod operations;
 mod ports;
 mod releases;
 mod repeats;

@@ -49,7 +49,12 @@ async fn a_wrong_spec_is_refused_by_place_and_a_later_feature_says_so() {
                 "begins with",
             ),
             (json!({"env": {"PORT": "1"}}), "invalid_spec", "/env/PORT", "platform"),
-            (json!({"cron": []}), "not_available", "/cron", "not available"),
+            (
+                json!({"http": {"headers": {}}}),
+                "not_available",
+                "/http/headers",
+                "not available",
+            ),
             (
                 json!({"scale": {"min": 4, "max": 2}}),
                 "invalid_spec",

@@ -8,6 +8,7 @@ mod environments;
 mod instances;
 mod logs;
 mod manifest;
+mod operations;
 mod registries;
 mod secrets;
 mod session;
@@ -21,8 +22,8 @@ mod watch;
 use slipway_domain::quantity::Span;
 
 use crate::args::{
-    ActArgs, AppsCommand, Command, DeploymentsCommand, EnvCommand, EnvironmentsCommand, ListArgs, RegistriesCommand,
-    SecretsCommand, SpecCommand, TeamsCommand, TokensCommand,
+    ActArgs, AppsCommand, Command, CronCommand, DeploymentsCommand, EnvCommand, EnvironmentsCommand, ListArgs,
+    OperationsCommand, RegistriesCommand, SecretsCommand, SpecCommand, TeamsCommand, TokensCommand,
 };
 use crate::context::Context;
 use crate::error::CliError;
@@ -57,6 +58,12 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Tokens { command } => tokens::run(ctx, command.unwrap_or(TokensCommand::List)).await,
         Command::Teams { command } => teams::run(ctx, command.unwrap_or(TeamsCommand::List)).await,
         Command::Audit { verify, list } => audit::run(ctx, verify, list).await,
+        Command::Run(args) => operations::run(ctx, args).await,
+        Command::Cron { command } => operations::cron(ctx, command.unwrap_or(CronCommand::List)).await,
+        Command::Operations { command } => {
+            let list = OperationsCommand::List(ListArgs::default());
+            operations::operations(ctx, command.unwrap_or(list)).await
+        }
         Command::Environments { command } => environments::run(ctx, command.unwrap_or(EnvironmentsCommand::List)).await,
         Command::Completions { shell } => {
             let script = crate::completion_script(shell, &mut crate::client_command());

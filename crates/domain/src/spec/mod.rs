@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::name::{VariableName, VolumeName};
+use crate::cron::Schedule;
+use crate::name::{CronName, VariableName, VolumeName};
 use crate::quantity::{Bytes, Decimal, MilliCpu, Span};
 
-pub use parse::{Manifest, SpecErrors, check_variable};
+pub use parse::{Manifest, RUN_TIMEOUT_DEFAULT, RUN_TIMEOUT_MS, SpecErrors, check_command, check_variable};
 pub use section::{FieldError, FieldErrorKind, kind_of};
 
 /// What an app asks for in one environment.
@@ -39,6 +40,9 @@ pub struct Spec {
     pub http: Http,
     /// Named volumes.
     pub mounts: Vec<Mount>,
+    /// Commands that run by the clock.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cron: Vec<CronJob>,
 }
 
 /// Secrets a release needs.
@@ -287,6 +291,57 @@ pub struct Mount {
     pub path: String,
 }
 
+/// A command that runs by the clock, in a container of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CronJob {
+    /// Its name in the environment, under which its history is kept.
+    pub name: CronName,
+    /// When.
+    pub schedule: Schedule,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// What happens when its time comes and the last one is still under way.
+    pub concurrency: Concurrency,
+    /// After so long it is ended.
+    pub timeout: Span,
+}
+
+impl Serialize for CronJob {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut fields = s.serialize_struct("CronJob", 6)?;
+        fields.serialize_field("name", self.name.as_str())?;
+        fields.serialize_field("schedule", &self.schedule.to_string())?;
+        fields.serialize_field("timezone", self.schedule.zone())?;
+        fields.serialize_field("command", &self.command)?;
+        fields.serialize_field("concurrency", self.concurrency.as_str())?;
+        fields.serialize_field("timeout", &self.timeout)?;
+        fields.end()
+    }
+}
+
+/// What happens when a command's time comes and its last run is still under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concurrency {
+    /// The new one is skipped, and its history says so.
+    Forbid,
+    /// The last one is called off.
+    Replace,
+    /// They run beside each other.
+    Allow,
+}
+
+impl Concurrency {
+    /// The word in the spec.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forbid => "forbid",
+            Self::Replace => "replace",
+            Self::Allow => "allow",
+        }
+    }
+}
+
 impl Default for Spec {
     fn default() -> Self {
         Self {
@@ -325,6 +380,7 @@ impl Default for Spec {
                 request_timeout: Span::from_secs(60),
             },
             mounts: Vec::new(),
+            cron: Vec::new(),
         }
     }
 }

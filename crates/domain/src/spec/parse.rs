@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::section::{FieldError, FieldErrorKind, Section, kind_of};
 use super::{
-    CanaryStep, Deploy, Health, Http, KillSignal, Mount, REPLICAS_MAX, Resources, RunAs, Scale, Security, Spec,
-    Strategy,
+    CanaryStep, Concurrency, CronJob, Deploy, Health, Http, KillSignal, Mount, REPLICAS_MAX, Resources, RunAs, Scale,
+    Security, Spec, Strategy,
 };
+use crate::cron::{Schedule, ScheduleError};
 use crate::image::ImageReference;
-use crate::name::{AppName, VariableName};
+use crate::name::{AppName, CronName, VariableName};
 use crate::quantity::Decimal;
 use crate::quantity::Span;
 
@@ -22,6 +23,12 @@ const ENV_COUNT_MAX: usize = 256;
 const ENV_VALUE_BYTES_MAX: usize = 32 << 10;
 /// At most so many required secrets.
 const REQUIRED_COUNT_MAX: usize = 256;
+/// Commands by the clock in one environment.
+const CRON_COUNT_MAX: usize = 50;
+/// How long a one-off command may take if nothing else is said.
+pub const RUN_TIMEOUT_DEFAULT: Span = Span::from_secs(3600);
+/// How long a one-off command may take, in milliseconds.
+pub const RUN_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
 /// At most so many words in a command.
 const COMMAND_WORDS_MAX: usize = 64;
 /// At most so many steps of a canary.
@@ -136,8 +143,100 @@ fn read(top: &mut Section<'_>) -> Spec {
     top.table("security", |s| security(s, &mut spec.security));
     top.table("http", |s| http(s, &mut spec.http));
     spec.mounts = mounts(top);
-    top.not_available("cron");
+    spec.cron = cron(top);
     spec
+}
+
+fn cron(top: &mut Section<'_>) -> Vec<CronJob> {
+    let Some(value) = top.get("cron") else {
+        return Vec::new();
+    };
+    let Some(items) = value.as_array().filter(|items| items.len() <= CRON_COUNT_MAX) else {
+        top.invalid(
+            "cron",
+            format!("must be a list of at most {CRON_COUNT_MAX} tables (`[[cron]]`)"),
+        );
+        return Vec::new();
+    };
+    let mut jobs: Vec<CronJob> = Vec::new();
+    for (i, item) in items.iter().enumerate() {
+        let mut section = Section::new(format!("/cron/{i}"), item);
+        if let Some(job) = cron_job(&mut section, i) {
+            if jobs.iter().any(|other| other.name == job.name) {
+                section.invalid("name", format!("`{}` is the name of another one", job.name));
+            }
+            jobs.push(job);
+        }
+        for error in section.finish() {
+            top.push(error);
+        }
+    }
+    jobs
+}
+
+fn cron_job(section: &mut Section<'_>, place: usize) -> Option<CronJob> {
+    let text = |section: &mut Section<'_>, key| section.get(key).map(|v| v.as_str().map(str::to_owned));
+    let name = match text(section, "name") {
+        None => format!("cron-{}", place + 1).parse().ok(),
+        Some(given) => given.as_deref().and_then(|n| n.parse::<CronName>().ok()).or_else(|| {
+            section.invalid("name", "must be a name such as `nightly-report`".into());
+            None
+        }),
+    };
+    let zone = text(section, "timezone").map_or_else(|| "UTC".to_owned(), Option::unwrap_or_default);
+    let schedule = text(section, "schedule").flatten().unwrap_or_default();
+    let schedule = match Schedule::parse(&schedule, &zone) {
+        Ok(schedule) => Some(schedule),
+        Err(error) => {
+            let key = if error == ScheduleError::Zone {
+                "timezone"
+            } else {
+                "schedule"
+            };
+            section.invalid(key, error.to_string());
+            None
+        }
+    };
+    let concurrency = match text(section, "concurrency").map(Option::unwrap_or_default).as_deref() {
+        None | Some("forbid") => Concurrency::Forbid,
+        Some("replace") => Concurrency::Replace,
+        Some("allow") => Concurrency::Allow,
+        Some(_) => {
+            section.invalid("concurrency", "must be `forbid`, `replace` or `allow`".into());
+            Concurrency::Forbid
+        }
+    };
+    let mut timeout = RUN_TIMEOUT_DEFAULT;
+    section.text("timeout", &mut timeout);
+    if !RUN_TIMEOUT_MS.contains(&timeout.as_millis()) {
+        section.invalid("timeout", "must be between 1s and 24h".into());
+    }
+    let words = section.texts("command").unwrap_or_default();
+    let command: Vec<String> = words.into_iter().map(|(_, word)| word.to_owned()).collect();
+    if let Err(detail) = check_command(&command) {
+        section.invalid("command", detail);
+        return None;
+    }
+    Some(CronJob {
+        name: name?,
+        schedule: schedule?,
+        command,
+        concurrency,
+        timeout,
+    })
+}
+
+/// Checks a command on its own, as a one-off run needs it.
+pub fn check_command(words: &[String]) -> Result<(), String> {
+    if words.is_empty() || words.len() > COMMAND_WORDS_MAX || words[0].is_empty() {
+        return Err(format!(
+            "must be a program and its arguments, 1 to {COMMAND_WORDS_MAX} texts"
+        ));
+    }
+    if words.iter().any(|w| w.contains('\0') || w.len() > 4096) {
+        return Err("words have up to 4096 bytes and no NUL".into());
+    }
+    Ok(())
 }
 
 fn env(top: &mut Section<'_>) -> BTreeMap<VariableName, String> {
@@ -219,15 +318,10 @@ fn deploy(section: &mut Section<'_>, deploy: &mut Deploy) {
     }
     traffic(section, deploy);
     if let Some(words) = section.texts("release_command") {
-        if words.is_empty() || words.len() > COMMAND_WORDS_MAX || words[0].1.is_empty() {
-            section.invalid(
-                "release_command",
-                format!("must be a program and its arguments, 1 to {COMMAND_WORDS_MAX} texts"),
-            );
-        } else if words.iter().any(|(_, w)| w.contains('\0') || w.len() > 4096) {
-            section.invalid("release_command", "words have up to 4096 bytes and no NUL".into());
-        } else {
-            deploy.release_command = words.into_iter().map(|(_, w)| w.to_owned()).collect();
+        let words: Vec<String> = words.into_iter().map(|(_, word)| word.to_owned()).collect();
+        match check_command(&words) {
+            Ok(()) => deploy.release_command = words,
+            Err(detail) => section.invalid("release_command", detail),
         }
     }
     section.text("drain_timeout", &mut deploy.drain_timeout);

@@ -60,15 +60,53 @@ fn an_unknown_key_names_the_nearest_known_one() {
 }
 
 #[test]
+fn commands_by_the_clock_are_read_and_taken_back_unchanged() {
+    let spec = Spec::from_json(&json!({"cron": [
+        {"schedule": "*/15 * * * *", "command": ["/app/tick"]},
+        {"name": "report", "schedule": "0 3 * * MON", "timezone": "Europe/Berlin", "command": ["/app/report", "-v"],
+         "concurrency": "replace", "timeout": "5m"},
+    ]}))
+    .expect("a spec");
+    assert_eq!(spec.cron[0].name.as_str(), "cron-1");
+    assert_eq!(Spec::from_json(&spec.to_json()).expect("its own text"), spec);
+    for (job, pointer) in [
+        (json!({"command": ["/x"]}), "/cron/0/schedule"),
+        (json!({"schedule": "* * * * *"}), "/cron/0/command"),
+        (
+            json!({"schedule": "* * * * *", "command": ["/x"], "timezone": "Moon"}),
+            "/cron/0/timezone",
+        ),
+        (
+            json!({"schedule": "* * * * *", "command": ["/x"], "concurrency": "x"}),
+            "/cron/0/concurrency",
+        ),
+        (
+            json!({"schedule": "* * * * *", "command": ["/x"], "timeout": "0s"}),
+            "/cron/0/timeout",
+        ),
+        (
+            json!({"schedule": "* * * * *", "command": ["/x"], "comand": 1}),
+            "/cron/0/comand",
+        ),
+        (
+            json!({"schedule": "* * * * *", "command": ["/x"], "name": "A B"}),
+            "/cron/0/name",
+        ),
+    ] {
+        let errors = Spec::from_json(&json!({"cron": [job]})).expect_err("refused");
+        assert_eq!(errors.0[0].pointer, pointer, "{errors:?}");
+    }
+}
+
+#[test]
 fn a_feature_that_is_not_built_yet_is_refused_and_not_ignored() {
     let spec = json!({
-        "http": {"rate_limit": {}},
-        "cron": [],
+        "http": {"rate_limit": {}, "headers": {}},
     });
     let errors = Spec::from_json(&spec).expect_err("refused");
     assert!(errors.only_not_available());
     let at: Vec<_> = errors.0.iter().map(|e| e.pointer.as_str()).collect();
-    assert_eq!(at, ["/http/rate_limit", "/cron"]);
+    assert_eq!(at, ["/http/rate_limit", "/http/headers"]);
     assert!(errors.0.iter().all(|e| e.kind == FieldErrorKind::NotAvailable));
 }
 

@@ -11,13 +11,12 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, ResourcesUlimits, RestartPolicy,
     RestartPolicyNameEnum,
 };
-use slipway_domain::deployment::StepName;
-use slipway_domain::ids::{EnvironmentId, ReleaseId};
+use slipway_domain::ids::EnvironmentId;
 use slipway_domain::name::VolumeName;
 use slipway_domain::spec::RunAs;
 
 use crate::docker::labels::{self, Role};
-use crate::engine::GroupSpec;
+use crate::engine::{GroupSpec, Job, run_container};
 
 /// Open files per process.
 const NOFILE_MAX: i64 = 4096;
@@ -47,8 +46,11 @@ pub(crate) fn instance_name(group: &GroupSpec, slot: u32) -> String {
 }
 
 /// A one-off command's container name.
-pub(crate) fn job_name(release: ReleaseId, purpose: StepName) -> String {
-    format!("slipway-job-{release}-{}", purpose.as_str())
+pub(crate) fn job_name(job: Job) -> String {
+    match job {
+        Job::Release(release) => format!("slipway-job-{release}-release_command"),
+        Job::Run(run) => run_container(run),
+    }
 }
 
 /// The body of an instance.
@@ -57,8 +59,12 @@ pub(crate) fn instance(group: &GroupSpec, slot: u32) -> ContainerCreateBody {
 }
 
 /// The body of a one-off command.
-pub(crate) fn job(group: &GroupSpec, command: &[String]) -> ContainerCreateBody {
-    body(group, Role::Job, 0, Some(command))
+pub(crate) fn job(group: &GroupSpec, job: Job, command: &[String]) -> ContainerCreateBody {
+    let mut body = body(group, Role::Job, 0, Some(command));
+    if let (Job::Run(run), Some(labels)) = (job, &mut body.labels) {
+        labels.insert(labels::RUN.to_owned(), run.to_string());
+    }
+    body
 }
 
 fn body(group: &GroupSpec, role: Role, slot: u32, command: Option<&[String]>) -> ContainerCreateBody {
@@ -171,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_one_off_command_takes_the_place_of_the_entrypoint() {
-        let body = job(&group(), &["/app".into(), "migrate".into()]);
+        let group = group();
+        let body = job(&group, Job::Release(group.release), &["/app".into(), "migrate".into()]);
         assert_eq!(body.entrypoint, Some(vec!["/app".into(), "migrate".into()]));
         assert_eq!(body.cmd, Some(Vec::new()));
     }

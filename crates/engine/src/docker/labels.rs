@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use slipway_domain::ids::{EnvironmentId, ReleaseId};
 use slipway_domain::{Epoch, ReleaseNumber};
 
-use crate::engine::{GroupSpec, Owner};
+use crate::engine::{GroupSpec, Job, Owner};
 
 /// Found on everything of an environment.
 pub(crate) const ENVIRONMENT_ID: &str = "slipway.environment-id";
 /// Of which of the installations that share the engine it is.
 pub(crate) const INSTALLATION: &str = "slipway.installation";
+/// Of a one-off command that is no release command: which run it is.
+pub(crate) const RUN: &str = "slipway.run";
 /// `app` or `job`.
 pub(crate) const ROLE: &str = "slipway.role";
 const TEAM: &str = "slipway.team";
@@ -77,15 +79,20 @@ pub(crate) fn is_container(labels: &HashMap<String, String>) -> bool {
     is_any(labels) && [Role::App, Role::Job].iter().any(|r| role == Some(r.as_str()))
 }
 
-/// Whether a container is the one-off command of a release.
-pub(crate) fn is_job_of(labels: &HashMap<String, String>, release: ReleaseId) -> bool {
-    is_any(labels)
-        && labels.get(ROLE).map(String::as_str) == Some(Role::Job.as_str())
-        && labels.get(RELEASE_ID).and_then(|id| id.parse().ok()) == Some(release)
+/// Whether a container is that of a one-off command.
+pub(crate) fn is_job(labels: &HashMap<String, String>, job: Job) -> bool {
+    let is_it = match job {
+        Job::Release(release) => release_command_of(labels) == Some(release),
+        Job::Run(run) => labels.get(RUN).and_then(|id| id.parse().ok()) == Some(run),
+    };
+    is_any(labels) && labels.get(ROLE).map(String::as_str) == Some(Role::Job.as_str()) && is_it
 }
 
-/// The release of a container of ours.
-pub(crate) fn release_of(labels: &HashMap<String, String>) -> Option<ReleaseId> {
+/// The release of which a container is the release command.
+pub(crate) fn release_command_of(labels: &HashMap<String, String>) -> Option<ReleaseId> {
+    if labels.contains_key(RUN) {
+        return None;
+    }
     labels.get(RELEASE_ID)?.parse().ok()
 }
 
@@ -163,13 +170,13 @@ mod tests {
         let group = group();
         let (app, job) = (of_container(&group, Role::App, 0), of_container(&group, Role::Job, 0));
         assert!(is_container(&app) && is_container(&job));
-        assert!(is_job_of(&job, group.release) && !is_job_of(&app, group.release));
+        assert!(is_job(&job, Job::Release(group.release)) && !is_job(&app, Job::Release(group.release)));
         assert!(is_of(&of_owner(&group.owner), group.owner.environment_id));
         assert!(is_same_place(&app, &app.clone()));
         assert!(!is_same_place(&app, &of_container(&group, Role::App, 1)));
         let foreign = HashMap::new();
         assert!(!is_container(&foreign) && !is_same_place(&foreign, &foreign));
-        assert!(!is_job_of(&foreign, group.release) && !is_of(&foreign, group.owner.environment_id));
+        assert!(!is_job(&foreign, Job::Release(group.release)) && !is_of(&foreign, group.owner.environment_id));
         for (name, value) in [(ROLE, "database"), (ENVIRONMENT_ID, "production")] {
             let mut damaged = app.clone();
             damaged.insert(name.to_owned(), value.to_owned());

@@ -38,7 +38,6 @@ use std::collections::BTreeSet;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use parking_lot::Mutex;
-use slipway_domain::deployment::StepName;
 use slipway_domain::ids::{EnvironmentId, ReleaseId};
 use slipway_domain::image::{ImageReference, Pin};
 use slipway_domain::name::VolumeName;
@@ -49,7 +48,7 @@ use slipway_domain::quantity::Span;
 pub use attached::{Attached, Output};
 
 use crate::engine::{
-    Engine, EngineError, EngineEvents, EngineInfo, GroupSpec, JobState, LocalImage, NetworkSpec, PullProgress,
+    Engine, EngineError, EngineEvents, EngineInfo, GroupSpec, Job, JobState, LocalImage, NetworkSpec, PullProgress,
     SubnetsInUse,
 };
 
@@ -206,16 +205,16 @@ impl Engine for DockerEngine {
         containers::remove(self.docker().await?, id, timeout).await
     }
 
-    async fn start_job(&self, group: &GroupSpec, purpose: StepName, command: &[String]) -> Result<(), EngineError> {
-        jobs::start(self.docker().await?, group, purpose, command).await
+    async fn start_job(&self, group: &GroupSpec, job: Job, command: &[String]) -> Result<(), EngineError> {
+        jobs::start(self.docker().await?, group, job, command).await
     }
 
-    async fn job(&self, release: ReleaseId, purpose: StepName) -> Result<JobState, EngineError> {
-        jobs::state(self.docker().await?, release, purpose).await
+    async fn job(&self, job: Job, lines_max: u32) -> Result<JobState, EngineError> {
+        jobs::state(self.docker().await?, job, lines_max).await
     }
 
-    async fn remove_job(&self, release: ReleaseId, purpose: StepName) -> Result<(), EngineError> {
-        jobs::remove(self.docker().await?, release, purpose).await
+    async fn remove_job(&self, job: Job) -> Result<(), EngineError> {
+        jobs::remove(self.docker().await?, job).await
     }
 
     async fn jobs(&self, environment: EnvironmentId) -> Result<BTreeSet<ReleaseId>, EngineError> {

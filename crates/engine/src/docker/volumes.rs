@@ -14,7 +14,7 @@ use slipway_domain::spec::RunAs;
 use crate::docker::create::{self, volume_name};
 use crate::docker::tar::{self, Top};
 use crate::docker::{QUESTION, WORK, containers, labels, or_gone, within};
-use crate::engine::{EngineError, GroupSpec};
+use crate::engine::{EngineError, GroupSpec, Job};
 
 /// The first entry of an archive is looked for within so many bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -66,7 +66,12 @@ async fn through_helper(docker: &Docker, group: &GroupSpec, archive: Vec<u8>) ->
     let name = format!("slipway-owner-{}", group.owner.environment_id);
     // One that an interrupted attempt left is of no use.
     containers::discard(docker, &name).await?;
-    let id = containers::ensure(docker, &name, create::job(&writable, &["/never-started".to_owned()])).await?;
+    let id = containers::ensure(
+        docker,
+        &name,
+        create::job(&writable, Job::Release(group.release), &["/never-started".to_owned()]),
+    )
+    .await?;
     let options = UploadToContainerOptions {
         path: "/".to_owned(),
         ..UploadToContainerOptions::default()

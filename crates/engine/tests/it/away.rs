@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use slipway_domain::deployment::StepName;
 use slipway_domain::image::Pin;
 use slipway_domain::ports::{LogQuery, PullPolicy, ResolveError};
 use slipway_domain::quantity::Span;
 use slipway_engine::docker::DockerEngine;
-use slipway_engine::{Engine, EngineError};
+use slipway_engine::{Engine, EngineError, Job};
 
 use crate::place::Place;
 
@@ -24,7 +23,6 @@ async fn every_verb_says_that_it_is_away(host: &str) {
     let place = Place::new();
     let group = place.group("").await;
     let environment = place.environment();
-    let purpose = StepName::ReleaseCommand;
     let engine = DockerEngine::new(host);
     is_away("info", engine.info().await);
     is_away("has_image", engine.has_image(&group.image).await);
@@ -37,10 +35,12 @@ async fn every_verb_says_that_it_is_away(host: &str) {
     is_away("remove_instance", stopped);
     is_away(
         "start_job",
-        engine.start_job(&group, purpose, &["/app".to_owned()]).await,
+        engine
+            .start_job(&group, Job::Release(group.release), &["/app".to_owned()])
+            .await,
     );
-    is_away("job", engine.job(group.release, purpose).await);
-    is_away("remove_job", engine.remove_job(group.release, purpose).await);
+    is_away("job", engine.job(Job::Release(group.release), 50).await);
+    is_away("remove_job", engine.remove_job(Job::Release(group.release)).await);
     is_away("log_tail", engine.log_tail("x", 1).await);
     is_away("logs", engine.logs(environment, LogQuery::default()).await);
     is_away("images", engine.images().await);

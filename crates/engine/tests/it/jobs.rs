@@ -1,11 +1,8 @@
 //! One-off commands: once for each release and purpose, with what came of them.
 
-use slipway_domain::deployment::StepName;
-use slipway_engine::{Engine, EngineError, GroupSpec, JobExit, JobState};
+use slipway_engine::{Engine, EngineError, GroupSpec, Job, JobExit, JobState};
 
 use crate::place::{Foreign, LOCAL_IMAGE, Place, docker, until};
-
-const PURPOSE: StepName = StepName::ReleaseCommand;
 
 fn command(how: &str) -> Vec<String> {
     ["/app", "release", how].map(str::to_owned).into()
@@ -19,7 +16,7 @@ async fn ended(place: &Place, group: &GroupSpec) -> JobExit {
     until("the command ends", async || {
         match place
             .engine
-            .job(group.release, PURPOSE)
+            .job(Job::Release(group.release), 50)
             .await
             .expect("the engine answers")
         {
@@ -34,11 +31,11 @@ async fn ended(place: &Place, group: &GroupSpec) -> JobExit {
 async fn a_command_runs_once_however_often_it_is_asked_for() {
     let place = Place::with_network().await;
     let group = place.group("").await;
-    let state = place.engine.job(group.release, PURPOSE).await;
+    let state = place.engine.job(Job::Release(group.release), 50).await;
     assert_eq!(state, Ok(JobState::Absent));
     place
         .engine
-        .start_job(&group, PURPOSE, &command("ok"))
+        .start_job(&group, Job::Release(group.release), &command("ok"))
         .await
         .expect("started");
     let exit = ended(&place, &group).await;
@@ -48,12 +45,12 @@ async fn a_command_runs_once_however_often_it_is_asked_for() {
     let first = docker(&record);
     place
         .engine
-        .start_job(&group, PURPOSE, &command("ok"))
+        .start_job(&group, Job::Release(group.release), &command("ok"))
         .await
         .expect("it ran");
     assert_eq!(docker(&record), first);
     let another = place.group("").await;
-    let state = place.engine.job(another.release, PURPOSE).await;
+    let state = place.engine.job(Job::Release(another.release), 50).await;
     assert_eq!(state, Ok(JobState::Absent), "of another release");
 }
 
@@ -63,7 +60,7 @@ async fn a_command_that_fails_tells_its_exit_code_and_last_words() {
     let group = place.group("").await;
     place
         .engine
-        .start_job(&group, PURPOSE, &command("fail"))
+        .start_job(&group, Job::Release(group.release), &command("fail"))
         .await
         .expect("started");
     let exit = ended(&place, &group).await;
@@ -80,20 +77,30 @@ async fn a_command_under_way_can_be_removed() {
     let group = place.group("").await;
     place
         .engine
-        .start_job(&group, PURPOSE, &command("hang"))
+        .start_job(&group, Job::Release(group.release), &command("hang"))
         .await
         .expect("started");
-    assert_eq!(place.engine.job(group.release, PURPOSE).await, Ok(JobState::Running));
+    assert_eq!(
+        place.engine.job(Job::Release(group.release), 50).await,
+        Ok(JobState::Running)
+    );
     place
         .engine
-        .start_job(&group, PURPOSE, &command("hang"))
+        .start_job(&group, Job::Release(group.release), &command("hang"))
         .await
         .expect("it runs");
-    place.engine.remove_job(group.release, PURPOSE).await.expect("removed");
-    assert_eq!(place.engine.job(group.release, PURPOSE).await, Ok(JobState::Absent));
     place
         .engine
-        .remove_job(group.release, PURPOSE)
+        .remove_job(Job::Release(group.release))
+        .await
+        .expect("removed");
+    assert_eq!(
+        place.engine.job(Job::Release(group.release), 50).await,
+        Ok(JobState::Absent)
+    );
+    place
+        .engine
+        .remove_job(Job::Release(group.release))
         .await
         .expect("gone already");
 }
@@ -104,7 +111,7 @@ async fn a_command_runs_as_restricted_as_the_app() {
     let group = place.group("").await;
     place
         .engine
-        .start_job(&group, PURPOSE, &command("hang"))
+        .start_job(&group, Job::Release(group.release), &command("hang"))
         .await
         .expect("started");
     let format = "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.Memory}} \
@@ -119,7 +126,10 @@ async fn a_program_that_is_not_in_the_image_ends_as_in_a_shell_and_says_so() {
     let place = Place::with_network().await;
     let group = place.group("").await;
     let command = ["/no-such-program".to_owned()];
-    let answer = place.engine.start_job(&group, PURPOSE, &command).await;
+    let answer = place
+        .engine
+        .start_job(&group, Job::Release(group.release), &command)
+        .await;
     answer.expect("the first process, which starts the command, is the engine's own");
     let exit = ended(&place, &group).await;
     assert_eq!(exit.exit_code, 127);
@@ -134,12 +144,18 @@ async fn somebody_elses_container_of_that_name_is_not_the_command() {
     docker(&["create", "--name", &foreign.0, LOCAL_IMAGE]);
     let record = ["inspect", "--format", "{{.Id}} {{.State.Status}}", &foreign.0];
     let before = docker(&record);
-    assert_eq!(place.engine.job(group.release, PURPOSE).await, Ok(JobState::Absent));
-    let answer = place.engine.start_job(&group, PURPOSE, &command("ok")).await;
+    assert_eq!(
+        place.engine.job(Job::Release(group.release), 50).await,
+        Ok(JobState::Absent)
+    );
+    let answer = place
+        .engine
+        .start_job(&group, Job::Release(group.release), &command("ok"))
+        .await;
     assert!(matches!(answer, Err(EngineError::Refused(_))), "{answer:?}");
     place
         .engine
-        .remove_job(group.release, PURPOSE)
+        .remove_job(Job::Release(group.release))
         .await
         .expect("nothing of ours");
     assert_eq!(docker(&record), before);

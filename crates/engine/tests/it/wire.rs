@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use slipway_domain::deployment::StepName;
 use slipway_domain::ports::{LogQuery, PullPolicy};
 use slipway_engine::Engine;
+use slipway_engine::Job;
 
 use crate::place::{LOCAL_IMAGE, Place, docker, host};
 use crate::played::Socket;
@@ -59,14 +59,17 @@ async fn every_verb_is_asked_in_that_version() {
         .resolve(&reference, PullPolicy::Local, None)
         .await
         .expect("the image");
-    let purpose = StepName::ReleaseCommand;
     let command = ["/app", "release"].map(str::to_owned);
     place
         .engine
-        .start_job(&group, purpose, &command)
+        .start_job(&group, Job::Release(group.release), &command)
         .await
         .expect("a command");
-    place.engine.remove_job(group.release, purpose).await.expect("removed");
+    place
+        .engine
+        .remove_job(Job::Release(group.release))
+        .await
+        .expect("removed");
     place
         .engine
         .remove_instance(&instance.id, group.kill_timeout)

@@ -9,6 +9,7 @@ mod life;
 mod packaging;
 mod platform;
 mod readme;
+mod runs;
 mod scaling;
 mod strategies;
 mod trace;
