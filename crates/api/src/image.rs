@@ -10,6 +10,7 @@ use slipway_domain::quantity::Span;
 use slipway_domain::spec::Strategy;
 use slipway_wire::Code;
 
+use crate::apps::create::Beginning;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 
@@ -27,6 +28,8 @@ pub(crate) struct DeployRequest {
     pub(crate) message: Option<String>,
     /// How the traffic moves, if not as the spec says.
     pub(crate) strategy: Option<Strategy>,
+    /// What the environment begins with, if it is made for this.
+    pub(crate) beginning: Beginning,
 }
 
 /// The image of a body or a query.

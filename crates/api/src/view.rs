@@ -118,6 +118,7 @@ pub(crate) fn environment(row: store::Environment, around: Around, settings: &Ap
         release: around.release.map(|n| n.0),
         serving: around.serving.map(|n| n.0),
         generation: row.generation.0,
+        expires_at: row.expiry.map(|(_, at)| at),
         settled,
         staged: row.staged,
         conditions: conditions

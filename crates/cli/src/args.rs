@@ -277,6 +277,17 @@ pub enum AppsCommand {
     },
 }
 
+/// What a new environment begins with.
+#[derive(Debug, Clone, Args)]
+pub struct BeginningArgs {
+    /// Begin with the spec of this environment, variables included; not with its secrets
+    #[arg(long, value_name = "NAME")]
+    pub from: Option<EnvironmentName>,
+    /// Delete it so long after the last deploy: 10m to 90d
+    #[arg(long, value_name = "DURATION")]
+    pub expires_in: Option<Span>,
+}
+
 /// `slipway deploy`
 #[derive(Debug, Clone, Args)]
 pub struct DeployArgs {
@@ -288,6 +299,8 @@ pub struct DeployArgs {
     /// How traffic moves this once: `rolling`, `bluegreen`, `canary` or `recreate`; as the spec says if not given
     #[arg(long, value_name = "STRATEGY", value_parser = parse_strategy)]
     pub strategy: Option<Strategy>,
+    #[command(flatten)]
+    pub beginning: BeginningArgs,
     /// A line for the record
     #[arg(long, short, value_name = "TEXT")]
     pub message: Option<String>,
@@ -570,6 +583,8 @@ pub enum EnvironmentsCommand {
     Create {
         /// Its name
         name: EnvironmentName,
+        #[command(flatten)]
+        beginning: BeginningArgs,
     },
     /// Delete an environment and all that runs in it
     Delete {

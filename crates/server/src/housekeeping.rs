@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use slipway_domain::{Clock, Entropy};
-use slipway_store::{Store, StoreError};
+use slipway_store::{AuditEntry, AuditOutcome, Store, StoreError};
 use slipway_vault::Vault;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +54,9 @@ impl Keeper {
             if let Err(error) = self.proxies().await {
                 tracing::warn!(%error, "housekeeping.proxies: the database does not answer");
             }
+            if let Err(error) = self.expired().await {
+                tracing::warn!(%error, "housekeeping.expired: the database does not answer");
+            }
             if tick.is_multiple_of(TICKS_PER_HOUR) {
                 self.hourly().await;
             }
@@ -68,6 +72,34 @@ impl Keeper {
             tracing::info!(forgotten, "proxies.forgotten: away for too long");
         }
         Ok(())
+    }
+
+    /// Environments whose time is over go, and the audit log says that the platform did it.
+    async fn expired(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut tx = self.store.begin().await?;
+        let over = tx.expired_environments(now).await?;
+        if over.is_empty() {
+            return Ok(());
+        }
+        for environment in over {
+            tx.delete_environment(environment.id).await?;
+            let name = format!("{}/{}", environment.app_name, environment.name);
+            tracing::info!(environment = %name, "environment.expired");
+            let entry = AuditEntry {
+                team: Some(environment.team),
+                actor: json!({"type": "platform", "name": "expiry"}),
+                action: "environment.delete".into(),
+                target: json!({"type": "environment", "id": environment.id, "name": name}),
+                outcome: AuditOutcome::Allowed,
+                reason: Some("nothing was deployed to it for as long as it may last".into()),
+                request_id: None,
+                trace_id: None,
+                change: None,
+            };
+            tx.append_audit(&entry, now).await?;
+        }
+        tx.commit().await
     }
 
     async fn hourly(&self) {

@@ -3,6 +3,7 @@
 use ipnet::{IpNet, Ipv4Net};
 use slipway_domain::ids::{AppId, EnvironmentId, ReleaseId, TeamId};
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
+use slipway_domain::quantity::Span;
 use slipway_domain::spec::Spec;
 use slipway_domain::{Generation, ReleaseNumber, Timestamp};
 
@@ -70,6 +71,8 @@ pub struct Environment {
     pub subnet: Option<String>,
     /// The newest release's number; 0 when there is none.
     pub last_release_number: ReleaseNumber,
+    /// It goes away so long after the last deploy, and when that is.
+    pub expiry: Option<(Span, Timestamp)>,
 }
 
 pub(crate) struct Row {
@@ -88,6 +91,8 @@ pub(crate) struct Row {
     pub(crate) release_id: Option<uuid::Uuid>,
     pub(crate) subnet: Option<String>,
     pub(crate) last_release_number: i64,
+    pub(crate) expires_after_ms: Option<i64>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 impl TryFrom<Row> for Environment {
@@ -111,6 +116,10 @@ impl TryFrom<Row> for Environment {
             release: r.release_id.map(ReleaseId::from_uuid),
             subnet: r.subnet,
             last_release_number: ReleaseNumber(r.last_release_number),
+            expiry: r
+                .expires_after_ms
+                .map(|ms| Span::from_millis(ms.unsigned_abs()))
+                .zip(r.expires_at),
         })
     }
 }
@@ -120,7 +129,8 @@ macro_rules! select {
         sqlx::query_as!(
             Row,
             "select e.id, e.team_id, e.app_id, a.name as app_name, e.name, e.created_at, e.created_by, e.spec,
-                    e.spec_generation, e.staged, e.generation, e.desired, e.release_id, e.subnet, e.last_release_number
+                    e.spec_generation, e.staged, e.generation, e.desired, e.release_id, e.subnet, e.last_release_number,
+                    e.expires_after_ms, e.expires_at
              from environments e join apps a on a.id = e.app_id " + $tail
             $(, $arg)*
         )
@@ -132,15 +142,17 @@ impl Tx {
     #[tracing::instrument(name = "db.insert_environment", level = "debug", skip_all)]
     pub async fn insert_environment(&mut self, e: &Environment, base: &HostName) -> Result<(), StoreError> {
         sqlx::query!(
-            "insert into environments (id, team_id, app_id, name, created_at, created_by, spec)
-             values ($1, $2, $3, $4, $5, $6, $7)",
+            "insert into environments (id, team_id, app_id, name, created_at, created_by, spec, expires_after_ms, expires_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             e.id.uuid(),
             e.team.uuid(),
             e.app.uuid(),
             e.name.as_str(),
             e.created_at,
             e.created_by,
-            e.spec.to_json()
+            e.spec.to_json(),
+            e.expiry.map(|(after, _)| i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
+            e.expiry.map(|(_, at)| at)
         )
         .execute(self.c())
         .await?;
@@ -251,6 +263,32 @@ impl Tx {
         .await?;
         one(done.rows_affected(), "the environment")?;
         Ok(from.next())
+    }
+
+    /// Something is deployed to it: one that goes away by itself has its whole time again.
+    #[tracing::instrument(name = "db.extend_environment", level = "debug", skip_all)]
+    pub(crate) async fn extend_environment(&mut self, id: EnvironmentId, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update environments set expires_at = $2::timestamptz + expires_after_ms * interval '1 millisecond'
+             where id = $1 and expires_after_ms is not null",
+            id.uuid(),
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Environments whose time is over, locked.
+    #[tracing::instrument(name = "db.expired_environments", level = "debug", skip_all)]
+    pub async fn expired_environments(&mut self, now: Timestamp) -> Result<Vec<Environment>, StoreError> {
+        let rows = select!(
+            "where e.expires_at <= $1 and e.desired <> 'deleted' order by e.id limit 50 for no key update of e",
+            now
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter().map(Environment::try_from).collect()
     }
 
     /// Marks an environment as to be deleted.

@@ -54,6 +54,7 @@ impl Tx {
             }
             Alignment::Keep { .. } => {}
         }
+        self.extend_environment(environment.id, now).await?;
         let generation = self
             .set_intent(
                 environment.id,

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use slipway_domain::name::{AppName, EnvironmentName, TeamName};
+use slipway_domain::quantity::Span;
 use utoipa::ToSchema;
 
 /// An app.
@@ -92,6 +93,9 @@ pub struct Environment {
     pub serving: Option<i64>,
     /// How often the intent changed.
     pub generation: i64,
+    /// When it is deleted unless something is deployed to it before; `null`: never.
+    #[schema(required)]
+    pub expires_at: Option<DateTime<Utc>>,
     /// Whether the intent has been carried out.
     pub settled: bool,
     /// Whether env, secrets or spec changed since the last release and wait for the next one.
@@ -151,4 +155,13 @@ pub struct NewEnvironment {
     /// Its name.
     #[schema(value_type = String, example = "staging")]
     pub name: EnvironmentName,
+    /// The environment whose spec it begins with, variables included; not its secrets' values, volumes' contents and
+    /// commands by the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub from: Option<EnvironmentName>,
+    /// It is deleted so long after the last deploy: 10m to 90d.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "72h")]
+    pub expires_in: Option<Span>,
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use slipway_domain::deployment as domain;
 use slipway_domain::name::{AppName, EnvironmentName};
 use slipway_domain::ports::PullPolicy;
+use slipway_domain::quantity::Span;
 use utoipa::ToSchema;
 
 /// A deployment to be made.
@@ -21,6 +22,14 @@ pub struct NewDeployment {
     /// How traffic moves this once: `rolling`, `bluegreen`, `canary` or `recreate`; as the spec says if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
+    /// If the environment is made for this deploy: the one whose spec it begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub from: Option<EnvironmentName>,
+    /// If the environment is made for this deploy: it is deleted so long after the last one, 10m to 90d.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub expires_in: Option<Span>,
     /// A line for the record, up to 500 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -5,11 +5,12 @@ use http::StatusCode;
 use slipway_domain::Timestamp;
 use slipway_domain::ids::{AppId, EnvironmentId};
 use slipway_domain::name::{AppName, EnvironmentName};
+use slipway_domain::quantity::Span;
 use slipway_domain::spec::Spec;
 use slipway_domain::{Generation, ReleaseNumber};
 use slipway_store::{App, Desired, Environment, Team, Tx};
-use slipway_wire::Problem;
 use slipway_wire::apps::NewApp;
+use slipway_wire::{Code, Problem};
 
 use crate::audit::Target;
 use crate::call::Call;
@@ -34,7 +35,7 @@ pub(crate) async fn app_create(call: Call, Json(body): Json<NewApp>) -> Result<R
     let team = call.team_for_new(&mut tx, body.team.as_ref()).await?;
 
     let app = call.insert_app(&mut tx, &body.name, &team).await?;
-    call.insert_environment(&mut tx, &app, &EnvironmentName::production())
+    call.insert_environment(&mut tx, &app, &EnvironmentName::production(), &Beginning::default())
         .await?;
     tx.commit().await?;
 
@@ -49,6 +50,33 @@ pub(crate) async fn app_create(call: Call, Json(body): Json<NewApp>) -> Result<R
 }
 
 /// A new environment that runs nothing.
+/// What a new environment begins with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Beginning {
+    /// The environment whose spec it takes.
+    from: Option<EnvironmentName>,
+    /// It is deleted so long after the last deploy.
+    expires_in: Option<Span>,
+}
+
+impl Beginning {
+    /// The bounds of a life.
+    const LIFE_MS: std::ops::RangeInclusive<u64> = 600_000..=90 * 86_400_000;
+
+    /// As asked for in a body or a query.
+    pub(crate) fn parse(pointer: &str, from: Option<EnvironmentName>, expires_in: Option<Span>) -> Result<Self> {
+        if expires_in.is_some_and(|span| !Self::LIFE_MS.contains(&span.as_millis())) {
+            let code = if pointer.starts_with('?') {
+                Code::InvalidParameter
+            } else {
+                Code::InvalidBody
+            };
+            return Err(ApiError::member(code, pointer, "An environment can last 10m to 90d."));
+        }
+        Ok(Self { from, expires_in })
+    }
+}
+
 fn fresh(id: EnvironmentId, app: &App, name: &EnvironmentName, now: Timestamp, by: &str) -> Environment {
     Environment {
         id,
@@ -66,6 +94,7 @@ fn fresh(id: EnvironmentId, app: &App, name: &EnvironmentName, now: Timestamp, b
         release: None,
         subnet: None,
         last_release_number: ReleaseNumber(0),
+        expiry: None,
     }
 }
 
@@ -99,10 +128,23 @@ impl Call {
         tx: &mut Tx,
         app: &App,
         name: &EnvironmentName,
+        beginning: &Beginning,
     ) -> Result<Environment> {
         let now = self.now();
         let id = EnvironmentId::mint(now, self.state.entropy.as_ref());
-        let environment = fresh(id, app, name, now, self.caller.name.as_str());
+        let mut environment = fresh(id, app, name, now, self.caller.name.as_str());
+        if let Some(from) = &beginning.from {
+            environment.spec = self.environment(tx, app, Some(from)).await?.spec;
+            // Two environments that do the same at the same time are hardly what anybody wants.
+            environment.spec.cron.clear();
+        }
+        if let Some(span) = beginning.expires_in {
+            if *name == EnvironmentName::production() {
+                let detail = "`production` cannot go away by itself. Leave `expires_in` out, or choose another name.";
+                return Err(ApiError::member(Code::InvalidBody, "/expires_in", detail));
+            }
+            environment.expiry = Some((span, now + span.to_chrono()));
+        }
         tx.insert_environment(&environment, &self.state.settings.base_domain)
             .await?;
         let target = Target::new("environment", id, format!("{}/{name}", app.name));

@@ -7,6 +7,7 @@ use slipway_domain::name::{AppName, NameError};
 use slipway_wire::deployments::{Deployment, NewDeployment};
 use slipway_wire::{Code, Problem};
 
+use crate::apps::create::Beginning;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 use crate::extract::{Json, Names, Params};
@@ -51,6 +52,7 @@ pub(crate) async fn deployment_create(
         pull: body.pull.unwrap_or_default(),
         message: parse_message(body.message)?,
         strategy: parse_strategy("/strategy", body.strategy.as_deref())?,
+        beginning: Beginning::parse("/expires_in", body.from, body.expires_in)?,
     };
     call.deploy(request, wait).await
 }

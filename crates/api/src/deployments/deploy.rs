@@ -6,9 +6,11 @@ use serde::Deserialize;
 use slipway_domain::image::ImageReference;
 use slipway_domain::name::{AppName, EnvironmentName};
 use slipway_domain::ports::PullPolicy;
+use slipway_domain::quantity::Span;
 use slipway_wire::deployments::{DeployOptions, Deployment};
 use slipway_wire::{Code, Problem};
 
+use crate::apps::create::Beginning;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 use crate::extract::{MaybeJson, Params};
@@ -34,6 +36,12 @@ pub(crate) struct DeployParams {
     pub(crate) pull: Option<PullPolicy>,
     /// How traffic moves this once: `rolling`, `bluegreen`, `canary` or `recreate`; as the spec says if not given.
     pub(crate) strategy: Option<String>,
+    /// If the environment is made for this deploy: the one whose spec it begins with.
+    #[param(value_type = Option<String>)]
+    pub(crate) from: Option<EnvironmentName>,
+    /// If the environment is made for this deploy: it is deleted so long after the last one, 10m to 90d.
+    #[param(value_type = Option<String>)]
+    pub(crate) expires_in: Option<Span>,
     /// A line for the record.
     pub(crate) message: Option<String>,
     /// How long to wait for the deployment to end, such as `120s`, at most `10m`.
@@ -64,6 +72,7 @@ pub(crate) async fn deploy(
         Some(word) => parse_strategy("?strategy", Some(word))?,
         None => parse_strategy("/strategy", body.strategy.as_deref())?,
     };
+    let beginning = Beginning::parse("?expires_in", params.from, params.expires_in)?;
     let image = match (&params.image, &body.image) {
         (Some(text), _) => parse_image("?image", text)?,
         (None, Some(text)) => parse_image("/image", text)?,
@@ -92,6 +101,7 @@ pub(crate) async fn deploy(
             pull,
             message,
             strategy,
+            beginning,
         },
         wait,
     )

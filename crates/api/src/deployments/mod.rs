@@ -17,6 +17,7 @@ use slipway_store::{App, Constraint, Deployment, Environment, StoreError, Tx};
 use slipway_wire::Code;
 
 use crate::accept::Change;
+use crate::apps::create::Beginning;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 use crate::image::DeployRequest;
@@ -43,12 +44,13 @@ impl Call {
         tx: &mut Tx,
         app: &App,
         name: &EnvironmentName,
+        beginning: &Beginning,
     ) -> Result<Environment> {
         if let Some(found) = self.find_environment(tx, app, name).await? {
             return Ok(found);
         }
         if self.may_create_environment(&app.name, name) {
-            return self.insert_environment(tx, app, name).await;
+            return self.insert_environment(tx, app, name, beginning).await;
         }
         Err(ApiError::not_found("environment", &format!("{}/{name}", app.name)))
     }
@@ -64,7 +66,7 @@ impl Call {
         let app = self.insert_app(tx, name, &team).await?;
         // `production` exists from the start, unless the token may not even know of it.
         if self.caller.reach.sees_environment(&EnvironmentName::production()) {
-            self.insert_environment(tx, &app, &EnvironmentName::production())
+            self.insert_environment(tx, &app, &EnvironmentName::production(), &Beginning::default())
                 .await?;
         }
         Ok(app)
@@ -124,7 +126,9 @@ impl Call {
     async fn deploy_once(&self, request: &DeployRequest, change: Change) -> Result<Deployment> {
         let mut tx = self.begin().await?;
         let app = self.app_or_new(&mut tx, &request.app).await?;
-        let seen = self.environment_or_new(&mut tx, &app, &request.environment).await?;
+        let seen = self
+            .environment_or_new(&mut tx, &app, &request.environment, &request.beginning)
+            .await?;
         let environment = self.lock(&mut tx, &app, &seen).await?;
         let place = Place {
             app: &app,

@@ -5,6 +5,7 @@ use http::StatusCode;
 use slipway_wire::Problem;
 use slipway_wire::apps::{Environment, NewEnvironment};
 
+use crate::apps::create::Beginning;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 use crate::extract::{Json, Names};
@@ -23,6 +24,7 @@ pub(crate) async fn environment_create(
     Names(app): Names<String>,
     Json(body): Json<NewEnvironment>,
 ) -> Result<Response> {
+    let beginning = Beginning::parse("/expires_in", body.from, body.expires_in)?;
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
     if !call.caller.reach.sees_environment(&body.name) {
@@ -32,7 +34,7 @@ pub(crate) async fn environment_create(
         ));
     }
 
-    let row = call.insert_environment(&mut tx, &app, &body.name).await?;
+    let row = call.insert_environment(&mut tx, &app, &body.name, &beginning).await?;
     let shown = call.environment_shown(&mut tx, row).await?;
     tx.commit().await?;
     let path = format!("/v1/apps/{}/environments/{}", app.name, body.name);

@@ -60,13 +60,17 @@ fn call(ctx: &Context, args: &DeployArgs, image: &str, key: String) -> Result<Ca
         let body = (!is_plain).then(|| body(&options));
         return Ok(Call::post(&["deploy"], body, key)
             .query("image", image)
-            .query_opt("environment", environment));
+            .query_opt("environment", environment)
+            .query_opt("from", args.beginning.from.as_ref())
+            .query_opt("expires_in", args.beginning.expires_in));
     };
     let image = image.to_owned();
     let request = NewDeployment {
         image,
         environment,
         strategy,
+        from: args.beginning.from.clone(),
+        expires_in: args.beginning.expires_in,
         message,
         pull,
         sbom: None,

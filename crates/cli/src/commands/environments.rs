@@ -18,13 +18,17 @@ pub(crate) async fn run(ctx: &mut Context, command: EnvironmentsCommand) -> Resu
             let listing = ctx.list_all(Call::get(&["apps", app.as_str(), "environments"])).await?;
             ctx.print_list(
                 &listing,
-                &["NAME", "RELEASE", "STATE", "URL", "CREATED"],
+                &["NAME", "RELEASE", "STATE", "URL", "CREATED", "EXPIRES"],
                 row,
                 "no environments",
             )
         }
-        EnvironmentsCommand::Create { name } => {
-            let body = body(&NewEnvironment { name: name.clone() });
+        EnvironmentsCommand::Create { name, beginning } => {
+            let body = body(&NewEnvironment {
+                name: name.clone(),
+                from: beginning.from,
+                expires_in: beginning.expires_in,
+            });
             let answer = ctx
                 .send(Call::post(
                     &["apps", app.as_str(), "environments"],
@@ -57,5 +61,6 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
         cell(item, "state"),
         cell(item, "url"),
         age_cell(item, "created_at", now),
+        cell(item, "expires_at"),
     ]
 }

@@ -184,6 +184,8 @@ async fn create(ctx: &mut Context, plan: &Plan, missing: Missing) -> Result<Opti
     if !environment.is_production() {
         let body = body(&NewEnvironment {
             name: environment.clone(),
+            from: None,
+            expires_in: None,
         });
         let call = Call::post(&["apps", app.as_str(), "environments"], Some(body), ctx.key());
         match ctx.send(call).await {
@@ -197,6 +199,8 @@ async fn create(ctx: &mut Context, plan: &Plan, missing: Missing) -> Result<Opti
 
 fn deployment_of(image: &str, environment: &EnvironmentName) -> NewDeployment {
     NewDeployment {
+        from: None,
+        expires_in: None,
         image: image.to_owned(),
         environment: Some(environment.clone()),
         strategy: None,

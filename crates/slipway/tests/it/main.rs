@@ -8,6 +8,7 @@ mod failures;
 mod life;
 mod packaging;
 mod platform;
+mod previews;
 mod readme;
 mod runs;
 mod scaling;

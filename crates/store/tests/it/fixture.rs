@@ -85,6 +85,7 @@ pub(crate) fn new_environment(app: &App, name: &str) -> Environment {
         release: None,
         subnet: None,
         last_release_number: ReleaseNumber(0),
+        expiry: None,
     }
 }
 
