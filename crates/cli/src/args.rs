@@ -129,7 +129,7 @@ pub enum Command {
     },
     /// Bring an image into service and watch it
     Deploy(DeployArgs),
-    /// Deployments: list, show, abort, promote, follow
+    /// Deployments: list, show, abort, approve, promote, follow
     Deployments {
         #[command(subcommand)]
         command: Option<DeploymentsCommand>,
@@ -324,6 +324,11 @@ pub enum DeploymentsCommand {
     },
     /// Call off a deployment; what serves goes on serving
     Abort {
+        /// Its identifier
+        id: String,
+    },
+    /// Approve a deployment that waits for it; not with the token that asked for it
+    Approve {
         /// Its identifier
         id: String,
     },

@@ -29,6 +29,8 @@ pub enum DeploymentState {
 /// What can happen to a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeploymentEvent {
+    /// Somebody gave the word it waited for.
+    Approve,
     /// The scheduler took it up.
     Start,
     /// All traffic is on it.
@@ -90,6 +92,7 @@ impl DeploymentState {
     pub const fn apply(self, event: DeploymentEvent) -> Result<Self, InvalidTransition> {
         use DeploymentEvent as E;
         match (self, event) {
+            (Self::AwaitingApproval, E::Approve) => Ok(Self::Pending),
             (Self::Pending, E::Start) => Ok(Self::Running),
             (Self::Running, E::Succeed) => Ok(Self::Succeeded),
             (Self::Pending | Self::Running | Self::AwaitingApproval, E::Fail) => Ok(Self::Failed),
@@ -118,6 +121,8 @@ pub enum StepName {
     Start,
     /// They answer their probe.
     Health,
+    /// The app's own checks are made, before any traffic.
+    Smoke,
     /// They get the traffic in shares and are judged.
     Canary,
     /// All traffic moves to them, acknowledged by every proxy.
@@ -130,11 +135,12 @@ pub enum StepName {
 
 impl StepName {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pull,
         Self::ReleaseCommand,
         Self::Start,
         Self::Health,
+        Self::Smoke,
         Self::Canary,
         Self::Switch,
         Self::Drain,
@@ -148,6 +154,7 @@ impl StepName {
             Self::ReleaseCommand => "release_command",
             Self::Start => "start",
             Self::Health => "health",
+            Self::Smoke => "smoke",
             Self::Canary => "canary",
             Self::Switch => "switch",
             Self::Drain => "drain",
@@ -251,6 +258,8 @@ pub enum ReasonCode {
     Cancelled,
     /// No proxy acknowledged the switch until the deadline.
     ProxyUnavailable,
+    /// One of the app's own checks failed.
+    SmokeFailed,
     /// The new release of a canary does worse than the old one.
     CanaryWorse,
 }
@@ -278,6 +287,7 @@ impl ReasonCode {
             Self::SecretUnavailable => "secret_unavailable",
             Self::Cancelled => "cancelled",
             Self::ProxyUnavailable => "proxy_unavailable",
+            Self::SmokeFailed => "smoke_failed",
             Self::CanaryWorse => "canary_worse",
         }
     }

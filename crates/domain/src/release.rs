@@ -54,6 +54,11 @@ impl ReleaseCause {
         }
     }
 
+    /// Whether it brings an image that did not serve there before: what waits for approval and goes on by itself.
+    pub const fn is_new_image(self) -> bool {
+        matches!(self, Self::Deploy | Self::Promote)
+    }
+
     /// Whether it goes back to the contents of an earlier release.
     pub const fn is_rollback(self) -> bool {
         matches!(self, Self::Rollback | Self::AutomaticRollback)
@@ -135,6 +140,11 @@ impl Release {
                 staged: secrets_wait || differs,
             }
         }
+    }
+
+    /// Whether its deployment waits for somebody's word.
+    pub const fn needs_approval(&self) -> bool {
+        self.spec.deploy.approval && self.cause.is_new_image()
     }
 
     /// What weakens the defaults, leaves a gap or may surprise, in sentences for people.

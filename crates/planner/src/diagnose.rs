@@ -95,6 +95,9 @@ fn operation_hint(code: ReasonCode, evidence: &Evidence) -> String {
         ReasonCode::NetworkPoolUsedUp => {
             "delete environments that nobody needs, or set SLIPWAY_NETWORK_POOL to a larger network and restart".into()
         }
+        ReasonCode::SmokeFailed => {
+            "the checks are `deploy.smoke` in the spec; nothing had traffic yet: mend the app or the check, then deploy again".into()
+        }
         ReasonCode::StartFailed => format!(
             "check the image's entrypoint and the spec (`slipway spec show --app {}`); the message above is the engine's own",
             evidence.app

@@ -106,6 +106,8 @@ pub enum Op {
     RemoveCommand(ReleaseId),
     /// Make these slots of the release run.
     Apply(ReleaseId, BTreeSet<u32>),
+    /// Make the checks that the release declares for itself.
+    Smoke(ReleaseId),
     /// Freeze an instance.
     Pause(String),
     /// Stop an instance and keep it.

@@ -47,6 +47,7 @@ fn operation(op: &Op, names: &BTreeMap<ReleaseId, String>) -> String {
             let slots: Vec<String> = slots.iter().map(ToString::to_string).collect();
             format!("start {} slots {}", name(r), slots.join(","))
         }
+        Op::Smoke(r) => format!("smoke {}", name(r)),
         Op::Pause(id) => format!("pause {id}"),
         Op::Stop(id) => format!("stop {id}"),
         Op::Remove(id) => format!("remove {id}"),

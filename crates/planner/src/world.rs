@@ -42,6 +42,8 @@ pub struct World {
     pub health: BTreeMap<String, Health>,
     /// What proxies are told and what they have confirmed.
     pub route: RouteFacts,
+    /// The release whose own checks were made and passed.
+    pub smoked: Option<ReleaseId>,
     /// Operations under way.
     pub running: BTreeSet<Op>,
     /// Operations that failed, and when they may be tried again.
@@ -101,6 +103,7 @@ pub enum Desired {
 
 /// What the planner must know of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, no state")]
 pub struct ReleaseFacts {
     /// Which.
     pub id: ReleaseId,
@@ -132,6 +135,8 @@ pub struct ReleaseFacts {
     pub health_deadline: Span,
     /// Whether it has a command to run before any traffic.
     pub has_release_command: bool,
+    /// Whether it has checks of its own.
+    pub has_smoke: bool,
 }
 
 impl ReleaseFacts {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use slipway_domain::Timestamp;
-use slipway_domain::deployment::StepName;
+use slipway_domain::deployment::{DeploymentState, StepName};
 use slipway_domain::ids::ReleaseId;
 use slipway_domain::name::HostName;
 use slipway_domain::observed::{Instance, Observed};
-use slipway_domain::release::Release;
+use slipway_domain::release::{Release, ReleaseCause};
 use slipway_domain::routing::RouteState;
 use slipway_engine::JobState;
 use slipway_planner::world::{
@@ -43,9 +43,7 @@ pub(crate) fn questions(rows: &EnvironmentWorld) -> (bool, bool) {
             .iter()
             .any(|s| s.name == name && s.finished_at.is_some())
     };
-    let command = rows
-        .release(deployment.release)
-        .is_some_and(|r| !r.spec.deploy.release_command.is_empty());
+    let command = rows.release(deployment.release).is_some_and(runs_command);
     let pulled = done(StepName::Pull);
     (!pulled, command && !done(StepName::ReleaseCommand))
 }
@@ -78,6 +76,7 @@ pub(crate) fn world(
         instances,
         health,
         route: route(rows, memory),
+        smoked: memory.smoked,
         running: memory.running.clone(),
         failed: memory
             .failed
@@ -117,8 +116,15 @@ fn facts(rows: &EnvironmentWorld, release: &Release) -> ReleaseFacts {
         drain_timeout: deploy.drain_timeout,
         kill_timeout: deploy.kill_timeout,
         health_deadline: release.spec.health.deadline,
-        has_release_command: !deploy.release_command.is_empty(),
+        has_release_command: runs_command(release),
+        has_smoke: !deploy.smoke.is_empty() && release.cause != ReleaseCause::Scale,
     }
+}
+
+/// Whether a release's command is to run: another scale of the same contents does not run it again.
+fn runs_command(release: &Release) -> bool {
+    let is_scale = release.cause == ReleaseCause::Scale && release.same_as.is_some();
+    !release.spec.deploy.release_command.is_empty() && !is_scale
 }
 
 /// How many instances a release is to have: what the load called for last, within the release's own bounds.
@@ -129,7 +135,11 @@ pub(crate) fn replicas(rows: &EnvironmentWorld, release: &Release) -> u32 {
 }
 
 fn deployment(rows: &EnvironmentWorld, asked: &Asked) -> Option<DeploymentFacts> {
-    let row = rows.deployment.as_ref()?;
+    // What waits for a word does not exist yet, as far as the engine is concerned.
+    let row = rows
+        .deployment
+        .as_ref()
+        .filter(|d| d.state != DeploymentState::AwaitingApproval)?;
     let target = facts(rows, rows.release(row.release)?);
     Some(DeploymentFacts {
         id: row.id,
@@ -185,6 +195,7 @@ pub(crate) fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_dom
                 path: health.path.clone(),
                 host: host.to_string(),
                 timeout: health.timeout.to_std(),
+                body_bytes_max: 0,
             };
             let proven = rows
                 .status

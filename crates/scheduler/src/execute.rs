@@ -1,6 +1,6 @@
 //! Steps that change rows: all of one batch in one transaction, fenced by the lease.
 
-use crate::{assemble, rollback};
+use crate::{assemble, promotion, rollback};
 use slipway_domain::deployment::{DeploymentEvent, Reason, StepName, StepState};
 use slipway_domain::ids::DeploymentId;
 use slipway_domain::observed::{Instance, InstanceState, Observed};
@@ -59,6 +59,7 @@ pub(crate) async fn execute(
             Step::Succeed(id) => {
                 tx.finish_deployment(*id, DeploymentEvent::Succeed, None, world.now)
                     .await?;
+                promotion::accept(&mut tx, rows, *id, world.now, entropy).await?;
                 done.ended = Some((*id, None));
             }
             Step::Fail(id, _) => {
@@ -167,6 +168,10 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
             Some(path) => format!("{path} answered 2xx"),
             None => "the port stayed open".into(),
         }),
+        (StepName::Smoke, StepState::Running) => {
+            release.map(|r| format!("{} checks of the app's own", r.spec.deploy.smoke.len()))
+        }
+        (StepName::Smoke, StepState::Succeeded) => Some("they all passed".into()),
         (StepName::Canary, StepState::Running) => Some("a share of the traffic, judged against the old release".into()),
         // Otherwise what its last step was judged by stays.
         (StepName::Canary, StepState::Succeeded) if promoted => Some("somebody ended it early".into()),
@@ -185,6 +190,7 @@ fn title(name: StepName) -> &'static str {
         StepName::ReleaseCommand => "release command",
         StepName::Start => "start",
         StepName::Health => "health",
+        StepName::Smoke => "smoke",
         StepName::Canary => "canary",
         StepName::Switch => "switch",
         StepName::Drain => "drain",

@@ -12,11 +12,13 @@ mod group;
 mod memory;
 mod operate;
 mod probe;
+mod promotion;
 mod reconcile;
 mod rollback;
 mod runs;
 mod session;
 mod settings;
+mod smoke;
 mod traffic;
 
 use std::sync::Arc;

@@ -35,6 +35,8 @@ pub(crate) struct Memory {
     pub(crate) restarts: BTreeMap<(ReleaseId, u32), Restarts>,
     /// What the proxies had counted when the canary's step began.
     pub(crate) baseline: Option<Baseline>,
+    /// The release whose own checks have passed.
+    pub(crate) smoked: Option<ReleaseId>,
     /// Network and volumes are gone.
     pub(crate) cleaned: bool,
     /// The span of the deployment under way, tied to the request that began it.
@@ -86,8 +88,10 @@ impl Memory {
         match result {
             Ok(()) => {
                 self.failed.remove(op);
-                if *op == Op::Clean {
-                    self.cleaned = true;
+                match op {
+                    Op::Clean => self.cleaned = true,
+                    Op::Smoke(release) => self.smoked = Some(*release),
+                    _ => {}
                 }
             }
             Err(error) => {
@@ -166,6 +170,7 @@ fn fatal(op: &Op, error: &OpError) -> Option<(ReasonCode, String)> {
     let engine = match error {
         OpError::Engine(engine) => engine,
         OpError::Sealed(detail) => return Some((ReasonCode::SecretUnavailable, detail.clone())),
+        OpError::Smoke(detail) => return Some((ReasonCode::SmokeFailed, detail.clone())),
         OpError::PoolUsedUp(detail) => return Some((ReasonCode::NetworkPoolUsedUp, detail.clone())),
         OpError::Store(_) | OpError::Gone => return None,
     };

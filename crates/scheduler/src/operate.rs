@@ -18,6 +18,7 @@ use slipway_store::{EnvironmentWorld, StoreError, Volume};
 
 use crate::group::{group, owner};
 use crate::settings::Deps;
+use crate::smoke;
 
 /// How often a network is asked for in one operation, in as many subnets as others come into meanwhile.
 const SUBNETS_TRIED_MAX: u32 = 16;
@@ -34,6 +35,9 @@ pub(crate) enum OpError {
     /// A sealed value that the release needs does not open.
     #[error("{0}")]
     Sealed(String),
+    /// A check of the app's own failed.
+    #[error("{0}")]
+    Smoke(String),
     /// There is no network left for the environment.
     #[error("{0}")]
     PoolUsedUp(String),
@@ -48,7 +52,7 @@ impl OpError {
         match self {
             Self::Engine(error) => !error.is_transient(),
             Self::Store(_) => false,
-            Self::Sealed(_) | Self::PoolUsedUp(_) | Self::Gone => true,
+            Self::Sealed(_) | Self::Smoke(_) | Self::PoolUsedUp(_) | Self::Gone => true,
         }
     }
 }
@@ -65,6 +69,7 @@ pub(crate) async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, 
         }
         Op::RemoveCommand(id) => Ok(deps.engine.remove_job(Job::Release(*id)).await?),
         Op::Apply(id, slots) => apply(deps, rows, rows.release(*id).ok_or(OpError::Gone)?, epoch, slots).await,
+        Op::Smoke(id) => smoke::check(deps, rows, rows.release(*id).ok_or(OpError::Gone)?).await,
         Op::Pause(instance) => Ok(deps.engine.pause_instance(instance).await?),
         Op::Stop(instance) => Ok(deps
             .engine

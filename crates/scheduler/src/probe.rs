@@ -28,6 +28,8 @@ pub(crate) struct Question {
     pub(crate) host: String,
     /// For the whole probe.
     pub(crate) timeout: Duration,
+    /// So much of the body of an answer that is well is kept; of any other the beginning always is.
+    pub(crate) body_bytes_max: usize,
 }
 
 /// What a probe saw.
@@ -92,8 +94,13 @@ async fn ask(question: &Question, seen: &mut LastProbe) -> Result<(), String> {
             let location = response.headers().get(http::header::LOCATION);
             seen.location = location.map(|l| String::from_utf8_lossy(l.as_bytes()).chars().take(300).collect());
         }
-        if !response.status().is_success() {
-            seen.body = Some(beginning(response.into_body()).await);
+        let bytes_max = if response.status().is_success() {
+            question.body_bytes_max
+        } else {
+            BODY_BYTES_MAX.max(question.body_bytes_max)
+        };
+        if bytes_max > 0 {
+            seen.body = Some(beginning(response.into_body(), bytes_max).await);
         }
         Ok(())
     };
@@ -109,15 +116,15 @@ async fn ask(question: &Question, seen: &mut LastProbe) -> Result<(), String> {
     }
 }
 
-async fn beginning(mut body: hyper::body::Incoming) -> String {
+async fn beginning(mut body: hyper::body::Incoming, bytes_max: usize) -> String {
     let mut bytes = Vec::new();
-    while bytes.len() < BODY_BYTES_MAX {
+    while bytes.len() < bytes_max {
         match body.frame().await {
             Some(Ok(frame)) => bytes.extend(frame.into_data().unwrap_or_default()),
             _ => break,
         }
     }
-    bytes.truncate(BODY_BYTES_MAX);
+    bytes.truncate(bytes_max);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

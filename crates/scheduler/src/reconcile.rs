@@ -209,6 +209,7 @@ fn begin(session: &Arc<Session>, rows: &Arc<EnvironmentWorld>, op: Op, span: &Sp
         Op::Command(_) => "engine.start_job",
         Op::RemoveCommand(_) => "engine.remove_job",
         Op::Apply(..) => "engine.apply_group",
+        Op::Smoke(_) => "deploy.smoke",
         Op::Pause(_) => "engine.pause_instance",
         Op::Stop(_) => "engine.stop_instance",
         Op::Remove(_) => "engine.remove_instance",

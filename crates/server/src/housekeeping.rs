@@ -19,6 +19,8 @@ use crate::postgres::Programs;
 const PROXY_AWAY_SECONDS: i32 = 30;
 /// How often proxies are looked at.
 const TICK: Duration = Duration::from_secs(15);
+/// A deployment waits so long for approval, then it is called off.
+const APPROVAL_MAX: chrono::TimeDelta = chrono::TimeDelta::days(7);
 /// So many runs of one command in one environment are kept.
 const RUNS_KEPT_MAX: i64 = 200;
 /// How often the rest is looked at, in ticks.
@@ -78,10 +80,11 @@ impl Keeper {
     async fn expired(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut tx = self.store.begin().await?;
-        let over = tx.expired_environments(now).await?;
-        if over.is_empty() {
-            return Ok(());
+        for unapproved in tx.unapproved_since(now - APPROVAL_MAX).await? {
+            tx.abort_deployment(unapproved, now).await?;
+            tracing::info!(deployment = %unapproved, "deployment.unapproved: nobody approved it in time");
         }
+        let over = tx.expired_environments(now).await?;
         for environment in over {
             tx.delete_environment(environment.id).await?;
             let name = format!("{}/{}", environment.app_name, environment.name);

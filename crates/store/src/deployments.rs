@@ -82,6 +82,8 @@ pub struct NewDeployment {
     pub release: ReleaseId,
     /// The intent it belongs to.
     pub generation: Generation,
+    /// Where it begins: it may wait for a word.
+    pub state: DeploymentState,
     /// How traffic moves.
     pub strategy: String,
     /// Why it came about.
@@ -186,7 +188,7 @@ impl Tx {
         sqlx::query!(
             "insert into deployments (id, team_id, app_id, environment_id, release_id, generation, state, strategy, cause,
                                       message, trace_context, created_at, created_by)
-             values ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, $9, $10, $11, $12)",
+             values ($1, $2, $3, $4, $5, $6, $13, $7, $8, $9, $10, $11, $12)",
             d.id.uuid(),
             d.team.uuid(),
             d.app.uuid(),
@@ -198,7 +200,8 @@ impl Tx {
             d.message,
             d.trace_context,
             d.created_at,
-            d.created_by
+            d.created_by,
+            d.state.as_str()
         )
         .execute(self.c())
         .await?;
@@ -310,6 +313,34 @@ impl Tx {
             Err(StoreError::LostRace(_)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Somebody gives the word it waits for; false when it does not wait.
+    #[tracing::instrument(name = "db.approve_deployment", level = "debug", skip_all)]
+    pub async fn approve_deployment(&mut self, id: DeploymentId, by: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "update deployments set state = 'pending' where id = $1 and state = 'awaiting_approval'",
+            id.uuid()
+        )
+        .execute(self.c())
+        .await?;
+        if done.rows_affected() == 1 {
+            self.append_event(id, "deployment.approved", now, None, &format!("approved by {by}"))
+                .await?;
+        }
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Deployments that have waited for a word since before then.
+    #[tracing::instrument(name = "db.unapproved_since", level = "debug", skip_all)]
+    pub async fn unapproved_since(&mut self, before: Timestamp) -> Result<Vec<DeploymentId>, StoreError> {
+        let ids = sqlx::query_scalar!(
+            "select id from deployments where state = 'awaiting_approval' and created_at < $1",
+            before
+        )
+        .fetch_all(self.c())
+        .await?;
+        Ok(ids.into_iter().map(DeploymentId::from_uuid).collect())
     }
 
     /// The scheduler takes it up; fence the transaction first.

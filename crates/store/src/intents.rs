@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use slipway_domain::Timestamp;
+use slipway_domain::deployment::DeploymentState;
 use slipway_domain::ids::{DeploymentId, SecretId};
 use slipway_domain::name::VariableName;
 use slipway_domain::release::{Alignment, Release};
@@ -71,6 +72,11 @@ impl Tx {
             environment: environment.id,
             release: release.id,
             generation,
+            state: if release.needs_approval() {
+                DeploymentState::AwaitingApproval
+            } else {
+                DeploymentState::Pending
+            },
             strategy: release.spec.deploy.strategy.as_str().into(),
             cause: release.cause,
             message: intent.message,
@@ -84,6 +90,11 @@ impl Tx {
             release.number, environment.app_name, environment.name, release.image
         );
         self.append_event(id, "deployment.accepted", now, None, &told).await?;
+        if release.needs_approval() {
+            let told = "waits until another token approves";
+            self.append_event(id, "deployment.awaiting_approval", now, None, told)
+                .await?;
+        }
         let written = self.deployment(id).await?;
         written.ok_or_else(|| StoreError::Internal(format!("deployment {id} was written and cannot be read")))
     }

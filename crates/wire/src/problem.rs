@@ -93,6 +93,10 @@ codes! {
     NotStopped = "not_stopped", 409, "The environment is not stopped";
     /// The deployment has ended.
     AlreadyFinished = "already_finished", 409, "The deployment has ended";
+    /// The deployment does not wait for approval.
+    NotAwaitingApproval = "not_awaiting_approval", 409, "The deployment does not wait for approval";
+    /// A token approves what it asked for itself.
+    OwnDeployment = "own_deployment", 403, "The token asked for the deployment itself";
     /// There is no canary to end.
     NoCanary = "no_canary", 409, "No canary is under way";
     /// The object is being deleted.

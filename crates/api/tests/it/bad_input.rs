@@ -112,7 +112,7 @@ async fn pages_and_cursors_have_bounds() {
 async fn a_token_that_is_none_never_reaches_the_database() {
     in_world(async |world| {
         let good = world.token(&["read:app"], json!({})).await;
-        world.db.take_away();
+        world.db.take_away().await;
         let mistyped = format!("{}x", &good[..good.len() - 1]);
         let mut answers = Vec::new();
         for header in [
@@ -148,7 +148,7 @@ async fn a_token_that_is_none_never_reaches_the_database() {
 #[tokio::test]
 async fn without_the_database_every_call_says_so_and_when_to_try_again() {
     in_world(async |world| {
-        world.db.take_away();
+        world.db.take_away().await;
         for (method, path) in [
             ("GET", "/v1/apps"),
             ("POST", "/v1/deploy?image=web:1"),

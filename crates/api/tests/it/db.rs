@@ -93,8 +93,12 @@ pub(crate) async fn with_store<F: Future<Output = ()>>(test: impl FnOnce(Db, Sto
 
 impl Db {
     /// Takes the server away from the API: open connections end, new ones are refused. The test's own still work.
-    pub(crate) fn take_away(&self) {
+    pub(crate) async fn take_away(&self) {
         self.relay.abort();
+        // The connections it holds end when it does, and with it those of the store.
+        while !self.relay.is_finished() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// One number past the store.

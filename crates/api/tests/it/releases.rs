@@ -214,7 +214,7 @@ async fn an_aborted_deployment_leaves_the_intent_with_what_serves() {
         let again = world.ask("POST", &path).send().await;
         assert_eq!((again.status, again.code().as_str()), (409, "already_finished"));
         let path = format!("{}/approve", second.header("location"));
-        assert_eq!(world.ask("POST", &path).send().await.code(), "not_available");
+        assert_eq!(world.ask("POST", &path).send().await.code(), "not_awaiting_approval");
     })
     .await;
 }

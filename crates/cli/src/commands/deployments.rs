@@ -36,6 +36,10 @@ pub(crate) async fn run(ctx: &mut Context, command: DeploymentsCommand) -> Resul
             let done = format!("{id} is called off; what served before goes on serving");
             tell(ctx, &id, "abort", &done).await
         }
+        DeploymentsCommand::Approve { id } => {
+            let done = format!("{id} is approved and begins");
+            tell(ctx, &id, "approve", &done).await
+        }
         DeploymentsCommand::Promote { id } => {
             let done = format!("{id} gets all traffic as soon as its instances are healthy");
             tell(ctx, &id, "promote", &done).await

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cron::Schedule;
-use crate::name::{CronName, VariableName, VolumeName};
+use crate::name::{CronName, EnvironmentName, VariableName, VolumeName};
 use crate::quantity::{Bytes, Decimal, MilliCpu, Span};
 
 pub use parse::{Manifest, RUN_TIMEOUT_DEFAULT, RUN_TIMEOUT_MS, SpecErrors, check_command, check_variable};
@@ -86,6 +86,14 @@ pub struct Deploy {
     pub canary: Vec<CanaryStep>,
     /// Whether a visitor stays with the release that answered first while there are two.
     pub sticky: bool,
+    /// Whether a new image waits until another token than the one that asked for it approves.
+    pub approval: bool,
+    /// The environment that gets a new image too, once it has come into service here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promote_to: Option<EnvironmentName>,
+    /// Checks of the app's own, made before any traffic.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub smoke: Vec<Smoke>,
     /// Run once, before any traffic; its failure stops the deploy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub release_command: Vec<String>,
@@ -152,6 +160,18 @@ impl Default for CanaryStep {
             max_p99_ratio: Decimal::from_millionths(1_500_000),
         }
     }
+}
+
+/// A check: a GET to a new instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Smoke {
+    /// The path and query.
+    pub path: String,
+    /// The status it must answer with.
+    pub status: u16,
+    /// A text that must be in its body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contains: Option<String>,
 }
 
 /// Signals that ask a process to stop.
@@ -360,6 +380,9 @@ impl Default for Spec {
                 bake_time: Span::from_secs(120),
                 canary: Vec::new(),
                 sticky: false,
+                approval: false,
+                promote_to: None,
+                smoke: Vec::new(),
                 release_command: Vec::new(),
                 drain_timeout: Span::from_secs(30),
                 kill_timeout: Span::from_secs(30),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::section::{FieldError, FieldErrorKind, Section, kind_of};
 use super::{
     CanaryStep, Concurrency, CronJob, Deploy, Health, Http, KillSignal, Mount, REPLICAS_MAX, Resources, RunAs, Scale,
-    Security, Spec, Strategy,
+    Security, Smoke, Spec, Strategy,
 };
 use crate::cron::{Schedule, ScheduleError};
 use crate::image::ImageReference;
@@ -23,6 +23,8 @@ const ENV_COUNT_MAX: usize = 256;
 const ENV_VALUE_BYTES_MAX: usize = 32 << 10;
 /// At most so many required secrets.
 const REQUIRED_COUNT_MAX: usize = 256;
+/// Checks of an app's own.
+const SMOKE_COUNT_MAX: usize = 20;
 /// Commands by the clock in one environment.
 const CRON_COUNT_MAX: usize = 50;
 /// How long a one-off command may take if nothing else is said.
@@ -317,6 +319,7 @@ fn deploy(section: &mut Section<'_>, deploy: &mut Deploy) {
         ),
     }
     traffic(section, deploy);
+    gates(section, deploy);
     if let Some(words) = section.texts("release_command") {
         let words: Vec<String> = words.into_iter().map(|(_, word)| word.to_owned()).collect();
         match check_command(&words) {
@@ -360,6 +363,55 @@ fn traffic(section: &mut Section<'_>, deploy: &mut Deploy) {
     }
     if deploy.sticky && strategy != Strategy::Canary {
         section.invalid("sticky", "is of `strategy = \"canary\"` only".into());
+    }
+}
+
+/// What a new image must pass before the traffic, and where it goes after it.
+fn gates(section: &mut Section<'_>, deploy: &mut Deploy) {
+    section.flag("approval", &mut deploy.approval);
+    match section.get("promote_to").map(|v| v.as_str().map(str::parse)) {
+        None => {}
+        Some(Some(Ok(name))) => deploy.promote_to = Some(name),
+        Some(_) => section.invalid("promote_to", "must be the name of an environment".into()),
+    }
+    let Some(value) = section.get("smoke") else { return };
+    let Some(items) = value.as_array().filter(|items| items.len() <= SMOKE_COUNT_MAX) else {
+        let detail = format!("must be a list of at most {SMOKE_COUNT_MAX} tables (`[[deploy.smoke]]`)");
+        section.invalid("smoke", detail);
+        return;
+    };
+    for (i, item) in items.iter().enumerate() {
+        let mut inner = Section::new(format!("{}/{i}", section.at("smoke")), item);
+        let path = inner
+            .get("path")
+            .and_then(Value::as_str)
+            .filter(|p| is_path_and_query(p));
+        if path.is_none() {
+            inner.invalid(
+                "path",
+                "must be a text that begins with `/`, without spaces, up to 1024 bytes".into(),
+            );
+        }
+        let mut status = 200;
+        inner.number("status", 100..=599, &mut status);
+        let contains = match inner.get("contains") {
+            None => None,
+            Some(value) => {
+                let text = value.as_str().filter(|t| (1..=1024).contains(&t.len()));
+                if text.is_none() {
+                    inner.invalid("contains", "must be a text of 1 to 1024 bytes".into());
+                }
+                text.map(str::to_owned)
+            }
+        };
+        deploy.smoke.push(Smoke {
+            path: path.unwrap_or_default().to_owned(),
+            status: u16::try_from(status).unwrap_or(200),
+            contains,
+        });
+        for error in inner.finish() {
+            section.push(error);
+        }
     }
 }
 

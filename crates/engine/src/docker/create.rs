@@ -36,11 +36,13 @@ pub(crate) fn volume_name(environment: EnvironmentId, volume: &VolumeName) -> St
     format!("slipway-{environment}-{volume}")
 }
 
-/// An instance's container name.
+/// An instance's container name: for people, and apart from an app of the same name in another installation.
 pub(crate) fn instance_name(group: &GroupSpec, slot: u32) -> String {
     let owner = &group.owner;
+    let id = owner.environment_id.to_string();
+    let apart = id.get(id.len().saturating_sub(6)..).unwrap_or(&id);
     format!(
-        "slipway-{}-{}-{}-{slot}",
+        "slipway-{}-{}-{}-{slot}-{apart}",
         owner.app, owner.environment, group.release_number
     )
 }

@@ -171,7 +171,12 @@ impl Place {
 
     /// The name of the container in a slot of release 1.
     pub(crate) fn container(&self, slot: u32) -> String {
-        format!("slipway-{}-production-v1-{slot}", self.owner.app)
+        let id = self.owner.environment_id.to_string();
+        format!(
+            "slipway-{}-production-v1-{slot}-{}",
+            self.owner.app,
+            &id[id.len() - 6..]
+        )
     }
 }
 

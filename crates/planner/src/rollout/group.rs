@@ -20,8 +20,16 @@ pub(super) struct Group<'a> {
     pub(super) instances: &'a [Instance],
     /// The new release's own.
     pub(super) new: Vec<&'a Instance>,
-    /// Those that are wanted and proven.
+    /// Those that are wanted and proven, once the app's own checks have passed.
     pub(super) healthy: Vec<&'a Instance>,
+    /// How many are wanted and proven, whatever its own checks say.
+    proven: usize,
+}
+
+/// Whether the app's own checks, if it has any, have passed.
+fn is_smoked(world: &World, deployment: &DeploymentFacts) -> bool {
+    let target = &deployment.target;
+    !target.has_smoke || is_done(deployment, StepName::Smoke) || world.smoked == Some(target.id)
 }
 
 impl<'a> Group<'a> {
@@ -29,13 +37,32 @@ impl<'a> Group<'a> {
         let target = &deployment.target;
         let new = of(instances, target);
         let wanted = |i: &&Instance| i.slot < target.replicas && is_healthy(world, i);
+        let mut healthy: Vec<_> = new.iter().copied().filter(wanted).collect();
+        let proven = healthy.len();
+        if !is_smoked(world, deployment) {
+            healthy.clear();
+        }
         Self {
             world,
             deployment,
             target,
             instances,
-            healthy: new.iter().copied().filter(wanted).collect(),
             new,
+            healthy,
+            proven,
+        }
+    }
+
+    /// Has the app's own checks made as soon as there is an instance to ask, and notes how they ended.
+    pub(super) fn smoke(&self, plan: &mut Plan) {
+        if !self.target.has_smoke || self.is_done(StepName::Smoke) {
+            return;
+        }
+        if self.world.smoked == Some(self.target.id) {
+            self.mark(plan, StepName::Smoke, StepState::Succeeded);
+        } else if self.proven > 0 {
+            self.mark(plan, StepName::Smoke, StepState::Running);
+            start(self.world, plan, Op::Smoke(self.target.id));
         }
     }
 
@@ -132,11 +159,11 @@ impl<'a> Group<'a> {
             self.mark(plan, StepName::Start, StepState::Running);
             self.start_slots(plan, missing);
         }
-        if self.is_complete() {
+        if self.proven >= self.wanted() {
             self.mark(plan, StepName::Start, StepState::Succeeded);
             self.mark(plan, StepName::Health, StepState::Succeeded);
         } else if self.new.iter().any(|i| i.is_running()) && !self.is_done(StepName::Health) {
-            if self.healthy.len() + unproven >= self.wanted() {
+            if self.proven + unproven >= self.wanted() {
                 self.mark(plan, StepName::Start, StepState::Succeeded);
             }
             self.mark(plan, StepName::Health, StepState::Running);

@@ -5,6 +5,7 @@
 //! | stopped or deleted meanwhile | fail as cancelled |
 //! | image not here | pull |
 //! | release command not run | run it once; its failure ends the deployment |
+//! | an instance is proven, and the app's own checks are not made | make them; nothing has traffic before they pass |
 //! | an instance ended, or is not healthy in time | fail; the serving release is settled again |
 //! | all wanted instances healthy, only they routed, every proxy confirmed | succeed |
 //!
@@ -36,6 +37,8 @@ const PULL_MAX: TimeDelta = TimeDelta::minutes(30);
 const COMMAND_MAX: TimeDelta = TimeDelta::minutes(10);
 /// Creating and starting the instances of one surge may take so long.
 const START_MAX: TimeDelta = TimeDelta::minutes(5);
+/// The checks of the app's own may take so long.
+const SMOKE_MAX: TimeDelta = TimeDelta::minutes(5);
 /// All proxies must confirm the switch within this.
 const SWITCH_MAX: TimeDelta = TimeDelta::seconds(60);
 
@@ -64,6 +67,7 @@ pub fn plan(world: &World, deployment: &DeploymentFacts, instances: &[Instance])
         return plan;
     }
     wake_at(&mut plan, world.now + LOOK_AGAIN);
+    group.smoke(&mut plan);
     match deployment.target.strategy {
         Strategy::Rolling => rolling::roll(&group, &mut plan),
         Strategy::BlueGreen => bluegreen::roll(&group, &mut plan),
@@ -122,7 +126,7 @@ fn is_done(deployment: &DeploymentFacts, step: StepName) -> bool {
 /// An operation of this release that cannot succeed.
 fn fatal(world: &World, deployment: &DeploymentFacts) -> Option<Failure> {
     let ours = |op: &Op| match op {
-        Op::Pull(r) | Op::Command(r) | Op::Apply(r, _) => *r == deployment.target.id,
+        Op::Pull(r) | Op::Command(r) | Op::Smoke(r) | Op::Apply(r, _) => *r == deployment.target.id,
         Op::RemoveCommand(_) | Op::Pause(_) | Op::Stop(_) | Op::Remove(_) | Op::Clean => false,
     };
     let failed = world
@@ -165,6 +169,7 @@ fn overdue(world: &World, deployment: &DeploymentFacts) -> Option<StepName> {
             StepName::ReleaseCommand => COMMAND_MAX,
             StepName::Start => START_MAX,
             StepName::Health => health_max,
+            StepName::Smoke => SMOKE_MAX,
             StepName::Switch => SWITCH_MAX,
             // Under way in an unfinished deployment only where the old instances stop first.
             StepName::Drain => emptied_max(world),

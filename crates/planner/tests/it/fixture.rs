@@ -17,6 +17,7 @@
 //! route serving [unacked] [10% to r2]
 //! busy pull r2 | busy start r2 0 | busy remove r1#0
 //! failed pull r2 until 20 [fatal]
+//! smoked r2                     its own checks (`smoke` among the WAY) have passed
 //! rest dozing|paused|asleep since 4 | woken since 4 | asked    a request waits for it to wake
 //! load 80 160 quiet 0           requests in flight over a minute and over six seconds; since when none
 //! scaled at 4
@@ -89,6 +90,7 @@ pub(crate) fn facts(name: &str, replicas: u32, way: &[&str]) -> ReleaseFacts {
         kill_timeout: Span::from_secs(30),
         health_deadline: Span::from_secs(60),
         has_release_command: way.contains(&"command"),
+        has_smoke: way.contains(&"smoke"),
     }
 }
 
@@ -117,6 +119,7 @@ pub(crate) fn empty_world() -> World {
             draining: BTreeSet::new(),
             unrouted_since: BTreeMap::new(),
         },
+        smoked: None,
         running: BTreeSet::new(),
         failed: BTreeMap::new(),
         cleaned: false,
@@ -161,6 +164,7 @@ fn fact(world: &mut World, words: &[&str]) {
             world.rest_since = Some(seconds(s.parse().expect("number")));
         }
         ["woken", "since", s] => world.rest_since = Some(seconds(s.parse().expect("number"))),
+        ["smoked", name] => world.smoked = Some(release(name)),
         ["asked"] => world.wake_asked = true,
         ["scaled", "at", s] => world.scaled_at = Some(seconds(s.parse().expect("number"))),
         ["load", stable, panic, "quiet", s] => world.load = Some(load(stable, panic, s)),
@@ -297,6 +301,7 @@ fn operation(words: &[&str]) -> Op {
             release(name),
             slots.split(',').map(|s| s.parse().expect("slot")).collect(),
         ),
+        ["smoke", name] => Op::Smoke(release(name)),
         ["pause", id] => Op::Pause((*id).to_owned()),
         ["stop", id] => Op::Stop((*id).to_owned()),
         ["remove", id] => Op::Remove((*id).to_owned()),

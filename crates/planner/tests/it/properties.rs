@@ -81,6 +81,7 @@ fn operate(world: &mut World, op: &Op, sick: bool) {
         }
         Op::RemoveCommand(_) => {}
         Op::Apply(id, slots) => slots.iter().for_each(|slot| apply(world, *id, *slot, sick)),
+        Op::Smoke(id) => world.smoked = Some(*id),
         Op::Pause(_) | Op::Stop(_) => panic!("nothing rests"),
         Op::Remove(id) => {
             assert!(
@@ -206,6 +207,7 @@ fn deploying(mut world: World, replicas: u32, way: &[&str], present: bool) -> Wo
 fn way(strategy: usize, command: bool) -> Vec<&'static str> {
     let mut words = vec![["rolling", "bluegreen", "canary", "recreate"][strategy]];
     words.extend(command.then_some("command"));
+    words.extend(command.then_some("smoke"));
     words
 }
 

@@ -202,3 +202,18 @@ fn nothing_is_concluded_from_an_engine_that_cannot_be_looked_at() {
         &["fail start overdue"],
     );
 }
+
+#[test]
+fn nothing_has_traffic_before_the_apps_own_checks_have_passed() {
+    let begun = "serving r1 x1\nroute serving\nr1#0 running healthy routed\ndeploying r2 x1 smoke\nstep pull succeeded 0\nstep release_command skipped 0\nstep start succeeded 0\nstep health succeeded 0\nr2#0 running healthy";
+    check(begun, &["mark smoke running", "smoke r2"]);
+    check(&format!("{begun}\nstep smoke running 0\nbusy smoke r2"), &[]);
+    check(
+        &format!("{begun}\nstep smoke running 0\nsmoked r2"),
+        &["mark smoke succeeded", "publish serving r2#0", "mark switch running"],
+    );
+    check(
+        &format!("{begun}\nstep smoke running 0\nfailed smoke r2 until 9 fatal"),
+        &["fail image_not_found: no such image"],
+    );
+}

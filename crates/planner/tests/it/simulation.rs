@@ -168,6 +168,7 @@ impl Model {
         let Some(name) = self.next_name() else { return };
         let mut words = vec![["rolling", "bluegreen", "canary", "recreate"][way]];
         words.extend(command.then_some("command"));
+        words.extend((follows == 1).then_some("smoke"));
         words.extend([&[][..], &["max", "4"], &["sleeps"], &["pauses"]][follows]);
         if sick {
             self.sick.insert(release(&name));
@@ -302,6 +303,7 @@ impl Model {
             }
         }
         self.world.failed.clear();
+        self.world.smoked = None;
         self.world.restarts.clear();
         self.world.route.unrouted_since.clear();
     }
@@ -327,6 +329,7 @@ impl Model {
     fn do_it(&mut self, op: &Op) {
         match op {
             Op::Pull(_) | Op::Clean => {}
+            Op::Smoke(id) => self.world.smoked = Some(*id),
             Op::Command(id) => *self.commands.entry(*id).or_default() = 1,
             Op::RemoveCommand(id) => drop(self.commands.remove(id)),
             Op::Apply(id, slots) => slots.iter().for_each(|slot| self.apply(*id, *slot)),
@@ -493,7 +496,7 @@ impl Model {
                 assert!(!(alone && others), "two releases run beside each other");
             }
             Op::Command(id) => assert!(!self.commands.contains_key(id), "a release command runs twice"),
-            Op::Pull(_) | Op::RemoveCommand(_) | Op::Clean => {}
+            Op::Pull(_) | Op::Smoke(_) | Op::RemoveCommand(_) | Op::Clean => {}
         }
     }
 

@@ -5,6 +5,7 @@ mod concurrency;
 mod contained;
 mod deploy;
 mod failures;
+mod gates;
 mod life;
 mod packaging;
 mod platform;

@@ -56,6 +56,7 @@ async fn the_database_refuses_a_second_unfinished_deployment() {
         let first = deploy(&store, environment.id, second(1)).await;
         let mut tx = tx(&store).await;
         let second = slipway_store::NewDeployment {
+            state: slipway_domain::deployment::DeploymentState::Pending,
             id: slipway_domain::ids::DeploymentId::mint(second(2), &crate::fixture::Counter),
             team: first.team,
             app: first.app,

@@ -146,6 +146,7 @@ pub(crate) async fn accept(tx: &mut Tx, id: EnvironmentId, spec: Spec, now: Time
         .await
         .expect("nobody else");
     let deployment = NewDeployment {
+        state: slipway_domain::deployment::DeploymentState::Pending,
         id: DeploymentId::mint(now, &Counter),
         team: environment.team,
         app: environment.app,
