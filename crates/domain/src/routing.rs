@@ -141,6 +141,20 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// To the first response byte; then 504.
     pub first_byte_ms_max: u64,
+    /// Requests in flight at one instance, if the app bounds them.
+    #[serde(default)]
+    pub queue: Option<Queue>,
+}
+
+/// How an app bounds what its instances have to do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Requests in flight at one instance.
+    pub in_flight_max: u32,
+    /// Requests that wait for a place at it; more are 503.
+    pub waiting_max: u32,
+    /// How long one waits; then 503.
+    pub wait_ms_max: u64,
 }
 
 /// A certificate and the names it is for, without its key.

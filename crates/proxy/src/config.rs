@@ -71,6 +71,8 @@ pub struct ProxyLimits {
     pub upstream_idle_max: usize,
     /// Requests in flight per instance; more wait in line.
     pub upstream_in_flight_max: usize,
+    /// Requests that wait in that line.
+    pub upstream_waiting_max: usize,
     /// How long a request waits in that line.
     pub upstream_queue_ms_max: u64,
     /// How long a request waits while an app is asleep or held.
@@ -95,6 +97,7 @@ impl Default for ProxyLimits {
             upstream_idle_ms_max: 4_000,
             upstream_idle_max: 128,
             upstream_in_flight_max: 1_024,
+            upstream_waiting_max: 1_024,
             upstream_queue_ms_max: 5_000,
             hold_ms_max: 30_000,
             hold_max: 1_000,

@@ -12,7 +12,7 @@ use slipway_domain::clock::Timestamp;
 use slipway_domain::generation::{ReleaseNumber, RouteVersion};
 use slipway_domain::ids::EnvironmentId;
 use slipway_domain::name::HostName;
-use slipway_domain::routing::{EnvironmentRoute, Limits, RouteState, Snapshot, Upstream};
+use slipway_domain::routing::{EnvironmentRoute, Limits, Queue, RouteState, Snapshot, Upstream};
 use slipway_domain::traffic::Tally;
 use tokio::sync::Notify;
 
@@ -119,6 +119,21 @@ pub(crate) struct InstanceMaker {
     pub(crate) drained: Arc<Notify>,
 }
 
+impl InstanceMaker {
+    /// The same, for an app that bounds its requests itself. What it asks for cannot exceed the proxy's own bounds.
+    fn bounded_by(&self, queue: Option<&Queue>) -> Self {
+        let mut made = self.clone();
+        if let Some(queue) = queue {
+            let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+            let limits = &mut made.limits;
+            limits.upstream_in_flight_max = limits.upstream_in_flight_max.min(count(queue.in_flight_max));
+            limits.upstream_waiting_max = count(queue.waiting_max);
+            limits.upstream_queue_ms_max = queue.wait_ms_max;
+        }
+        made
+    }
+}
+
 impl Table {
     /// Before any snapshot: knows no name.
     pub(crate) fn empty() -> Self {
@@ -162,6 +177,7 @@ impl Table {
             Arc::new(environment)
         });
         self.environments.insert(route.id, Arc::clone(&environment));
+        let maker = &maker.bounded_by(route.limits.queue.as_ref());
         let mut groups = Vec::with_capacity(route.groups.len());
         for group in &route.groups {
             let instances = group
@@ -199,6 +215,7 @@ impl Table {
         let limits = Limits {
             body_bytes_max: API_BODY_BYTES_MAX,
             first_byte_ms_max: API_WAIT_MS_MAX,
+            queue: None,
         };
         let route = Route {
             environment: Arc::clone(&environment),
@@ -316,6 +333,7 @@ mod tests {
             limits: Limits {
                 body_bytes_max: 1,
                 first_byte_ms_max: 1,
+                queue: None,
             },
         };
         Snapshot {

@@ -1,6 +1,7 @@
 //! One instance of an app as the proxy sees it: requests in flight, a line of those waiting, idle connections.
 //!
-//! Promises: no more than `upstream_in_flight_max` requests at once, the rest wait in order for a bounded time; the
+//! Promises: no more than `upstream_in_flight_max` requests at once, a bounded number of others waits in order for a
+//! bounded time; the
 //! connection used last is used first, none older than `upstream_idle_ms_max`; once the instance has left the
 //! snapshot no request enters, idle connections close at once, and those under way are counted until the last ends.
 
@@ -174,7 +175,7 @@ impl Instance {
     }
 
     async fn wait_in_line(&self) -> Result<OwnedSemaphorePermit, LeaseError> {
-        let _waiting = Waiting::enter(&self.waiting, self.limits.upstream_in_flight_max).ok_or(LeaseError::Full)?;
+        let _waiting = Waiting::enter(&self.waiting, self.limits.upstream_waiting_max).ok_or(LeaseError::Full)?;
         let turn = Arc::clone(&self.slots).acquire_owned();
         match tokio::time::timeout(ms(self.limits.upstream_queue_ms_max), turn).await {
             Ok(Ok(permit)) => Ok(permit),

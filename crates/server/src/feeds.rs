@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use slipway_domain::Clock;
 use slipway_domain::name::HostName;
-use slipway_domain::routing::{ApiRoute, EnvironmentRoute, Limits, RouteState, SNAPSHOT_FORMAT, Snapshot};
+use slipway_domain::routing::{ApiRoute, EnvironmentRoute, Limits, Queue, RouteState, SNAPSHOT_FORMAT, Snapshot};
 use slipway_store::{Hint, Hints, SnapshotRows, Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -111,6 +111,11 @@ fn snapshot(rows: SnapshotRows, fixed: &Fixed, now: slipway_domain::Timestamp) -
             let limits = Limits {
                 body_bytes_max: e.spec.http.max_body.0,
                 first_byte_ms_max: e.spec.http.request_timeout.as_millis(),
+                queue: e.spec.http.max_in_flight.map(|in_flight_max| Queue {
+                    in_flight_max,
+                    waiting_max: e.spec.http.queue,
+                    wait_ms_max: e.spec.http.queue_timeout.as_millis(),
+                }),
             };
             EnvironmentRoute {
                 id: e.id,

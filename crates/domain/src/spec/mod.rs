@@ -300,6 +300,13 @@ pub struct Http {
     pub max_body: Bytes,
     /// To the first response byte.
     pub request_timeout: Span,
+    /// Requests in flight at one instance; the proxy's own bound if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
+    /// Requests that wait for a place at an instance.
+    pub queue: u32,
+    /// How long one waits.
+    pub queue_timeout: Span,
 }
 
 /// A named volume at a path.
@@ -401,6 +408,9 @@ impl Default for Spec {
             http: Http {
                 max_body: Bytes(100 << 20),
                 request_timeout: Span::from_secs(60),
+                max_in_flight: None,
+                queue: 100,
+                queue_timeout: Span::from_secs(5),
             },
             mounts: Vec::new(),
             cron: Vec::new(),

@@ -524,6 +524,14 @@ fn http(section: &mut Section<'_>, http: &mut Http) {
     if !(100..=86_400_000).contains(&http.request_timeout.as_millis()) {
         section.invalid("request_timeout", "must be between 100ms and 24h".into());
     }
+    let mut in_flight = 0;
+    section.number("max_in_flight", 1..=1000, &mut in_flight);
+    http.max_in_flight = (in_flight > 0).then_some(in_flight);
+    section.number("queue", 0..=10_000, &mut http.queue);
+    section.text("queue_timeout", &mut http.queue_timeout);
+    if http.queue_timeout.as_millis() > 60_000 {
+        section.invalid("queue_timeout", "must be at most 60s".into());
+    }
     for key in ["rate_limit", "headers"] {
         section.not_available(key);
     }

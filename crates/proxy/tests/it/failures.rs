@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use http::{Method, StatusCode};
-use slipway_domain::routing::{Limits, RouteState};
+use slipway_domain::routing::{Limits, Queue, RouteState};
 
 use crate::apps;
 use crate::client::{Answer, Speak, request};
@@ -160,4 +160,34 @@ async fn a_full_app_makes_requests_wait_and_then_says_so() {
     let (first, second) = tokio::join!(first, second);
     assert_eq!(first.text(), "web1 waited");
     assert_eq!(second, (StatusCode::SERVICE_UNAVAILABLE, "app_overloaded".to_owned()));
+}
+
+#[tokio::test]
+async fn an_app_that_bounds_its_requests_lets_so_many_wait_and_the_others_are_told_so_at_once() {
+    let app = apps::polite("web1").await;
+    let limits = Limits {
+        queue: Some(Queue {
+            in_flight_max: 1,
+            waiting_max: 1,
+            wait_ms_max: 60_000,
+        }),
+        ..LIMITS
+    };
+    let scene = Scene::new().app("web", RouteState::Serving, &[app.upstream()], limits);
+    let world = World::start(&scene).await;
+    let first = world.client.get(NAME, "/wait");
+    let others = async {
+        app.waiting.notified().await;
+        // One of the two finds the line full and is answered; the other gets its turn when the first has ended.
+        let second = Box::pin(world.client.get(NAME, "/"));
+        let third = Box::pin(world.client.get(NAME, "/"));
+        let (refused, waits) = futures_util::future::select(second, third).await.factor_first();
+        app.release.notify_one();
+        (refused, waits.await)
+    };
+    let (first, (refused, waited)) = tokio::join!(first, others);
+    assert_eq!(first.text(), "web1 waited");
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(waited.status, StatusCode::OK);
 }

@@ -53,6 +53,7 @@ pub(crate) fn host(text: &str) -> HostName {
 pub(crate) const LIMITS: Limits = Limits {
     body_bytes_max: 100 * 1024 * 1024,
     first_byte_ms_max: 15_000,
+    queue: None,
 };
 
 /// A snapshot in the making.
