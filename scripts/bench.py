@@ -1,6 +1,6 @@
 """The measuring part of bench.sh: prints one table row per number."""
 
-import datetime, glob, json, os, statistics, subprocess, time, urllib.request
+import datetime, glob, json, os, socket, ssl, statistics, subprocess, time, urllib.request
 
 slipway, data, api = os.environ["SLIPWAY"], os.environ["SLIPWAY_DATA_DIR"], "http://" + os.environ["SLIPWAY_API_LISTEN"]
 BODY = {"image": "slipway-bench/app:1", "pull": "local"}
@@ -93,6 +93,85 @@ def switch_and_rollback():
     row("rollback while the old group bakes, the whole call, 20 times", f"median {statistics.median(backs):.0f} ms, worst {max(backs):.0f} ms", "≤ 200 ms")
 
 
+def visit(host, path="/healthz"):
+    """The status and the time of a request, on a connection that is there already."""
+    context = ssl.create_default_context(cafile=data + "/ca/root.pem")
+    port = int(os.environ["SLIPWAY_HTTPS_LISTEN"].rsplit(":", 1)[1])
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", port), 60), server_hostname=host) as stream:
+        begun = time.monotonic()
+        stream.sendall(f"GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+        status = int(stream.recv(4096).split()[1])
+        return status, (time.monotonic() - begun) * 1000
+
+
+def containers(app, *filters):
+    wanted = [word for one in (f"label=slipway.app={app}", *filters) for word in ("--filter", one)]
+    return run("docker", "ps", "--all", "--quiet", "--no-trunc", *wanted).split()
+
+
+def until(what, look, limit_s=60):
+    deadline = time.monotonic() + limit_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
+        time.sleep(0.01)
+    return found
+
+
+def waking():
+    for app, pause, state in [("nap", "0s", "exited"), ("ice", "1h", "paused")]:
+        call("POST", "/v1/apps", {"name": app})
+        scale = {"min": 0, "idle_timeout": "1s", "pause_for": pause}
+        call("PUT", f"/v1/apps/{app}/spec", SPEC | {"scale": scale, "deploy": SPEC["deploy"] | {"bake_time": "0s"}})
+        call("POST", f"/v1/apps/{app}/deployments?wait=60s", BODY)
+        first, plain = [], []
+        for _ in range(20):
+            id = until(f"{app} rests", lambda: containers(app, f"status={state}"))[0]
+            time.sleep(0.5)
+            status, took = visit(f"{app}.apps.localhost")
+            assert status == 200, status
+            first.append(took)
+            if state == "exited":
+                other = run("docker", "create", "--init", "--memory", "32m", "--network", "none", "slipway-bench/app:1").strip()
+                plain.append(timed(lambda: run("docker", "start", other)))
+                run("docker", "rm", "--force", other)
+        if state == "exited":
+            beyond = [ours - theirs for ours, theirs in zip(first, plain)]
+            row("first request to a sleeping app, minus `docker start`, 20 times",
+                f"median {statistics.median(beyond):.0f} ms, worst {max(beyond):.0f} ms (medians {statistics.median(first):.0f} and {statistics.median(plain):.0f})", "≤ 150 ms")
+        else:
+            row("first request to a paused app, 20 times", f"median {statistics.median(first):.0f} ms, worst {max(first):.0f} ms", "≤ 30 ms")
+        call("POST", f"/v1/apps/{app}/stop?wait=60s")
+
+
+def replacing():
+    """Ten apps, one kill each: the second in a row would wait for its back-off."""
+    took = []
+    for n in range(10):
+        call("POST", "/v1/apps", {"name": f"kill-{n}"})
+        call("PUT", f"/v1/apps/kill-{n}/spec", SPEC)
+        call("POST", f"/v1/apps/kill-{n}/deployments?wait=60s", BODY)
+        id = until("it runs", lambda: containers(f"kill-{n}", "status=running"))[0]
+        time.sleep(1)
+        run("docker", "kill", id)
+        answers = lambda: visit(f"kill-{n}.apps.localhost")[0] == 200
+        took.append(timed(lambda: until("the next one answers", answers)))
+        call("POST", f"/v1/apps/kill-{n}/stop?wait=60s")
+    row("a killed instance: until the next one answers, 10 times", f"median {statistics.median(took):.0f} ms, worst {max(took):.0f} ms", "≤ 1 s")
+
+
+def five_hundred():
+    """Sixteen apps of 32 instances."""
+    for n in range(16):
+        call("POST", "/v1/apps", {"name": f"wide-{n}"})
+        call("PUT", f"/v1/apps/wide-{n}/spec", SPEC | {"scale": {"min": 32}, "deploy": SPEC["deploy"] | {"max_surge": 8}})
+        call("POST", f"/v1/apps/wide-{n}/deployments?wait=10m", BODY)
+    time.sleep(30)
+    count, before, begun = len(run("docker", "ps", "--quiet").split()), serve_cpu_s(), time.monotonic()
+    time.sleep(60)
+    busy = (serve_cpu_s() - before) / (time.monotonic() - begun)
+    row(f"control plane at {count} running instances, 60 s idle", f"{busy * 100:.2f} % of a core", "≤ 2 %")
+
+
 def serve_cpu_s():
     """Processor time of the control plane so far."""
     for pid, name in processes():
@@ -148,8 +227,12 @@ def main():
     row("release binary", f"{os.path.getsize(slipway) / 2**20:.1f} MiB", "≤ 40 MiB")
     deploy_latency()
     switch_and_rollback()
+    waking()
+    replacing()
     fifty_apps()
     list_apps()
+    if os.environ.get("WIDE"):
+        five_hundred()
 
 
 main()

@@ -246,6 +246,9 @@ pub trait Engine: Send + Sync + 'static {
     /// All instances of ours, on the whole engine or of one environment.
     async fn observe(&self, environment: Option<EnvironmentId>) -> Result<Vec<Instance>, EngineError>;
 
+    /// Thaws an instance that is frozen, starts one that has ended, as it was made.
+    async fn resume_instance(&self, id: &str) -> Result<(), EngineError>;
+
     /// Freezes the instance's processes where they are. Frozen, ended or gone already is fine.
     async fn pause_instance(&self, id: &str) -> Result<(), EngineError>;
 

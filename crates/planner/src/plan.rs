@@ -108,6 +108,8 @@ pub enum Op {
     Apply(ReleaseId, BTreeSet<u32>),
     /// Make the checks that the release declares for itself.
     Smoke(ReleaseId),
+    /// Make an instance that is frozen or has ended go on, as it is.
+    Resume(String),
     /// Freeze an instance.
     Pause(String),
     /// Stop an instance and keep it.

@@ -48,6 +48,7 @@ fn operation(op: &Op, names: &BTreeMap<ReleaseId, String>) -> String {
             format!("start {} slots {}", name(r), slots.join(","))
         }
         Op::Smoke(r) => format!("smoke {}", name(r)),
+        Op::Resume(id) => format!("resume {id}"),
         Op::Pause(id) => format!("pause {id}"),
         Op::Stop(id) => format!("stop {id}"),
         Op::Remove(id) => format!("remove {id}"),

@@ -101,8 +101,17 @@ fn wake(world: &World, serving: &ReleaseFacts, instances: &[Instance], plan: &mu
         return;
     }
     let own = of(instances, serving);
-    let runs = |slot: &u32| own.iter().any(|i| i.slot == *slot && i.is_running());
-    let missing: BTreeSet<u32> = (0..serving.replicas).filter(|slot| !runs(slot)).collect();
+    let mut missing = BTreeSet::new();
+    for slot in 0..serving.replicas {
+        match own.iter().find(|i| i.slot == slot) {
+            Some(instance) if instance.is_running() => {}
+            // What was kept goes on as it is: to make it anew would take longer.
+            Some(instance) if matches!(instance.state, InstanceState::Paused | InstanceState::Exited { .. }) => {
+                start(world, plan, Op::Resume(instance.id.clone()));
+            }
+            _ => drop(missing.insert(slot)),
+        }
+    }
     if !missing.is_empty() {
         start(world, plan, Op::Apply(serving.id, missing));
     }

@@ -21,10 +21,13 @@ mod settings;
 mod smoke;
 mod traffic;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use slipway_domain::Epoch;
+use slipway_domain::ids::EnvironmentId;
 use slipway_store::{Hint, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -59,12 +62,19 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Bell {
     intent: Arc<Notify>,
     acknowledged: Arc<Notify>,
+    wanted: Arc<Mutex<BTreeSet<EnvironmentId>>>,
 }
 
 impl Bell {
     /// An intent was written.
     pub fn intent(&self) {
         self.intent.notify_one();
+    }
+
+    /// Requests wait for these environments, which is written down.
+    pub fn wanted(&self, environments: &[EnvironmentId]) {
+        self.wanted.lock().extend(environments);
+        self.acknowledged.notify_one();
     }
 
     /// A proxy said what it did.
@@ -183,7 +193,10 @@ async fn lead(session: &Arc<Session>, bell: &Bell) {
             _ = polled.tick() => wake_changed(session).await,
             () = bell.intent.notified() => wake_changed(session).await,
             () = session.rescheduled.notified() => {}
-            () = bell.acknowledged.notified() => session.waiting().into_iter().for_each(|id| session.wake(id)),
+            () = bell.acknowledged.notified() => {
+                let wanted = std::mem::take(&mut *bell.wanted.lock());
+                session.waiting().into_iter().chain(wanted).for_each(|id| session.wake(id));
+            }
             _ = swept.tick() => wake_all(session).await,
             _ = followed.tick() => session.follow_load(),
             hint = next_hint(&mut hints) => match hint {

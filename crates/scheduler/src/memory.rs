@@ -175,7 +175,9 @@ fn fatal(op: &Op, error: &OpError) -> Option<(ReasonCode, String)> {
         OpError::Store(_) | OpError::Gone => return None,
     };
     let code = match (op, engine) {
-        (Op::Pause(_) | Op::Stop(_) | Op::Remove(_) | Op::RemoveCommand(_) | Op::Clean, _) => return None,
+        (Op::Resume(_) | Op::Pause(_) | Op::Stop(_) | Op::Remove(_) | Op::RemoveCommand(_) | Op::Clean, _) => {
+            return None;
+        }
         (_, EngineError::Image(ResolveError::NotFound(_))) => ReasonCode::ImageNotFound,
         (_, EngineError::Image(ResolveError::Unauthorized(_))) => ReasonCode::RegistryUnauthorized,
         (_, EngineError::DiskFull(_)) => ReasonCode::DiskFull,

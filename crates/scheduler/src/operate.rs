@@ -70,6 +70,7 @@ pub(crate) async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, 
         Op::RemoveCommand(id) => Ok(deps.engine.remove_job(Job::Release(*id)).await?),
         Op::Apply(id, slots) => apply(deps, rows, rows.release(*id).ok_or(OpError::Gone)?, epoch, slots).await,
         Op::Smoke(id) => smoke::check(deps, rows, rows.release(*id).ok_or(OpError::Gone)?).await,
+        Op::Resume(instance) => Ok(deps.engine.resume_instance(instance).await?),
         Op::Pause(instance) => Ok(deps.engine.pause_instance(instance).await?),
         Op::Stop(instance) => Ok(deps
             .engine

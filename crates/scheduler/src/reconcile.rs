@@ -210,6 +210,7 @@ fn begin(session: &Arc<Session>, rows: &Arc<EnvironmentWorld>, op: Op, span: &Sp
         Op::RemoveCommand(_) => "engine.remove_job",
         Op::Apply(..) => "engine.apply_group",
         Op::Smoke(_) => "deploy.smoke",
+        Op::Resume(_) => "engine.resume_instance",
         Op::Pause(_) => "engine.pause_instance",
         Op::Stop(_) => "engine.stop_instance",
         Op::Remove(_) => "engine.remove_instance",

@@ -177,7 +177,7 @@ async fn wakes(State(control): State<Control>, Json(wake): Json<Wake>) -> Respon
     };
     match noted.await {
         Ok(()) => {
-            control.bell.intent();
+            control.bell.wanted(&wake.environments);
             StatusCode::NO_CONTENT.into_response()
         }
         Err(error) => unavailable(&error),

@@ -73,6 +73,16 @@ pub(crate) async fn ensure(docker: &Docker, name: &str, body: ContainerCreateBod
     }
 }
 
+/// Lets a container of ours go on; anybody else's is refused.
+pub(crate) async fn resume(docker: &Docker, id: &str) -> Result<(), EngineError> {
+    match own(docker, id).await? {
+        None => Err(EngineError::NotFound(format!("the container {id}"))),
+        Some(ContainerStateStatusEnum::RUNNING) => Ok(()),
+        Some(ContainerStateStatusEnum::PAUSED) => within(WORK, docker.unpause_container(id)).await,
+        Some(_) => within(WORK, docker.start_container(id, None::<StartContainerOptions>)).await,
+    }
+}
+
 /// Freezes a container of ours; anybody else's is refused.
 pub(crate) async fn pause(docker: &Docker, id: &str) -> Result<(), EngineError> {
     match own(docker, id).await? {

@@ -50,6 +50,16 @@ fn by_status(status: u16, message: String) -> EngineError {
         "try again",
         "device or resource busy",
         "is marked for removal",
+        // Somebody was faster: the next look sees what is there now.
+        "already exists",
+        "is already paused",
+        "is not paused",
+        "is not running",
+        "is restarting, wait until",
+        // The machine is short of something for a moment, also where the runtime says it.
+        "resource temporarily unavailable",
+        "cannot allocate memory",
+        "context deadline exceeded",
     ]) {
         return EngineError::Busy(message);
     }
@@ -97,6 +107,11 @@ pub(crate) fn registry(error: Error, reference: &ImageReference, username: Optio
         );
         return ResolveError::Unauthorized(format!(
             "the registry {host} refuses access to {reference}: {who}; set them with `slipway registries set {host} --username NAME` (PUT /v1/registries/{host})"
+        ));
+    }
+    if says(&["no matching manifest"]) {
+        return ResolveError::NotFound(format!(
+            "{reference} has no variant for this machine's platform in the registry {host}: build and push one"
         ));
     }
     if status == 404 || says(&["manifest unknown", "not found", "name unknown", "no such image"]) {
@@ -199,6 +214,56 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_was_faster_with_and_what_the_machine_is_short_of_is_tried_again() {
+        for (status, message, expected) in [
+            (409, "network with name slipway-env_1 already exists", "busy"),
+            (409, "Container abc is already paused", "busy"),
+            (500, "Container abc is not paused", "busy"),
+            (409, "Cannot kill container: abc: Container abc is not running", "busy"),
+            (
+                409,
+                "Container abc is restarting, wait until the container is running",
+                "busy",
+            ),
+            (
+                500,
+                "failed to allocate gateway (10.210.0.1): Address already in use",
+                "busy",
+            ),
+            (
+                500,
+                "OCI runtime create failed: runc create failed: unable to start init: resource temporarily unavailable",
+                "busy",
+            ),
+            (
+                500,
+                "failed to create shim task: OCI runtime create failed: fork/exec: cannot allocate memory",
+                "busy",
+            ),
+            (500, "failed to create task: context deadline exceeded", "busy"),
+            (
+                500,
+                "driver failed programming external connectivity on endpoint x: iptables failed",
+                "busy",
+            ),
+            (
+                500,
+                "connection error: desc = \"transport: error while dialing containerd.sock\"",
+                "busy",
+            ),
+            (400, "No command specified", "refused"),
+            (400, "invalid reference format", "refused"),
+            (
+                500,
+                "OCI runtime create failed: exec: \"/app\": permission denied",
+                "refused",
+            ),
+        ] {
+            assert_eq!(kind(status, message), expected, "{message}");
+        }
+    }
+
+    #[test]
     fn a_registrys_no_says_which_no_it_is() {
         let reference: ImageReference = "registry.example.com/team/web:1".parse().expect("a reference");
         let ask = |status_code, message: &str| {
@@ -219,10 +284,22 @@ mod tests {
             ResolveError::Unauthorized(_)
         ));
         assert!(matches!(ask(404, "manifest unknown"), ResolveError::NotFound(_)));
-        assert!(matches!(
-            ask(500, "dial tcp 127.0.0.1:1: connect: connection refused"),
-            ResolveError::Unavailable(_)
-        ));
+        assert!(
+            matches!(ask(500, "no matching manifest for linux/arm64 in the manifest list entries"), ResolveError::NotFound(t) if t.contains("platform"))
+        );
+        for transient in [
+            "dial tcp 127.0.0.1:1: connect: connection refused",
+            "toomanyrequests: You have reached your pull rate limit",
+            "received unexpected HTTP status: 502 Bad Gateway",
+            "unexpected EOF",
+            "net/http: TLS handshake timeout",
+            "x509: certificate signed by unknown authority",
+        ] {
+            assert!(
+                matches!(ask(500, transient), ResolveError::Unavailable(_)),
+                "{transient}"
+            );
+        }
         assert!(matches!(
             registry(Error::RequestTimeoutError, &reference, None),
             ResolveError::Unavailable(_)

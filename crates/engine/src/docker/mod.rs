@@ -193,6 +193,10 @@ impl Engine for DockerEngine {
         observe::instances(self.docker().await?, environment).await
     }
 
+    async fn resume_instance(&self, id: &str) -> Result<(), EngineError> {
+        containers::resume(self.docker().await?, id).await
+    }
+
     async fn pause_instance(&self, id: &str) -> Result<(), EngineError> {
         containers::pause(self.docker().await?, id).await
     }

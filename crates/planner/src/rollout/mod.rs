@@ -127,7 +127,7 @@ fn is_done(deployment: &DeploymentFacts, step: StepName) -> bool {
 fn fatal(world: &World, deployment: &DeploymentFacts) -> Option<Failure> {
     let ours = |op: &Op| match op {
         Op::Pull(r) | Op::Command(r) | Op::Smoke(r) | Op::Apply(r, _) => *r == deployment.target.id,
-        Op::RemoveCommand(_) | Op::Pause(_) | Op::Stop(_) | Op::Remove(_) | Op::Clean => false,
+        Op::RemoveCommand(_) | Op::Resume(_) | Op::Pause(_) | Op::Stop(_) | Op::Remove(_) | Op::Clean => false,
     };
     let failed = world
         .failed

@@ -302,6 +302,7 @@ fn operation(words: &[&str]) -> Op {
             slots.split(',').map(|s| s.parse().expect("slot")).collect(),
         ),
         ["smoke", name] => Op::Smoke(release(name)),
+        ["resume", id] => Op::Resume((*id).to_owned()),
         ["pause", id] => Op::Pause((*id).to_owned()),
         ["stop", id] => Op::Stop((*id).to_owned()),
         ["remove", id] => Op::Remove((*id).to_owned()),

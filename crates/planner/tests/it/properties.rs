@@ -82,7 +82,7 @@ fn operate(world: &mut World, op: &Op, sick: bool) {
         Op::RemoveCommand(_) => {}
         Op::Apply(id, slots) => slots.iter().for_each(|slot| apply(world, *id, *slot, sick)),
         Op::Smoke(id) => world.smoked = Some(*id),
-        Op::Pause(_) | Op::Stop(_) => panic!("nothing rests"),
+        Op::Resume(_) | Op::Pause(_) | Op::Stop(_) => panic!("nothing rests"),
         Op::Remove(id) => {
             assert!(
                 !world.route.instances.contains(id) || !is_running(world, id),

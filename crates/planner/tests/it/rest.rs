@@ -59,7 +59,7 @@ fn a_request_wakes_what_is_asleep_once_nothing_is_on_its_way_to_a_stop() {
     let asleep = "now 70\nrest asleep since 60\nserving r1 x1 sleeps\nroute asleep\nasked";
     check(&format!("{asleep}\nr1#0 running healthy\nbusy stop r1#0"), &[]);
     check(&format!("{asleep}\nr1#0 running healthy"), &["stop r1#0"]);
-    check(&format!("{asleep}\nr1#0 exited"), &["rest awake", "start r1 slots 0"]);
+    check(&format!("{asleep}\nr1#0 exited"), &["rest awake", "resume r1#0"]);
     check(asleep, &["rest awake", "start r1 slots 0"]);
 }
 
@@ -84,10 +84,7 @@ fn a_pause_comes_before_the_stop_where_the_spec_says_so() {
     check(&format!("{paused}\nr1#0 running healthy"), &["pause r1#0"]);
     check(&format!("{paused}\nr1#0 running healthy\nbusy pause r1#0\nasked"), &[]);
     check(&format!("{paused}\nr1#0 paused"), &[]);
-    check(
-        &format!("{paused}\nr1#0 paused\nasked"),
-        &["rest awake", "start r1 slots 0"],
-    );
+    check(&format!("{paused}\nr1#0 paused\nasked"), &["rest awake", "resume r1#0"]);
     check(
         &format!("{}\nr1#0 paused", paused.replace("now 70", "now 660")),
         &["rest asleep"],

@@ -333,6 +333,12 @@ impl Model {
             Op::Command(id) => *self.commands.entry(*id).or_default() = 1,
             Op::RemoveCommand(id) => drop(self.commands.remove(id)),
             Op::Apply(id, slots) => slots.iter().for_each(|slot| self.apply(*id, *slot)),
+            Op::Resume(id) => {
+                let found = self.engine.iter().find(|i| i.id == *id && !i.is_running());
+                if let Some((release, slot)) = found.map(|i| (i.release, i.slot)) {
+                    self.apply(release, slot);
+                }
+            }
             Op::Pause(id) => self.turn(id, Instance::is_running, &InstanceState::Paused),
             Op::Stop(id) => {
                 let runs = self.engine.iter().any(|i| i.id == *id && i.is_running());
@@ -496,7 +502,7 @@ impl Model {
                 assert!(!(alone && others), "two releases run beside each other");
             }
             Op::Command(id) => assert!(!self.commands.contains_key(id), "a release command runs twice"),
-            Op::Pull(_) | Op::Smoke(_) | Op::RemoveCommand(_) | Op::Clean => {}
+            Op::Pull(_) | Op::Smoke(_) | Op::Resume(_) | Op::RemoveCommand(_) | Op::Clean => {}
         }
     }
 

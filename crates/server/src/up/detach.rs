@@ -35,6 +35,10 @@ pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Re
     // Somebody else's answers there would pass for this platform's.
     super::bind(config.api_listen, "SLIPWAY_API_LISTEN")?;
     super::bind(config.proxy_admin_listen, "SLIPWAY_PROXY_ADMIN_LISTEN")?;
+    // What cannot begin leaves nothing behind.
+    super::bind(config.admin_listen, "SLIPWAY_ADMIN_LISTEN")?;
+    super::bind(config.http_listen, "SLIPWAY_HTTP_LISTEN")?;
+    super::bind(config.https_listen, "SLIPWAY_HTTPS_LISTEN")?;
     crate::files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
     let log = open_log(&config.data_dir)?;
     let fail = || ServerError::io("the platform cannot be started in the background");

@@ -220,6 +220,16 @@ fn a_port_in_use_and_a_directory_that_cannot_be_written_are_named() {
         "{text}"
     );
 
+    let fresh = platform.data().join("fresh");
+    let output = platform
+        .command(&["up", "--detach"])
+        .env("SLIPWAY_DATA_DIR", &fresh)
+        .output()
+        .expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("SLIPWAY_HTTPS_LISTEN") && !fresh.exists(), "{text}");
+
     let file = platform.data().join("a-file");
     std::fs::write(&file, "").expect("our own directory");
     let output = platform
