@@ -91,7 +91,10 @@ impl From<SpecErrors> for ApiError {
             Code::InvalidSpec
         };
         let detail = match errors.0.as_slice() {
-            [one] => format!("{one}."),
+            [one] => {
+                let told = one.to_string();
+                if told.ends_with('?') { told } else { told + "." }
+            }
             several => format!("{} things are wrong with the spec; `errors` lists them.", several.len()),
         };
         let fields = errors

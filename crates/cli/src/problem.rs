@@ -78,6 +78,14 @@ impl Problem {
             401 => Some(LOG_IN.into()),
             412 => Some("somebody changed it meanwhile: run `slipway plan` again and look before you apply".into()),
             429 => Some("wait a moment and try again".into()),
+            // What to do is in the detail already.
+            _ if matches!(
+                self.code.as_deref(),
+                Some("registry_unavailable" | "engine_unavailable")
+            ) =>
+            {
+                None
+            }
             500..=599 if self.request_id.is_some() => {
                 Some("try again; if it stays, ask the operator and give the request id".into())
             }

@@ -91,7 +91,9 @@ impl Progress {
         }
         let waiting = match deployment.state.as_str() {
             "pending" => "waiting to start",
-            "awaiting_approval" => "waiting for approval",
+            "awaiting_approval" => {
+                "waiting until another token says `slipway deployments approve` with the identifier above"
+            }
             _ => return,
         };
         if self.shown.insert(String::new(), waiting.to_owned()).as_deref() != Some(waiting) {

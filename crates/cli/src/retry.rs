@@ -117,7 +117,11 @@ impl Patience {
 }
 
 fn notice(problem: &Problem) -> String {
-    let said = format!("the server is not ready ({}), trying again", problem.status);
+    let said = match problem.code.as_deref() {
+        // It is somebody else who does not answer.
+        Some("registry_unavailable") => "trying again".to_owned(),
+        _ => format!("the server is not ready ({}), trying again", problem.status),
+    };
     match problem.detail.as_deref().map(first_sentence) {
         Some(why) if !why.is_empty() => format!("{said}: {}", clean(&why)),
         _ => said,

@@ -62,6 +62,14 @@ async fn next(
     if environment.desired != Desired::Running {
         return Ok(Err("it is stopped".into()));
     }
+    // Where environments name each other, this is where it ends.
+    let current = match environment.release {
+        Some(id) => tx.release(id).await?,
+        None => None,
+    };
+    if current.is_some_and(|r| r.pin == release.pin) {
+        return Ok(Err("it has this image already".into()));
+    }
     let secrets = tx.newest_secrets(&environment).await?;
     let required = &environment.spec.secrets.required;
     if let Some(missing) = required.iter().find(|name| !secrets.contains_key(*name)) {

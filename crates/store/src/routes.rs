@@ -156,9 +156,11 @@ impl Tx {
              join environment_status s on s.environment_id = e.id
              left join routes rt on rt.environment_id = e.id
              left join releases r on r.id = coalesce(
-                 (select n.id from releases n where n.environment_id = e.id and n.number =
+                 (select n.id from releases n where n.environment_id = e.id and n.number = greatest(
                      (select max((g #>> '{}')::bigint)
-                      from jsonb_path_query(rt.groups, '$[*].release ? (@.type() == \"number\")') g)),
+                      from jsonb_path_query(rt.groups, '$[*].release ? (@.type() == \"number\")') g),
+                     -- Instances that were taken over have the number of the release they were started under.
+                     (select v.number from releases v where v.id = s.serving_release_id))),
                  s.serving_release_id, e.release_id)
              where e.desired <> 'deleted' or rt.state is not null"
         )

@@ -75,6 +75,18 @@ impl Beginning {
         }
         Ok(Self { from, expires_in })
     }
+
+    /// What was made to stay does not go away because somebody deploys to it.
+    pub(crate) fn check_existing(&self, environment: &Environment) -> Result<()> {
+        if self.expires_in.is_none() || environment.expiry.is_some() {
+            return Ok(());
+        }
+        let detail = format!(
+            "`{}` is there already and does not go away by itself. Leave `expires_in` out, or choose another name.",
+            environment.name
+        );
+        Err(ApiError::Refused(Code::Conflict, detail))
+    }
 }
 
 fn fresh(id: EnvironmentId, app: &App, name: &EnvironmentName, now: Timestamp, by: &str) -> Environment {
@@ -135,8 +147,11 @@ impl Call {
         let mut environment = fresh(id, app, name, now, self.caller.name.as_str());
         if let Some(from) = &beginning.from {
             environment.spec = self.environment(tx, app, Some(from)).await?.spec;
-            // Two environments that do the same at the same time are hardly what anybody wants.
+            // Two environments that do the same at the same time are hardly what anybody wants, nor is a preview that
+            // goes on to production or waits for somebody's word.
             environment.spec.cron.clear();
+            environment.spec.deploy.promote_to = None;
+            environment.spec.deploy.approval = false;
         }
         if let Some(span) = beginning.expires_in {
             if *name == EnvironmentName::production() {

@@ -47,6 +47,7 @@ impl Call {
         beginning: &Beginning,
     ) -> Result<Environment> {
         if let Some(found) = self.find_environment(tx, app, name).await? {
+            beginning.check_existing(&found)?;
             return Ok(found);
         }
         if self.may_create_environment(&app.name, name) {

@@ -8,10 +8,11 @@ use http::header;
 use slipway_domain::release::ReleaseCause;
 use slipway_domain::spec::Spec;
 use slipway_store::{App, Environment, Tx};
+use slipway_wire::Code;
 
 use crate::audit::Target;
 use crate::call::Call;
-use crate::error::Result;
+use crate::error::{ApiError, Result};
 use crate::etag::etag;
 use crate::release::Place;
 use crate::staging::ChangeParams;
@@ -50,6 +51,11 @@ impl Call {
             spec,
             cause,
         } = change;
+        if spec.deploy.promote_to.as_ref() == Some(&environment.name) {
+            let detail =
+                "An image cannot go on to the environment that it comes from. Name another one in `deploy.promote_to`.";
+            return Err(ApiError::member(Code::InvalidSpec, "/deploy/promote_to", detail));
+        }
         let changed = spec != environment.spec;
         let mut generation = environment.spec_generation;
         if changed {

@@ -11,6 +11,7 @@ fn a_preview_begins_with_anothers_spec_answers_under_its_own_name_and_goes_when_
     let spec = json!({
         "health": {"path": "/healthz", "interval": "200ms", "deadline": "20s"}, "env": {"COLOUR": "green"},
         "resources": {"memory": "64MiB"}, "cron": [{"schedule": "0 0 * * *", "command": ["/app", "release"]}],
+        "deploy": {"promote_to": "live"},
     });
     platform.app("shop", &spec);
     platform.deploy("shop", "1").expect(200);
@@ -27,6 +28,14 @@ fn a_preview_begins_with_anothers_spec_answers_under_its_own_name_and_goes_when_
         json!(null),
         "commands by the clock are not copied: {copied}"
     );
+
+    assert_eq!(
+        copied["spec"]["deploy"]["promote_to"],
+        json!(null),
+        "a preview goes on to nowhere: {copied}"
+    );
+    let staying = platform.call("POST", "/v1/deploy?image=x&app=shop&expires_in=1h", None);
+    assert!(staying.status != 202, "{}", staying.text);
 
     let shown = || {
         let all = platform.get("/v1/apps/shop/environments");

@@ -26,11 +26,11 @@ fn asleep(platform: &Platform, app: &str, container: &str) {
 fn an_idle_app_sleeps_and_the_first_request_waits_and_is_answered() {
     let platform = Platform::start();
     platform.log_in_to_registry();
-    platform.app("nap", &spec(&json!({"min": 0, "idle_timeout": "1s"})));
-    platform.deploy("nap", "1").expect(200);
+    platform.app("dozer", &spec(&json!({"min": 0, "idle_timeout": "1s"})));
+    platform.deploy("dozer", "1").expect(200);
     for _ in 0..2 {
-        asleep(&platform, "nap", "exited");
-        let host = "nap.apps.localhost";
+        asleep(&platform, "dozer", "exited");
+        let host = "dozer.apps.localhost";
         let answers = wait(async {
             let client = platform.browser(host).build().expect("a client");
             let requests = (0..10).map(|_| client.get(platform.url(host, "/echo")).send());
@@ -44,10 +44,17 @@ fn an_idle_app_sleeps_and_the_first_request_waits_and_is_answered() {
             );
         }
     }
-    let instance = &platform.get("/v1/apps/nap/instances")["items"][0];
+    let instance = &platform.get("/v1/apps/dozer/instances")["items"][0];
     assert_eq!(instance["restarts"], 0, "to be put to sleep is no crash: {instance}");
+    // Another scale takes over what runs; then it sleeps as its new spec says, and not before.
+    let scaled = platform.call("POST", "/v1/apps/dozer/scale?wait=60s", Some(&json!({"count": 1})));
+    assert_eq!(scaled.status, 200, "{}", scaled.text);
+    let spec = spec(&json!({"min": 0, "idle_timeout": "1s"}));
+    let put = platform.call("PUT", "/v1/apps/dozer/spec?wait=60s", Some(&spec));
+    assert_eq!(put.status, 200, "{}", put.text);
+    asleep(&platform, "dozer", "exited");
     // A request under way keeps it awake however long it takes.
-    assert_eq!(platform.visit("nap.apps.localhost", "/slow?ms=4000").status, 200);
+    assert_eq!(platform.visit("dozer.apps.localhost", "/slow?ms=4000").status, 200);
 }
 
 #[test]
