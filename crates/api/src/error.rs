@@ -72,7 +72,17 @@ impl ApiError {
         )
     }
 
-    /// A member of the body is wrong.
+    /// A value of the body is wrong, or one of the query where the pointer begins with `?`.
+    pub(crate) fn given(pointer: &str, detail: impl Into<String>) -> Self {
+        let code = if pointer.starts_with('?') {
+            Code::InvalidParameter
+        } else {
+            Code::InvalidBody
+        };
+        Self::member(code, pointer, detail)
+    }
+
+    /// A member of the body is wrong, with a code of its own.
     pub(crate) fn member(code: Code, pointer: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         let errors = vec![FieldProblem {

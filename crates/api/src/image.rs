@@ -56,12 +56,7 @@ pub(crate) fn parse_strategy(pointer: &str, strategy: Option<&str>) -> Result<Op
     let Some(word) = strategy else { return Ok(None) };
     Strategy::parse(word).map(Some).ok_or_else(|| {
         let detail = "The strategy must be `rolling`, `bluegreen`, `canary` or `recreate`.";
-        let code = if pointer.starts_with('?') {
-            Code::InvalidParameter
-        } else {
-            Code::InvalidBody
-        };
-        ApiError::member(code, pointer, detail)
+        ApiError::given(pointer, detail)
     })
 }
 

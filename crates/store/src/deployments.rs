@@ -315,7 +315,8 @@ impl Tx {
         }
     }
 
-    /// Somebody gives the word it waits for; false when it does not wait.
+    /// Somebody gives the word it waits for: from now on its release is what should run. False when it does not wait.
+    /// Lock the environment first.
     #[tracing::instrument(name = "db.approve_deployment", level = "debug", skip_all)]
     pub async fn approve_deployment(&mut self, id: DeploymentId, by: &str, now: Timestamp) -> Result<bool, StoreError> {
         let done = sqlx::query!(
@@ -325,6 +326,13 @@ impl Tx {
         .execute(self.c())
         .await?;
         if done.rows_affected() == 1 {
+            sqlx::query!(
+                "update environments e set release_id = d.release_id, desired = 'running', generation = e.generation + 1
+                 from deployments d where d.id = $1 and e.id = d.environment_id and e.desired <> 'deleted'",
+                id.uuid()
+            )
+            .execute(self.c())
+            .await?;
             self.append_event(id, "deployment.approved", now, None, &format!("approved by {by}"))
                 .await?;
         }

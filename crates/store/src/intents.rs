@@ -60,8 +60,13 @@ impl Tx {
             .set_intent(
                 environment.id,
                 environment.generation,
-                Desired::Running,
-                Some(release.id),
+                if release.needs_approval() {
+                    environment.desired
+                } else {
+                    Desired::Running
+                },
+                // What waits for a word is not meant to run: other changes go on from what is.
+                Some(release.id).filter(|_| !release.needs_approval()),
             )
             .await?;
         let id = intent.deployment;

@@ -66,12 +66,7 @@ impl Beginning {
     /// As asked for in a body or a query.
     pub(crate) fn parse(pointer: &str, from: Option<EnvironmentName>, expires_in: Option<Span>) -> Result<Self> {
         if expires_in.is_some_and(|span| !Self::LIFE_MS.contains(&span.as_millis())) {
-            let code = if pointer.starts_with('?') {
-                Code::InvalidParameter
-            } else {
-                Code::InvalidBody
-            };
-            return Err(ApiError::member(code, pointer, "An environment can last 10m to 90d."));
+            return Err(ApiError::given(pointer, "An environment can last 10m to 90d."));
         }
         Ok(Self { from, expires_in })
     }

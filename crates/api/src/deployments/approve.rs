@@ -40,6 +40,7 @@ pub(crate) async fn deployment_approve(
         return Err(ApiError::Refused(Code::OwnDeployment, detail.into()));
     }
     let missing = || ApiError::not_found("deployment", &id);
+    tx.lock_environment(found.environment).await?.ok_or_else(missing)?;
     if !tx.approve_deployment(found.id, &by, call.now()).await? {
         let state = tx.deployment(found.id).await?.ok_or_else(missing)?.state;
         let detail = format!("The deployment does not wait for approval any more: it is `{state}`.");

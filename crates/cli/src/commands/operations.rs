@@ -198,9 +198,13 @@ fn show(ctx: &mut Context, operation: &Operation) -> Result<(), CliError> {
     Ok(())
 }
 
-fn row(item: &Value, now: Timestamp) -> Vec<String> {
+fn command_cell(item: &Value) -> String {
     let words = item.get("command").and_then(Value::as_array);
     let words = words.into_iter().flatten().filter_map(Value::as_str);
+    clean(&words.collect::<Vec<_>>().join(" ")).into_owned()
+}
+
+fn row(item: &Value, now: Timestamp) -> Vec<String> {
     vec![
         cell(item, "id"),
         item.get("cron")
@@ -209,13 +213,11 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
         release_cell(item, "release"),
         cell(item, "state"),
         age_cell(item, "created_at", now),
-        clean(&words.collect::<Vec<_>>().join(" ")).into_owned(),
+        command_cell(item),
     ]
 }
 
 fn cron_row(item: &Value, _now: Timestamp) -> Vec<String> {
-    let words = item.get("command").and_then(Value::as_array);
-    let words = words.into_iter().flatten().filter_map(Value::as_str);
     let last = item.get("last").filter(|last| !last.is_null());
     vec![
         cell(item, "name"),
@@ -223,7 +225,7 @@ fn cron_row(item: &Value, _now: Timestamp) -> Vec<String> {
         cell(item, "timezone"),
         cell(item, "next_at"),
         last.map_or_else(|| "never".to_owned(), |last| cell(last, "state")),
-        clean(&words.collect::<Vec<_>>().join(" ")).into_owned(),
+        command_cell(item),
     ]
 }
 

@@ -74,10 +74,7 @@ async fn serving_image(
     }
     let call = Call::get(&["apps", app.as_str(), "releases"]).query("environment", environment);
     let releases = ctx.list(call, RELEASES_LOOKED_AT).await.ok()?.items;
-    releases
-        .iter()
-        .find(|r| number(r, "number") || number(r, "release"))
-        .and_then(image)
+    releases.iter().find(|r| number(r, "release")).and_then(image)
 }
 
 /// Whether an environment in this state should serve and does not, or not in full.

@@ -87,18 +87,6 @@ fn what_passed_in_staging_goes_on_to_production_and_waits_there_for_anothers_wor
         .expect(409);
     assert_eq!(again["code"], "not_awaiting_approval");
 
-    // Environments that name each other do not go round in a circle, and none names itself.
-    put_spec(
-        &platform,
-        "production",
-        &spec(&json!({"approval": true, "promote_to": "staging"})),
-    );
-    let itself = spec(&json!({"promote_to": "staging"}));
-    let refused = platform
-        .call("PUT", "/v1/apps/shop/spec?environment=staging", Some(&itself))
-        .expect(422);
-    assert_eq!(refused["errors"][0]["pointer"], "/deploy/promote_to", "{refused}");
-
     // Nobody approves what they asked for themselves, and going back waits for nobody.
     let deploy = format!("/v1/deploy?image={}&app=shop", app_image("2"));
     let asked = platform.call("POST", &deploy, None).expect(202);
@@ -107,7 +95,57 @@ fn what_passed_in_staging_goes_on_to_production_and_waits_there_for_anothers_wor
     assert_eq!(platform.call("POST", &own, None).expect(403)["code"], "own_deployment");
     let page = platform.visit("shop.apps.localhost", "/echo").expect(200);
     assert_eq!(page["release"], "1", "what serves goes on serving");
+    let scaled = platform.call("POST", "/v1/apps/shop/scale?wait=60s", Some(&json!({"count": 2})));
+    assert_eq!(
+        scaled.expect(200)["digest"],
+        tested["digest"],
+        "nothing brings in what nobody approved"
+    );
+}
+
+#[test]
+fn no_environment_names_itself_as_the_next_one() {
+    let platform = Platform::start();
+    platform.app("shop", &spec(&json!({})));
+    let itself = spec(&json!({"promote_to": "production"}));
+    let refused = platform.call("PUT", "/v1/apps/shop/spec", Some(&itself)).expect(422);
+    assert_eq!(refused["errors"][0]["pointer"], "/deploy/promote_to", "{refused}");
+}
+
+#[test]
+fn environments_that_name_each_other_do_not_go_round_in_a_circle() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("shop", &spec(&json!({"promote_to": "staging"})));
+    let staging = json!({"name": "staging"});
     platform
-        .call("POST", "/v1/apps/shop/scale?wait=60s", Some(&json!({"count": 2})))
-        .expect(200);
+        .call("POST", "/v1/apps/shop/environments", Some(&staging))
+        .expect(201);
+    put_spec(&platform, "staging", &spec(&json!({"promote_to": "production"})));
+    let first = platform.deploy("shop", "1").expect(200);
+    let newest = |environment: &str| {
+        let path = format!("/v1/apps/shop/deployments?environment={environment}");
+        platform.get(&path)["items"][0].clone()
+    };
+    let promoted = until("staging has it too", || {
+        (newest("staging")["state"] == "succeeded").then(|| newest("staging"))
+    });
+    let id = promoted["id"].as_str().expect("an id");
+    let told = platform.get(&format!("/v1/deployments/{id}/events")).to_string();
+    assert!(told.contains("it has this image already"), "{told}");
+    assert_eq!(newest("production")["id"], first["id"], "nothing comes back");
+}
+
+#[test]
+fn what_nobody_approves_is_called_off_after_a_week() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("shop", &spec(&json!({"approval": true})));
+    let deploy = format!("/v1/deploy?image={}&app=shop", app_image("1"));
+    let asked = platform.call("POST", &deploy, None).expect(202);
+    platform.sql("update deployments set created_at = created_at - interval '8 days'");
+    let path = format!("/v1/deployments/{}", asked["id"].as_str().expect("an id"));
+    until("it is called off", || {
+        (platform.get(&path)["state"] == "aborted").then_some(())
+    });
 }
