@@ -58,6 +58,16 @@ impl ApiError {
         )
     }
 
+    /// The same, with what there is that looks like it.
+    pub(crate) fn not_found_near(what: &str, name: &dyn std::fmt::Display, nearest: Option<&str>) -> Self {
+        match (Self::not_found(what, name), nearest) {
+            (Self::Refused(code, detail), Some(nearest)) => {
+                Self::Refused(code, format!("{detail} Did you mean `{nearest}`?"))
+            }
+            (error, _) => error,
+        }
+    }
+
     /// A query parameter is wrong.
     pub(crate) fn parameter(name: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();

@@ -50,6 +50,11 @@ impl<K: std::str::FromStr + std::fmt::Display + Clone> Paging<K> {
         Ok(Self { order, limit, after })
     }
 
+    /// Whether the list is read from its beginning.
+    pub(crate) fn is_first(&self) -> bool {
+        self.after.is_none()
+    }
+
     /// What the store is told: one more than wanted, to know whether there is a next page.
     pub(crate) fn wanted(&self) -> Wanted<K> {
         Wanted {

@@ -35,7 +35,10 @@ pub(crate) async fn promote(
         return Err(ApiError::member(
             Code::InvalidBody,
             "/to",
-            "Name another environment than in `from`.",
+            format!(
+                "It comes from {} already: name another environment to bring it to.",
+                body.from
+            ),
         ));
     }
     let mut tx = call.begin().await?;

@@ -5,12 +5,16 @@
 
 use slipway_domain::ids::{DeploymentId, TeamId};
 use slipway_domain::name::{AppName, EnvironmentName};
+use slipway_domain::nearest::nearest;
 use slipway_store::{App, Deployment, Desired, Environment, Tx};
 use slipway_wire::Code;
 
 use crate::audit::Denied;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
+
+/// Among so many names the nearest to a mistyped one is looked for.
+const NAMES_MAX: i64 = 1_000;
 
 impl Call {
     fn reaches(&self, team: TeamId, app: &AppName) -> bool {
@@ -44,7 +48,16 @@ impl Call {
             Ok(name) => self.find_app(tx, &name).await?,
             Err(_) => None,
         };
-        found.ok_or_else(|| ApiError::not_found("app", &name))
+        if let Some(app) = found {
+            return Ok(app);
+        }
+        let team = (!self.caller.is_admin()).then_some(self.caller.team);
+        let names = tx.app_names(team, NAMES_MAX).await?;
+        let seen = names
+            .iter()
+            .filter(|n| n.parse().is_ok_and(|n| self.caller.reach.sees_app(&n)));
+        let nearest = nearest(name, seen.map(String::as_str));
+        Err(ApiError::not_found_near("app", &name, nearest))
     }
 
     /// The environment that is meant when none is named: the token's only one, else `production`.
@@ -81,8 +94,19 @@ impl Call {
     ) -> Result<Environment> {
         let default = self.default_environment();
         let name = name.unwrap_or(&default);
-        let found = self.find_environment(tx, app, name).await?;
-        found.ok_or_else(|| ApiError::not_found("environment", &format!("{}/{name}", app.name)))
+        if let Some(found) = self.find_environment(tx, app, name).await? {
+            return Ok(found);
+        }
+        let all = tx.environments(app.id).await?;
+        let seen = all
+            .iter()
+            .filter(|e| e.desired != Desired::Deleted && self.caller.reach.sees_environment(&e.name));
+        let nearest = nearest(name.as_str(), seen.map(|e| e.name.as_str()));
+        Err(ApiError::not_found_near(
+            "environment",
+            &format!("{}/{name}", app.name),
+            nearest,
+        ))
     }
 
     /// App and environment by name, locked for a change.

@@ -134,7 +134,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<DeploymentsCommand>,
     },
-    /// List the releases of an app
+    /// List the releases of an app, newest first; of all environments, unless one is named
     Releases(ListArgs),
     /// Go back to an earlier release
     Rollback {
@@ -314,7 +314,7 @@ pub struct DeployArgs {
 /// `slipway deployments`
 #[derive(Debug, Clone, Subcommand)]
 pub enum DeploymentsCommand {
-    /// List deployments, newest first
+    /// List deployments, newest first; of all environments, unless one is named
     #[command(visible_alias = "ls")]
     List(ListArgs),
     /// Show one deployment and why it ended as it did
@@ -372,7 +372,7 @@ pub enum CronCommand {
     /// List the commands by the clock, with the next time and the last run
     #[command(visible_alias = "ls")]
     List,
-    /// List the runs, newest first
+    /// List what the clock called for and what came of it, newest first
     History {
         /// Only those of this one
         name: Option<CronName>,

@@ -28,6 +28,12 @@ fn walk(path: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut Vec<
     if old == new {
         return;
     }
+    if let Some((old, new)) = tables(old, new) {
+        for place in 0..old.len().max(new.len()) {
+            walk(&format!("{path}[{place}]"), old.get(place), new.get(place), changes);
+        }
+        return;
+    }
     let empty = Map::new();
     let members = |side: Option<&Value>| match side {
         None => Some(None),
@@ -56,6 +62,17 @@ fn walk(path: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut Vec<
             new: new.cloned(),
         }),
     }
+}
+
+/// Two lists of tables, if they are: those are compared table by table.
+fn tables<'a>(old: Option<&'a Value>, new: Option<&'a Value>) -> Option<(&'a [Value], &'a [Value])> {
+    let items = |side: Option<&'a Value>| match side {
+        None => Some(&[][..]),
+        Some(Value::Array(items)) => items.iter().all(Value::is_object).then_some(items.as_slice()),
+        Some(_) => None,
+    };
+    let (old, new) = (items(old)?, items(new)?);
+    (!old.is_empty() || !new.is_empty()).then_some((old, new))
 }
 
 /// The difference as a line for people.
@@ -93,7 +110,7 @@ mod tests {
                 "  + env.C = \"3\"",
                 "  ~ health.interval = \"1s\" -> \"2s\"",
                 "  + health.path = \"/up\"",
-                "  ~ mounts = [] -> [{\"path\":\"/d\"}]",
+                "  + mounts[0].path = \"/d\"",
             ],
         );
         check(&json!({}), &json!({"env": {"A": "1"}}), &["  + env.A = \"1\""]);

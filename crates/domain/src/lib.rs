@@ -12,6 +12,7 @@ pub mod generation;
 pub mod ids;
 pub mod image;
 pub mod name;
+pub mod nearest;
 pub mod observed;
 pub mod ports;
 pub mod quantity;

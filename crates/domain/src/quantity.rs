@@ -89,7 +89,8 @@ impl fmt::Display for Span {
                 return write!(f, "{}{unit}", self.0 / factor);
             }
         }
-        write!(f, "{}ms", self.0)
+        let unit = if self.0 == 0 { "s" } else { "ms" };
+        write!(f, "{}{unit}", self.0)
     }
 }
 

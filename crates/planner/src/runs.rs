@@ -87,9 +87,7 @@ pub fn next(run: RunFacts, container: Container, now: Timestamp) -> RunStep {
             Some("its container is gone: whether it came to its end is not known".into()),
         ),
         (_, Container::Ended { exit_code: 0 }) => RunStep::End(RunState::Succeeded, None),
-        (_, Container::Ended { exit_code }) => {
-            RunStep::End(RunState::Failed, Some(format!("it ended with exit code {exit_code}")))
-        }
+        (_, Container::Ended { exit_code }) => RunStep::End(RunState::Failed, Some(failure(exit_code))),
         (_, Container::Running) => {
             let end = run.started_at.unwrap_or(run.created_at) + run.timeout.to_chrono();
             if now >= end {
@@ -102,6 +100,16 @@ pub fn next(run: RunFacts, container: Container, now: Timestamp) -> RunStep {
             }
         }
     }
+}
+
+/// What an exit code says: the conventions of shells and of the engine's own init.
+fn failure(exit_code: i64) -> String {
+    let meaning = match exit_code {
+        126 => ": the program is there and cannot be executed",
+        127 => ": there is no such program in the image",
+        _ => "",
+    };
+    format!("it ended with exit code {exit_code}{meaning}")
 }
 
 /// What has become of a command by the clock since it was last looked at.

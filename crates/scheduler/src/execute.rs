@@ -168,9 +168,10 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
             Some(path) => format!("{path} answered 2xx"),
             None => "the port stayed open".into(),
         }),
-        (StepName::Smoke, StepState::Running) => {
-            release.map(|r| format!("{} checks of the app's own", r.spec.deploy.smoke.len()))
-        }
+        (StepName::Smoke, StepState::Running) => release.map(|r| match r.spec.deploy.smoke.len() {
+            1 => "the app's own check".to_owned(),
+            n => format!("the app's own {n} checks"),
+        }),
         (StepName::Smoke, StepState::Succeeded) => Some("they all passed".into()),
         (StepName::Canary, StepState::Running) => Some("a share of the traffic, judged against the old release".into()),
         // Otherwise what its last step was judged by stays.

@@ -317,6 +317,7 @@ fn detach(flags: &SettingFlags) -> Result<ExitCode, ServerError> {
     let program = own_program()?;
     block(async {
         bring_postgres(&config).await?;
+        say_database(&config).await?;
         up::detach(&config, &program, &flags.arguments()).await?;
         say(&up::screen(&config))?;
         say_engine(&config).await?;
@@ -346,6 +347,21 @@ async fn bring_postgres(config: &Config) -> Result<(), ServerError> {
         say("\nThe image is here.\n")?;
     }
     Ok(())
+}
+
+/// The control plane waits for an external database that does not answer yet: that is said to whom it keeps waiting.
+async fn say_database(config: &Config) -> Result<(), ServerError> {
+    let Some(url) = &config.database_url else {
+        return Ok(());
+    };
+    match slipway_store::Store::connect(url, slipway_store::StoreOptions::default()).await {
+        Err(error @ slipway_store::StoreError::Unavailable(_)) => say(&format!(
+            "SLIPWAY_DATABASE_URL: {error}. Waiting for it, {} s at most.\n",
+            serve::DATABASE_WAIT.as_secs()
+        )),
+        // What waiting does not help, the control plane refuses with a reason.
+        _ => Ok(()),
+    }
 }
 
 /// Without an engine the platform runs and can do nothing: that is said where somebody looks on.
@@ -543,14 +559,18 @@ async fn run_uninstall(config: Config, keep: bool, delete: bool, yes: bool) -> R
         return Ok(ExitCode::FAILURE);
     }
     let removed = uninstall::run(&config, delete).await?;
-    let data = if removed.data { "is gone" } else { "is still there" };
+    let (what, data) = if delete {
+        ("containers, networks and volumes", "is gone")
+    } else {
+        ("containers and networks", "is still there, and so are the volumes")
+    };
     let database = match (&config.database_url, delete) {
         (Some(_), true) => "The database of SLIPWAY_DATABASE_URL was left alone: drop it if nothing else is in it.\n",
         _ => "",
     };
     say(&format!(
-        "Removed {} containers, networks and volumes. The data directory {} {data}.\n{database}Slipway {VERSION} itself is one file: remove {} to be rid of it.\n",
-        removed.things,
+        "Removed {} {what}. The data directory {} {data}.\n{database}Slipway {VERSION} itself is one file: remove {} to be rid of it.\n",
+        removed,
         config.data_dir.display(),
         std::env::current_exe().map_or_else(|_| "it".into(), |p| p.display().to_string()),
     ))?;

@@ -8,7 +8,7 @@ use slipway_engine::docker::DockerEngine;
 use slipway_store::{SchemaState, Store, StoreOptions};
 
 use crate::config::Config;
-use crate::postgres;
+use crate::{postgres, up};
 
 /// How long a name may take to resolve.
 const RESOLVE_MAX: std::time::Duration = std::time::Duration::from_secs(5);
@@ -46,7 +46,10 @@ pub async fn examine(config: &Config, postgres_places: &[PathBuf]) -> Vec<Findin
     ];
     findings.extend(engine(config).await);
     findings.push(base_domain(config).await);
-    findings.extend(ports(config));
+    match up::running(&config.data_dir) {
+        Some(pid) => findings.push(platform(config, pid).await),
+        None => findings.extend(ports(config)),
+    }
     findings.extend(swap());
     findings
 }
@@ -217,14 +220,23 @@ async fn base_domain(config: &Config) -> Finding {
     )
 }
 
-/// Whether the platform could open its addresses; while it runs, it holds them itself.
-fn ports(config: &Config) -> Vec<Finding> {
-    if let Some(pid) = crate::up::running(&config.data_dir) {
-        return vec![note(
-            "addresses",
-            format!("held by the platform, which runs with pid {pid}"),
-        )];
+/// Whether the platform that runs can do its work.
+async fn platform(config: &Config, pid: i32) -> Finding {
+    match up::unready(config).await {
+        None => finding("platform", true, format!("runs with pid {pid} and is ready")),
+        Some(why) => finding(
+            "platform",
+            false,
+            format!(
+                "runs with pid {pid}, but {why}: its log tells why ({}, or where it was started)",
+                up::log_path(&config.data_dir).display()
+            ),
+        ),
     }
+}
+
+/// Whether the platform could open its addresses.
+fn ports(config: &Config) -> Vec<Finding> {
     let wanted = [
         (config.api_listen, "SLIPWAY_API_LISTEN"),
         (config.http_listen, "SLIPWAY_HTTP_LISTEN"),
@@ -232,7 +244,7 @@ fn ports(config: &Config) -> Vec<Finding> {
         (config.admin_listen, "SLIPWAY_ADMIN_LISTEN"),
         (config.proxy_admin_listen, "SLIPWAY_PROXY_ADMIN_LISTEN"),
     ];
-    let look = |(address, setting)| match crate::up::bind(address, setting) {
+    let look = |(address, setting)| match up::bind(address, setting) {
         Ok(_) => finding("address", true, format!("{address} is free")),
         Err(error) => finding("address", false, error.to_string()),
     };

@@ -28,7 +28,7 @@ use crate::{bootstrap, files, housekeeping, telemetry};
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long the database may take to answer at the start.
-const DATABASE_WAIT: Duration = Duration::from_mins(1);
+pub(crate) const DATABASE_WAIT: Duration = Duration::from_mins(1);
 /// How long what is under way may take when the process is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -103,10 +103,15 @@ pub(crate) async fn run(
 /// Waits for the database to answer: it may be starting beside us.
 async fn connect(url: &str, shutdown: &CancellationToken) -> Result<Store, ServerError> {
     let begun = tokio::time::Instant::now();
+    let mut said = false;
     loop {
         match Store::connect(url, StoreOptions::default()).await {
             Ok(store) => return Ok(store),
-            Err(StoreError::Unavailable(_)) if begun.elapsed() < DATABASE_WAIT && !shutdown.is_cancelled() => {
+            Err(error @ StoreError::Unavailable(_)) if begun.elapsed() < DATABASE_WAIT && !shutdown.is_cancelled() => {
+                if !said {
+                    tracing::warn!(%error, "database.awaited");
+                    said = true;
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(error) => {

@@ -8,18 +8,9 @@ use crate::config::Config;
 use crate::error::ServerError;
 use crate::up;
 
-/// What was removed.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Removed {
-    /// Containers, networks and volumes.
-    pub things: usize,
-    /// Whether the data directory went.
-    pub data: bool,
-}
-
-/// Stops the platform and removes its containers and networks; its volumes and data only if asked.
-///
-pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<Removed, ServerError> {
+/// Stops the platform and removes its containers and networks; its volumes and data only if asked. As long as the engine
+/// still holds something, the data stays: it says what belongs to this installation. Tells how many things went.
+pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<usize, ServerError> {
     up::down(&config.data_dir).await?;
     let engine = DockerEngine::new(&config.docker_host);
     let installation = bootstrap::installation(&config.data_dir, &SystemEntropy)?;
@@ -28,7 +19,8 @@ pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<Removed, S
         .await
         .map_err(|e| {
             ServerError::Setup(format!(
-                "not everything could be removed from the engine: {e}; run it again"
+                "the platform was stopped, but not everything could be removed from the engine: {e}\nThe data in {} is untouched. Bring the engine back (`slipway doctor` tells what is wrong), then run this again.",
+                config.data_dir.display()
             ))
         })?;
     if delete_data {
@@ -42,8 +34,5 @@ pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<Removed, S
             _ => {}
         }
     }
-    Ok(Removed {
-        things,
-        data: delete_data,
-    })
+    Ok(things)
 }

@@ -110,6 +110,21 @@ impl Tx {
         row.map(App::try_from).transpose()
     }
 
+    /// The first names there are, of a team or of all.
+    #[tracing::instrument(name = "db.app_names", level = "debug", skip_all)]
+    pub async fn app_names(&mut self, team: Option<TeamId>, count_max: i64) -> Result<Vec<String>, StoreError> {
+        let names = sqlx::query_scalar!(
+            "select name from apps a where ($1::uuid is null or team_id = $1)
+               and exists (select 1 from environments e where e.app_id = a.id and e.desired <> 'deleted')
+             order by name limit $2",
+            team.map(TeamId::uuid),
+            count_max
+        )
+        .fetch_all(self.c())
+        .await?;
+        Ok(names)
+    }
+
     /// Apps by name, with how their environments stand: one page of apps, then their environments. Where the page
     /// begins is a plain comparison, so that the index is walked from there and no further than the page is long.
     #[tracing::instrument(name = "db.apps", level = "debug", skip_all)]

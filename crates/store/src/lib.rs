@@ -49,7 +49,7 @@ pub use page::Page;
 pub use proxies::ProxyRow;
 pub use registries::Registry;
 pub use routes::{RouteRow, SnapshotRows};
-pub use runs::{CronEnvironment, Run, RunEnd};
+pub use runs::{CronEnvironment, Run, RunEnd, RunsWanted};
 pub use secrets::{SealedSecret, SecretInfo};
 pub use status::{Condition, EnvironmentStatus, InstanceRecord, LastExit};
 pub use store::{SchemaState, Store, StoreOptions, Tx};

@@ -51,6 +51,19 @@ pub struct Run {
     pub removed: bool,
 }
 
+/// Which runs are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunsWanted<'a> {
+    /// All.
+    All,
+    /// Those that somebody asked for.
+    Asked,
+    /// Those by the clock.
+    ByClock,
+    /// Those of one command by the clock.
+    Of(&'a CronName),
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunEnd {
@@ -172,20 +185,27 @@ impl Tx {
         row.map(Run::try_from).transpose()
     }
 
-    /// The runs of an environment, newest first; of one command by the clock, if it is named.
+    /// The runs of an environment, newest first.
     #[tracing::instrument(name = "db.runs", level = "debug", skip_all)]
     pub async fn runs(
         &mut self,
         environment: EnvironmentId,
-        cron: Option<&CronName>,
+        which: RunsWanted<'_>,
         page: &Page<RunId>,
     ) -> Result<Vec<Run>, StoreError> {
+        let (by_clock, name) = match which {
+            RunsWanted::All => (None, None),
+            RunsWanted::Asked => (Some(false), None),
+            RunsWanted::ByClock => (Some(true), None),
+            RunsWanted::Of(name) => (Some(true), Some(name.as_str())),
+        };
         let rows = sqlx::query_as!(
             Row,
-            "select * from runs where environment_id = $1 and ($2::text is null or cron = $2)
-               and ($3::uuid is null or id < $3) order by id desc limit $4",
+            "select * from runs where environment_id = $1 and ($2::boolean is null or (cron is not null) = $2)
+               and ($3::text is null or cron = $3) and ($4::uuid is null or id < $4) order by id desc limit $5",
             environment.uuid(),
-            cron.map(CronName::as_str),
+            by_clock,
+            name,
             page.after.map(RunId::uuid),
             i64::from(page.limit)
         )

@@ -9,7 +9,7 @@ use std::time::Duration;
 use slipway_domain::{Epoch, Timestamp};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
 use crate::AuditEntry;
 use crate::error::StoreError;
@@ -77,19 +77,27 @@ pub struct Tx {
 }
 
 impl Store {
-    /// Connects; fails when the database does not answer.
+    /// Connects; fails when the database does not answer, with what the first connection met: a pool would only say
+    /// that it waited.
     pub async fn connect(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
         let connect = PgConnectOptions::from_str(url)?.application_name("slipway").options([
             ("statement_timeout", options.statement_ms_max.to_string()),
             ("lock_timeout", options.lock_ms_max.to_string()),
             ("idle_in_transaction_session_timeout", "60000".to_owned()),
         ]);
+        let acquire_max = Duration::from_millis(options.acquire_ms_max);
+        let first = tokio::time::timeout(acquire_max, PgConnection::connect_with(&connect)).await;
+        let first = first.map_err(|_| {
+            let (host, port) = (connect.get_host(), connect.get_port());
+            let waited_s = acquire_max.as_secs();
+            StoreError::Unavailable(format!("nothing came from {host} port {port} within {waited_s} s"))
+        })?;
+        first?.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
-            .acquire_timeout(Duration::from_millis(options.acquire_ms_max))
+            .acquire_timeout(acquire_max)
             .idle_timeout(Duration::from_mins(1))
-            .connect_with(connect)
-            .await?;
+            .connect_lazy_with(connect);
         Ok(Self { pool })
     }
 

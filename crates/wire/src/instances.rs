@@ -59,8 +59,10 @@ pub enum InstanceState {
     Created,
     /// Running.
     Running,
-    /// Paused by somebody.
+    /// Frozen, by somebody or because nobody asks for anything.
     Paused,
+    /// Stopped because nobody asks for anything: the next request starts it.
+    Asleep,
     /// Being started again.
     Restarting,
     /// Ended.
@@ -118,7 +120,7 @@ pub enum Stream {
 pub struct Scale {
     /// How many, 1 to 32.
     #[schema(minimum = 1, maximum = 32)]
-    pub count: u32,
+    pub count: i64,
     /// The environment; `production` if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

@@ -47,6 +47,9 @@ pub struct Token {
 pub struct CreatedToken {
     /// The text. It cannot be shown again.
     pub token: String,
+    /// What deserves a word: apps that are not there yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The rest.
     #[serde(flatten)]
     pub info: Token,

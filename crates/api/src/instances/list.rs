@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use slipway_domain::observed::{Instance as Observed, InstanceState as Seen};
 use slipway_domain::ports::Usage;
+use slipway_domain::rest::Rest;
 use slipway_store::InstanceRecord;
 use slipway_wire::instances::{Instance, InstanceHealth, InstanceState, LastExit};
 use slipway_wire::{Code, Page};
@@ -61,10 +62,14 @@ pub(crate) async fn instance_list(
     let (mut seen, usage) = looked.await.unwrap_or_else(|_| Err(unavailable("it took too long")))?;
     seen.sort_by_key(|i| (i.release_number, i.slot));
 
+    let asleep = status
+        .as_ref()
+        .filter(|s| s.rest == Rest::Asleep)
+        .and_then(|s| s.serving);
     let record = |id: &str| status.iter().flat_map(|s| &s.instances).find(|r| r.instance == id);
     let items = seen
         .into_iter()
-        .map(|i| shown(&i, record(&i.id), usage.get(&i.id)))
+        .map(|i| shown(&i, record(&i.id), usage.get(&i.id), asleep == Some(i.release)))
         .collect();
     Ok(axum::Json(whole(items)))
 }
@@ -83,7 +88,7 @@ fn health_of(word: &str) -> InstanceHealth {
     }
 }
 
-fn shown(row: &Observed, record: Option<&InstanceRecord>, usage: Option<&Usage>) -> Instance {
+fn shown(row: &Observed, record: Option<&InstanceRecord>, usage: Option<&Usage>, asleep: bool) -> Instance {
     let health = record.map_or(InstanceHealth::Unknown, |r| health_of(&r.health));
     let last_exit = record.and_then(|r| r.last_exit).map(|e| LastExit {
         at: e.at,
@@ -115,6 +120,8 @@ fn shown(row: &Observed, record: Option<&InstanceRecord>, usage: Option<&Usage>)
         }
         Seen::Paused => instance.state = InstanceState::Paused,
         Seen::Restarting => instance.state = InstanceState::Restarting,
+        // How it ended is of no interest: it was told to.
+        Seen::Exited { .. } if asleep => instance.state = InstanceState::Asleep,
         Seen::Exited {
             exit_code, oom_killed, ..
         } => {

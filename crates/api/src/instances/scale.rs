@@ -31,13 +31,13 @@ pub(crate) async fn scale(
     Json(body): Json<Scale>,
 ) -> Result<Response> {
     let wait = Wait::parse(params.wait.as_deref())?;
-    match body.count {
-        0 => {
+    let count = match u32::try_from(body.count) {
+        Ok(0) => {
             let detail =
                 "An app has at least 1 instance. `slipway stop` stops it; `scale.min = 0` in the spec lets it sleep.";
             return Err(ApiError::member(Code::InvalidBody, "/count", detail));
         }
-        1..=REPLICAS_MAX => {}
+        Ok(count @ 1..=REPLICAS_MAX) => count,
         _ => {
             return Err(ApiError::member(
                 Code::InvalidBody,
@@ -45,14 +45,14 @@ pub(crate) async fn scale(
                 format!("Give 1 to {REPLICAS_MAX}."),
             ));
         }
-    }
+    };
     let environment = named(body.environment, params.environment)?;
     let mut tx = call.begin().await?;
     let (app, environment) = call.locked(&mut tx, &app, environment.as_ref()).await?;
 
     let mut spec: Spec = environment.spec.clone();
-    spec.scale.min = body.count;
-    spec.scale.max = spec.scale.max.map(|max| max.max(body.count));
+    spec.scale.min = count;
+    spec.scale.max = spec.scale.max.map(|max| max.max(count));
 
     let change = SpecChange {
         app,

@@ -1,14 +1,16 @@
 //! `GET /v1/apps/{app}/cron`: the commands by the clock of what serves, with the next time and the last run of each.
 
 use serde::Deserialize;
-use slipway_domain::name::EnvironmentName;
-use slipway_store::{Desired, Page as Wanted};
+use slipway_domain::name::{CronName, EnvironmentName};
+use slipway_domain::nearest::nearest;
+use slipway_domain::release::Release;
+use slipway_store::{Desired, Environment, Page as Wanted, RunsWanted, Tx};
 use slipway_wire::Page;
 use slipway_wire::operations::Cron;
 
 use super::shown;
 use crate::call::Call;
-use crate::error::Result;
+use crate::error::{ApiError, Result};
 use crate::extract::{Names, Params};
 use crate::paging::whole;
 
@@ -34,16 +36,12 @@ pub(crate) async fn cron_list(
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
     let environment = call.environment(&mut tx, &app, params.environment.as_ref()).await?;
-    let serving = tx.status(environment.id).await?.and_then(|s| s.serving);
-    let release = match serving {
-        Some(id) => tx.release(id).await?,
-        None => None,
-    };
+    let release = serving(&mut tx, &environment).await?;
     let newest = Wanted { limit: 1, after: None };
     let now = call.now();
     let mut items = Vec::new();
     for job in release.iter().flat_map(|r| &r.spec.cron) {
-        let last = tx.runs(environment.id, Some(&job.name), &newest).await?.pop();
+        let last = tx.runs(environment.id, RunsWanted::Of(&job.name), &newest).await?.pop();
         let last = match last {
             None => None,
             Some(mut run) => {
@@ -65,4 +63,24 @@ pub(crate) async fn cron_list(
         });
     }
     Ok(axum::Json(whole(items)))
+}
+
+async fn serving(tx: &mut Tx, environment: &Environment) -> Result<Option<Release>> {
+    match tx.status(environment.id).await?.and_then(|s| s.serving) {
+        Some(id) => Ok(tx.release(id).await?),
+        None => Ok(None),
+    }
+}
+
+impl Call {
+    /// Refuses the name of a command by the clock that what serves does not have.
+    pub(super) async fn cron_exists(&self, tx: &mut Tx, environment: &Environment, name: &CronName) -> Result<()> {
+        let release = serving(tx, environment).await?;
+        let jobs = release.map(|r| r.spec.cron).unwrap_or_default();
+        if jobs.iter().any(|job| job.name == *name) {
+            return Ok(());
+        }
+        let nearest = nearest(name.as_str(), jobs.iter().map(|job| job.name.as_str()));
+        Err(ApiError::not_found_near("command by the clock", name, nearest))
+    }
 }

@@ -6,8 +6,9 @@ use serde::Deserialize;
 use slipway_domain::ReleaseNumber;
 use slipway_domain::ids::RunId;
 use slipway_domain::name::{CronName, EnvironmentName};
+use slipway_store::RunsWanted;
 use slipway_wire::Page;
-use slipway_wire::operations::Operation;
+use slipway_wire::operations::{Operation, OperationKind};
 
 use super::shown;
 use crate::call::Call;
@@ -23,6 +24,8 @@ pub(crate) struct ListParams {
     /// The environment; `production` if not given.
     #[param(value_type = Option<String>)]
     pub(crate) environment: Option<EnvironmentName>,
+    /// Only those of this kind.
+    pub(crate) kind: Option<OperationKind>,
     /// Only those of this command by the clock.
     #[param(value_type = Option<String>)]
     pub(crate) cron: Option<CronName>,
@@ -46,7 +49,16 @@ pub(crate) async fn operation_list(
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
     let environment = call.environment(&mut tx, &app, params.environment.as_ref()).await?;
-    let rows = tx.runs(environment.id, params.cron.as_ref(), &paging.wanted()).await?;
+    let which = match (&params.cron, params.kind) {
+        (Some(name), _) => RunsWanted::Of(name),
+        (None, Some(OperationKind::Cron)) => RunsWanted::ByClock,
+        (None, Some(OperationKind::Run)) => RunsWanted::Asked,
+        (None, None) => RunsWanted::All,
+    };
+    let rows = tx.runs(environment.id, which, &paging.wanted()).await?;
+    if let Some(name) = params.cron.as_ref().filter(|_| rows.is_empty() && paging.is_first()) {
+        call.cron_exists(&mut tx, &environment, name).await?;
+    }
     let mut numbers = HashMap::new();
     for run in &rows {
         if let std::collections::hash_map::Entry::Vacant(entry) = numbers.entry(run.release) {

@@ -6,9 +6,10 @@ use serde_json::json;
 use slipway_domain::Timestamp;
 use slipway_domain::access::{Reach, Scope, Verb};
 use slipway_domain::ids::TokenId;
+use slipway_domain::name::AppName;
 use slipway_domain::quantity::Span;
 use slipway_domain::token::{Token, TokenKind};
-use slipway_store::TokenRow;
+use slipway_store::{TokenRow, Tx};
 use slipway_wire::tokens::{CreatedToken, NewToken};
 use slipway_wire::{Code, Problem};
 
@@ -65,6 +66,9 @@ pub(crate) async fn token_create(call: Call, Json(body): Json<NewToken>) -> Resu
         last_used_at: None,
     };
     tx.insert_token(&row, &token.hash()).await?;
+    let warnings = call
+        .strange(&mut tx, row.reach.apps.as_deref().unwrap_or_default())
+        .await?;
     let change = json!({
         "scopes": row.reach.scopes, "apps": row.reach.apps, "environments": row.reach.environments,
         "expires_at": expires_at.to_rfc3339(),
@@ -77,9 +81,25 @@ pub(crate) async fn token_create(call: Call, Json(body): Json<NewToken>) -> Resu
     let info = view::token(row, team.name.as_str());
     let created = CreatedToken {
         token: token.expose().to_owned(),
+        warnings,
         info,
     };
     Ok((StatusCode::CREATED, location, axum::Json(created)).into_response())
+}
+
+impl Call {
+    /// A word on each app that is not there: a pipeline's token may come before its app, or the name is mistyped.
+    async fn strange(&self, tx: &mut Tx, apps: &[AppName]) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        for name in apps {
+            match self.app(tx, name.as_str()).await {
+                Ok(_) => {}
+                Err(ApiError::Refused(_, detail)) => warnings.push(detail),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(warnings)
+    }
 }
 
 fn parse_reach(body: &NewToken) -> Result<Reach> {

@@ -189,3 +189,43 @@ async fn followed_logs_stay_open_until_the_server_ends() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_mistyped_name_is_answered_with_the_nearest_that_the_token_may_see() {
+    in_world(async |world| {
+        for name in ["billing", "bullying"] {
+            world.post("/v1/apps", json!({"name": name})).await;
+        }
+        let new = json!({"name": "staging"});
+        world.post("/v1/apps/billing/environments", new).await;
+        let narrow = world.token(&["read:app"], json!({"apps": ["bullying"]})).await;
+        for (token, path, meant) in [
+            (None, "/v1/apps/biling", Some("billing")),
+            (None, "/v1/apps/billing/instances?environment=stagin", Some("staging")),
+            (None, "/v1/apps/nothing-like-it", None),
+            (Some(&narrow), "/v1/apps/biling", Some("bullying")),
+            (Some(&narrow), "/v1/apps/billing", Some("bullying")),
+        ] {
+            let ask = world.ask("GET", path);
+            let answer = match token {
+                Some(token) => ask.token(token).send().await,
+                None => ask.send().await,
+            };
+            let said = meant.map(|name| format!("Did you mean `{name}`?"));
+            let detail = answer.text_at("/detail");
+            assert_eq!(answer.code(), "not_found", "{path}");
+            assert_eq!(detail.contains("Did you mean"), said.is_some(), "{path}: {detail}");
+            assert!(said.is_none_or(|said| detail.ends_with(&said)), "{path}: {detail}");
+        }
+        let body = json!({"name": "ci", "scopes": ["deploy:app"], "apps": ["biling", "bullying"]});
+        let made = world.post("/v1/tokens", body).await;
+        let warnings = made.json["warnings"].as_array().cloned().unwrap_or_default();
+        assert_eq!((made.status, warnings.len()), (201, 1), "{}", made.text);
+        assert!(
+            warnings[0].as_str().is_some_and(|w| w.contains("`biling`")),
+            "{}",
+            made.text
+        );
+    })
+    .await;
+}

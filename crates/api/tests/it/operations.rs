@@ -24,10 +24,10 @@ async fn a_command_is_accepted_with_the_release_that_serves_and_can_be_called_of
         assert_eq!(world.get(&path).await.json["command"], json!(["/task", "-v"]));
         let listed = world.get("/v1/apps/web/operations").await;
         assert_eq!(listed.json["items"].as_array().map(Vec::len), Some(1));
-        assert_eq!(
-            world.get("/v1/apps/web/operations?cron=nightly").await.json["items"],
-            json!([])
-        );
+        for (query, count) in [("kind=run", 1), ("kind=cron", 0)] {
+            let listed = world.get(&format!("/v1/apps/web/operations?{query}")).await;
+            assert_eq!(listed.json["items"].as_array().map(Vec::len), Some(count), "{query}");
+        }
 
         let stranger = world.other_team("strangers").await;
         let stranger = world
@@ -89,6 +89,22 @@ async fn what_serves_tells_its_commands_by_the_clock() {
             )
         );
         assert!(job["next_at"].is_string(), "{}", shown.text);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_by_the_clock_that_there_is_not_is_said_so_with_the_nearest_there_is() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        let spec = json!({"cron": [{"name": "nightly", "schedule": "0 3 * * *", "command": ["/task"]}]});
+        assert_eq!(world.put("/v1/apps/web/spec", spec).await.status, 204);
+        world.deployed("web", "web:1").await;
+        let history = |name: &str| format!("/v1/apps/web/operations?cron={name}");
+        assert_eq!(world.get(&history("nightly")).await.json["items"], json!([]));
+        let near = world.get(&history("nightli")).await;
+        assert_eq!(near.code(), "not_found");
+        assert!(near.text.contains("Did you mean `nightly`?"), "{}", near.text);
     })
     .await;
 }

@@ -100,10 +100,24 @@ fn restarts(item: &Value) -> String {
 /// Sets how many.
 pub(crate) async fn scale(ctx: &mut Context, count: u32, wait: WaitArgs) -> Result<(), CliError> {
     let request = Scale {
-        count,
+        count: count.into(),
         environment: Some(ctx.environment()?),
     };
-    change(ctx, "scale", body(&request), wait, &format!("scaled to {count}")).await
+    let app = ctx.app()?;
+    let call = Call::post(&["apps", app.as_str(), "scale"], Some(body(&request)), ctx.key());
+    let answer = ctx.send(call).await?;
+    let mut done = format!("{app}: scaled to {count}");
+    if answer.status == StatusCode::NO_CONTENT && is_stopped(ctx).await? {
+        done.push_str("; it stays stopped until `slipway start`");
+    }
+    watch::settle(ctx, answer, wait, &done).await
+}
+
+async fn is_stopped(ctx: &mut Context) -> Result<bool, CliError> {
+    let (app, environment) = ctx.app_scope()?;
+    let document = ctx.send(Call::get(&["apps", app.as_str()])).await?.body;
+    let state = watch::environment_member(&document, environment.as_str(), "state");
+    Ok(state.is_some_and(|state| state == "stopped" || state == "stopping"))
 }
 
 /// Does something to all of them.

@@ -133,18 +133,14 @@ pub(crate) async fn apply(ctx: &mut Context, args: ManifestArgs, wait: WaitArgs)
         Some(missing) => create(ctx, &plan, missing).await?,
         None => plan.etag.clone(),
     };
-    let image = plan.image.to_deploy();
-    let mut answer = None;
-    if !plan.changes.is_empty() {
-        answer = Some(put_spec(ctx, &plan, etag, image.is_none()).await?);
+    let answer = carry_out(ctx, &plan, etag).await;
+    if answer.is_err() && plan.missing.is_some() {
+        let (app, environment) = (&plan.app, &plan.environment);
+        ctx.say(format!(
+            "{app} in {environment} was made and stays; mend what follows, then `slipway apply` goes on from there"
+        ));
     }
-    if let Some(image) = image {
-        let request = deployment_of(image, &plan.environment);
-        let body = body(&request);
-        let call = Call::post(&["apps", plan.app.as_str(), "deployments"], Some(body), ctx.key());
-        answer = Some(ctx.send(call.timeout(SLOW_CALL_TIMEOUT)).await?);
-    }
-    match answer {
+    match answer? {
         Some(answer) => {
             watch::settle(
                 ctx,
@@ -156,6 +152,22 @@ pub(crate) async fn apply(ctx: &mut Context, args: ManifestArgs, wait: WaitArgs)
         }
         None => Ok(()),
     }
+}
+
+/// Sets the spec and deploys the image, as far as they differ; the answer is that of the last call.
+async fn carry_out(ctx: &mut Context, plan: &Plan, etag: Option<String>) -> Result<Option<Answer>, CliError> {
+    let image = plan.image.to_deploy();
+    let mut answer = None;
+    if !plan.changes.is_empty() {
+        answer = Some(put_spec(ctx, plan, etag, image.is_none()).await?);
+    }
+    if let Some(image) = image {
+        let request = deployment_of(image, &plan.environment);
+        let body = body(&request);
+        let call = Call::post(&["apps", plan.app.as_str(), "deployments"], Some(body), ctx.key());
+        answer = Some(ctx.send(call.timeout(SLOW_CALL_TIMEOUT)).await?);
+    }
+    Ok(answer)
 }
 
 /// With an image to follow the spec is only staged, so that both make one release.

@@ -2,12 +2,11 @@
 
 use serde_json::Value;
 use slipway_domain::Timestamp;
-use slipway_domain::name::CronName;
 use slipway_domain::quantity::Span;
 use slipway_domain::run::RunState;
 use slipway_wire::operations::{NewRun, Operation};
 
-use crate::args::{CronCommand, ListArgs, OperationsCommand, RunArgs};
+use crate::args::{CronCommand, OperationsCommand, RunArgs};
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
@@ -135,14 +134,24 @@ pub(crate) async fn cron(ctx: &mut Context, command: CronCommand) -> Result<(), 
                 "no commands by the clock: `[[cron]]` in the spec",
             )
         }
-        CronCommand::History { name, list } => history(ctx, name.as_ref(), list).await,
+        CronCommand::History { name, list } => {
+            let call = match name {
+                Some(name) => history(ctx)?.query("cron", name),
+                None => history(ctx)?.query("kind", "cron"),
+            };
+            let listing = ctx.list(call, list.limit).await?;
+            ctx.print_list(&listing, &HEADINGS, row, "the clock called for nothing yet")
+        }
     }
 }
 
 /// `slipway operations`
 pub(crate) async fn operations(ctx: &mut Context, command: OperationsCommand) -> Result<(), CliError> {
     match command {
-        OperationsCommand::List(list) => history(ctx, None, list).await,
+        OperationsCommand::List(list) => {
+            let listing = ctx.list(history(ctx)?, list.limit).await?;
+            ctx.print_list(&listing, &HEADINGS, row, "no commands were run")
+        }
         OperationsCommand::Show { id } => {
             let document = ctx.send(Call::get(&["operations", &id])).await?.body;
             if ctx.globals.json {
@@ -163,13 +172,9 @@ pub(crate) async fn operations(ctx: &mut Context, command: OperationsCommand) ->
     }
 }
 
-async fn history(ctx: &mut Context, name: Option<&CronName>, list: ListArgs) -> Result<(), CliError> {
+fn history(ctx: &Context) -> Result<Call, CliError> {
     let (app, environment) = ctx.app_scope()?;
-    let call = Call::get(&["apps", app.as_str(), "operations"])
-        .query("environment", environment)
-        .query_opt("cron", name);
-    let listing = ctx.list(call, list.limit).await?;
-    ctx.print_list(&listing, &HEADINGS, row, "no commands were run")
+    Ok(Call::get(&["apps", app.as_str(), "operations"]).query("environment", environment))
 }
 
 fn show(ctx: &mut Context, operation: &Operation) -> Result<(), CliError> {

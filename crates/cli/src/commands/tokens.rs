@@ -9,6 +9,7 @@ use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::show::{age_cell, cell};
+use crate::style::clean;
 
 /// Runs one of them.
 pub(crate) async fn run(ctx: &mut Context, command: TokensCommand) -> Result<(), CliError> {
@@ -56,6 +57,10 @@ pub(crate) async fn run(ctx: &mut Context, command: TokensCommand) -> Result<(),
             let token = token
                 .ok_or_else(|| CliError::failed("the server's answer holds no token"))?
                 .to_owned();
+            let warnings = answer.get("warnings").and_then(Value::as_array);
+            for warning in warnings.into_iter().flatten().filter_map(Value::as_str) {
+                ctx.note(format!("{} {}", ctx.err.warn("warning:"), clean(warning)));
+            }
             // The token alone goes to standard output, so that `$(slipway tokens create …)` is the token.
             ctx.print(token)?;
             let now = ctx.now();

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::api::{Seen, Server, deployment, list, ok, problem, status};
+use crate::api::{Seen, Server, deployment, empty, list, ok, problem, status};
 use crate::world::World;
 
 fn instance(id: &str, release: u32, state: &str) -> Value {
@@ -143,4 +143,21 @@ async fn a_bad_state_is_told_even_if_what_is_wrong_cannot_be_had() {
     .await;
     let outcome = World::at(&server.url).run(&["status", "-a", "web"]).await.succeeded();
     assert!(outcome.stdout.contains("crash_loop"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn to_scale_what_is_stopped_says_that_it_stays_stopped() {
+    let server = Server::start(|seen| match seen.line().as_str() {
+        "POST /v1/apps/web/scale" => empty(204),
+        _ => ok(&json!({"name": "web", "environments": [{"name": "production", "state": "stopped"}]})),
+    })
+    .await;
+    let outcome = World::at(&server.url)
+        .run(&["scale", "2", "-a", "web"])
+        .await
+        .succeeded();
+    assert_eq!(
+        outcome.stderr,
+        "web: scaled to 2; it stays stopped until `slipway start`\n"
+    );
 }

@@ -187,3 +187,28 @@ async fn a_spec_is_shown_as_toml_and_taken_back_from_a_file_or_standard_input() 
         .await
         .refused(2, &["/internal_port"]);
 }
+
+#[tokio::test]
+async fn an_apply_that_is_refused_half_way_says_what_stays() {
+    let made = std::sync::atomic::AtomicBool::new(false);
+    let server = Server::start(move |seen| match seen.line().as_str() {
+        "POST /v1/apps" => {
+            made.store(true, std::sync::atomic::Ordering::SeqCst);
+            status(201, &json!({"name": "web"}))
+        }
+        "GET /v1/apps/web/spec" if made.load(std::sync::atomic::Ordering::SeqCst) => {
+            ok(&json!({ "spec": spec(), "generation": 1 }))
+        }
+        "PUT /v1/apps/web/spec" => empty(204),
+        "POST /v1/apps/web/deployments" => problem(422, "missing_secrets", "Set the secret TOKEN first."),
+        _ => problem(404, "not_found", "There is no app `web`."),
+    })
+    .await;
+    let world = World::at(&server.url);
+    world.file("slipway.toml", MANIFEST);
+    let outcome = world.run(&["apply"]).await;
+    outcome.refused(
+        1,
+        &["web in production was made and stays", "Set the secret TOKEN first."],
+    );
+}

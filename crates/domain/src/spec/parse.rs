@@ -556,22 +556,22 @@ fn mounts(top: &mut Section<'_>) -> Vec<Mount> {
         let mut section = Section::new(format!("/mounts/{i}"), item);
         let volume = section.get("volume").and_then(Value::as_str).map(str::parse);
         let path = section.get("path").and_then(Value::as_str).filter(|p| is_mount_path(p));
-        match (volume, path) {
-            (Some(Ok(volume)), Some(path)) => {
-                if mounts.iter().any(|m| m.volume == volume || m.path == path) {
-                    section.invalid("path", "the volume or the path is used twice".into());
-                }
-                mounts.push(Mount {
-                    volume,
-                    path: path.to_owned(),
-                });
-            }
-            (Some(Err(error)), _) => section.invalid("volume", error.to_string()),
-            (None, _) => section.invalid("volume", "give the volume's name".into()),
-            (_, None) => section.invalid(
+        match &volume {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => section.invalid("volume", format!("{error}")),
+            None => section.invalid("volume", "give the volume's name".into()),
+        }
+        if path.is_none() {
+            section.invalid(
                 "path",
                 "give an absolute path without `..`, outside `/proc`, `/sys`, `/dev`, `/etc` and not `/`".into(),
-            ),
+            );
+        }
+        if let (Some(Ok(volume)), Some(path)) = (volume, path.map(str::to_owned)) {
+            if mounts.iter().any(|m| m.volume == volume || m.path == path) {
+                section.invalid("path", "the volume or the path is used twice".into());
+            }
+            mounts.push(Mount { volume, path });
         }
         for error in section.finish() {
             top.push(error);

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
+use crate::nearest::nearest;
+
 /// One thing wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
@@ -178,15 +180,10 @@ impl<'a> Section<'a> {
             .filter(|k| !self.asked.contains(&k.as_str()))
             .collect();
         for key in unknown {
-            let nearest = self
-                .asked
-                .iter()
-                .map(|known| (strsim::damerau_levenshtein(key, known), *known))
-                .min()
-                .filter(|(distance, known)| *distance <= known.len().max(key.len()) / 2);
+            let nearest = nearest(key, self.asked.iter().copied());
             let shown: String = key.chars().take(60).collect();
             let detail = match nearest {
-                Some((_, known)) => format!("unknown key `{shown}`; did you mean `{known}`?"),
+                Some(known) => format!("unknown key `{shown}`; did you mean `{known}`?"),
                 None => format!("unknown key `{shown}`; known here: {}", self.asked.join(", ")),
             };
             self.invalid(key, detail);

@@ -33,7 +33,7 @@ pub enum ConfigError {
         error: String,
     },
     /// A key that there is not.
-    #[error("{path}: unknown setting `{key}`{hint}; `slipway config example` prints those there are")]
+    #[error("{path}: unknown setting `{key}`{hint} `slipway config example` prints those there are")]
     Unknown {
         /// The file.
         path: String,
@@ -52,6 +52,33 @@ pub enum ConfigError {
         /// What would do.
         expected: String,
     },
+    /// More than one of them: all are told at once.
+    #[error("{}", lines(.0))]
+    Several(Vec<Self>),
+}
+
+fn lines(faults: &[ConfigError]) -> String {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// What is wrong, gathered: somebody who mends a configuration wants to know all of it.
+#[derive(Debug, Default)]
+struct Faults(Vec<ConfigError>);
+
+impl Faults {
+    /// The value, or nothing and one fault more.
+    fn keep<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
+        read.map_err(|fault| self.0.push(fault)).ok()
+    }
+
+    fn into_error(mut self) -> ConfigError {
+        if self.0.len() == 1 {
+            self.0.remove(0)
+        } else {
+            ConfigError::Several(self.0)
+        }
+    }
 }
 
 /// How log lines are written.
@@ -209,64 +236,81 @@ const ADDRESS: &str = "give an address and a port such as 127.0.0.1:7070";
 impl Config {
     /// Puts the sources together.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
-        if let Some((variable, hint)) = sources.variables.keys().find_map(|v| Some((v, settings::unknown(v)?))) {
-            return Err(ConfigError::Unknown {
-                path: "the environment".into(),
-                key: variable.clone(),
-                hint,
-            });
+        let mut faults = Faults::default();
+        for variable in sources.variables.keys() {
+            if let Some(hint) = settings::unknown(variable) {
+                faults.0.push(ConfigError::Unknown {
+                    path: "the environment".into(),
+                    key: variable.clone(),
+                    hint,
+                });
+            }
         }
-        let (file, path) = read_file(sources.file.as_deref())?;
-        let is_root = sources.is_root;
-        let is_terminal = sources.is_terminal;
-        let home = sources.variables.get("HOME").cloned();
+        let (file, path) = read_file(sources.file.as_deref(), &mut faults)?;
         let v = Values { sources, file, path };
-        let data_dir = v
-            .get("data_dir")
-            .map_or_else(|| default_data_dir(is_root, home.as_deref()), |(d, _)| d.into());
+        let config = Self::read(&v, &mut faults);
+        config
+            .filter(|_| faults.0.is_empty())
+            .ok_or_else(|| faults.into_error())
+    }
+
+    /// All values, unless one of them cannot be used.
+    fn read(v: &Values, faults: &mut Faults) -> Option<Self> {
+        let is_root = v.sources.is_root;
+        let data_dir = v.get("data_dir").map_or_else(
+            || default_data_dir(is_root, v.sources.variables.get("HOME").map(String::as_str)),
+            |(d, _)| d.into(),
+        );
         // Other processes that start elsewhere are told of it.
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         let port =
             |low: u16, high: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), if is_root { low } else { high });
-        let base_domain: HostName = v.parse_or("base_domain", "")?;
-        Ok(Self {
-            database_url: database_url(&v)?,
-            api_listen: v.parse_or("api_listen", ADDRESS)?,
-            admin_listen: v.parse_or("admin_listen", ADDRESS)?,
-            proxy_admin_listen: v.parse_or("proxy_admin_listen", ADDRESS)?,
-            http_listen: v.parse("http_listen", ADDRESS)?.unwrap_or_else(|| port(80, 8080)),
-            https_listen: v.parse("https_listen", ADDRESS)?.unwrap_or_else(|| port(443, 8443)),
-            trusted_proxies: networks(&v)?,
-            control_socket: control_socket(&v, &data_dir)?,
-            docker_host: docker_host(&v)?,
-            network_pool: network_pool(&v)?,
-            disk_free_min: disk_floor(&v)?,
+        let told = |variable: &str| v.sources.variables.get(variable);
+        // Each before the first `?`: a fault must not hide the next.
+        let database_url = faults.keep(database_url(v));
+        let api_listen = faults.keep(v.parse_or("api_listen", ADDRESS));
+        let admin_listen = faults.keep(v.parse_or("admin_listen", ADDRESS));
+        let proxy_admin_listen = faults.keep(v.parse_or("proxy_admin_listen", ADDRESS));
+        let plain = faults.keep(v.parse("http_listen", ADDRESS));
+        let encrypted = faults.keep(v.parse("https_listen", ADDRESS));
+        let trusted_proxies = faults.keep(networks(v));
+        let control_socket = faults.keep(control_socket(v, &data_dir));
+        let docker_host = faults.keep(docker_host(v));
+        let network_pool = faults.keep(network_pool(v));
+        let disk_free_min = faults.keep(disk_floor(v));
+        let bootstrap_token = faults.keep(bootstrap_token(v));
+        let traces = faults.keep(traces(v));
+        let postgres_image = faults.keep(postgres_image(v));
+        let log = faults.keep(log_filter(v));
+        let log_format = faults.keep(log_format(v, v.sources.is_terminal));
+        let base_domain: Option<HostName> = faults.keep(v.parse_or("base_domain", ""));
+        let api_domain = faults.keep(api_domain(v, base_domain.as_ref()));
+        Some(Self {
+            database_url: database_url?,
+            api_listen: api_listen?,
+            admin_listen: admin_listen?,
+            proxy_admin_listen: proxy_admin_listen?,
+            http_listen: plain?.unwrap_or_else(|| port(80, 8080)),
+            https_listen: encrypted?.unwrap_or_else(|| port(443, 8443)),
+            trusted_proxies: trusted_proxies?,
+            control_socket: control_socket?,
+            docker_host: docker_host?,
+            network_pool: network_pool?,
+            disk_free_min: disk_free_min?,
             master_key_file: v
                 .get("master_key_file")
                 .map_or_else(|| data_dir.join("master.key"), |(f, _)| f.into()),
-            bootstrap_token: bootstrap_token(&v)?,
+            bootstrap_token: bootstrap_token?,
             otlp_endpoint: v.standard(&["OTEL_EXPORTER_OTLP_ENDPOINT"]).map(|(_, e)| e.to_owned()),
-            traces: traces(&v)?,
-            postgres_image: postgres_image(&v)?,
-            postgres_programs: v
-                .sources
-                .variables
-                .get(crate::up::PROGRAMS_VARIABLE)
-                .and_then(|told| serde_json::from_str(told).ok()),
-            parent: v
-                .sources
-                .variables
-                .get(crate::up::PARENT_VARIABLE)
-                .and_then(|p| p.parse().ok()),
-            lease_holder: v
-                .sources
-                .variables
-                .get(crate::up::HOLDER_VARIABLE)
-                .and_then(|id| id.parse().ok()),
-            log: log_filter(&v)?,
-            log_format: log_format(&v, is_terminal)?,
-            api_domain: api_domain(&v, &base_domain)?,
-            base_domain,
+            traces: traces?,
+            postgres_image: postgres_image?,
+            postgres_programs: told(crate::up::PROGRAMS_VARIABLE).and_then(|p| serde_json::from_str(p).ok()),
+            parent: told(crate::up::PARENT_VARIABLE).and_then(|p| p.parse().ok()),
+            lease_holder: told(crate::up::HOLDER_VARIABLE).and_then(|id| id.parse().ok()),
+            log: log?,
+            log_format: log_format?,
+            api_domain: api_domain?,
+            base_domain: base_domain?,
             data_dir,
         })
     }
@@ -294,10 +338,10 @@ fn database_url(v: &Values) -> Result<Option<String>, ConfigError> {
     })
 }
 
-fn api_domain(v: &Values, base_domain: &HostName) -> Result<Option<HostName>, ConfigError> {
+fn api_domain(v: &Values, base_domain: Option<&HostName>) -> Result<Option<HostName>, ConfigError> {
     let api_domain: Option<HostName> = v.parse("api_domain", "")?;
-    match api_domain {
-        Some(api) if api == *base_domain || api.as_str().ends_with(&format!(".{base_domain}")) => {
+    match api_domain.as_ref().zip(base_domain) {
+        Some((api, base_domain)) if api == base_domain || api.as_str().ends_with(&format!(".{base_domain}")) => {
             Err(ConfigError::Value {
                 origin: "SLIPWAY_API_DOMAIN".into(),
                 value: format!("`{api}`"),
@@ -306,7 +350,7 @@ fn api_domain(v: &Values, base_domain: &HostName) -> Result<Option<HostName>, Co
                 ),
             })
         }
-        other => Ok(other),
+        _ => Ok(api_domain),
     }
 }
 
@@ -317,7 +361,8 @@ fn default_data_dir(is_root: bool, home: Option<&str>) -> PathBuf {
     }
 }
 
-fn read_file(path: Option<&Path>) -> Result<(BTreeMap<String, String>, String), ConfigError> {
+/// What the file says; keys and values that are wrong are told of, the rest is read.
+fn read_file(path: Option<&Path>, faults: &mut Faults) -> Result<(BTreeMap<String, String>, String), ConfigError> {
     let Some(path) = path else {
         return Ok(Default::default());
     };
@@ -331,10 +376,10 @@ fn read_file(path: Option<&Path>) -> Result<(BTreeMap<String, String>, String), 
     let mut values = BTreeMap::new();
     for (key, value) in table {
         if let Err(nearest) = settings::find(&key) {
-            let hint = nearest
-                .map(|n| format!("; did you mean `{}`?", n.key))
-                .unwrap_or_default();
-            return Err(ConfigError::Unknown { path: shown, key, hint });
+            let hint = nearest.map_or_else(|| ";".into(), |n| format!(", did you mean `{}`?", n.key));
+            let path = shown.clone();
+            faults.0.push(ConfigError::Unknown { path, key, hint });
+            continue;
         }
         let value = match value {
             toml::Value::String(text) => text,
@@ -345,11 +390,12 @@ fn read_file(path: Option<&Path>) -> Result<(BTreeMap<String, String>, String), 
                 .collect::<Vec<_>>()
                 .join(","),
             other => {
-                return Err(ConfigError::Value {
+                faults.0.push(ConfigError::Value {
                     origin: format!("{key} in {shown}"),
                     value: format!("`{other}`"),
                     expected: "give a text in quotes".into(),
                 });
+                continue;
             }
         };
         values.insert(key, value);
@@ -403,16 +449,28 @@ fn docker_host(v: &Values) -> Result<String, ConfigError> {
 
 fn network_pool(v: &Values) -> Result<Ipv4Net, ConfigError> {
     let pool: Ipv4Net = v.parse_or("network_pool", "give a network such as 10.210.0.0/16")?;
-    if pool.prefix_len() <= 26 {
-        Ok(pool.trunc())
-    } else {
-        Err(refuse(
-            "SLIPWAY_NETWORK_POOL".into(),
-            &pool.to_string(),
-            "it must hold at least one /26",
-        ))
+    let fail = |expected: &str| Err(refuse("SLIPWAY_NETWORK_POOL".into(), &pool.to_string(), expected));
+    if pool.prefix_len() > 26 {
+        return fail("it must hold at least one /26");
     }
+    let private = PRIVATE.iter().any(|(network, prefix)| {
+        pool.prefix_len() >= *prefix && Ipv4Net::new(pool.addr(), *prefix).is_ok_and(|net| net.network() == *network)
+    });
+    if !private {
+        return fail(
+            "apps could no longer reach the hosts on the Internet that have these addresses: give a network inside 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10",
+        );
+    }
+    Ok(pool.trunc())
 }
+
+/// Networks that nobody has on the Internet (RFC 1918, RFC 6598).
+const PRIVATE: [(Ipv4Addr, u8); 4] = [
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+];
 
 /// OpenTelemetry's variables for an exporter of traces: the one of the signal comes before the general one.
 fn traces(v: &Values) -> Result<bool, ConfigError> {
@@ -472,12 +530,15 @@ fn log_filter(v: &Values) -> Result<String, ConfigError> {
     let Some((value, origin)) = v.get("log") else {
         return Ok("info".into());
     };
+    // A word alone would be taken for a target: a mistyped level would silence the log.
+    let level = |word: &str| word.parse::<tracing::metadata::LevelFilter>().is_ok();
+    let words = value.split(',').all(|d| d.contains(['=', '[']) || level(d.trim()));
     match tracing_subscriber::EnvFilter::try_new(&value) {
-        Ok(_) => Ok(value),
-        Err(_) => Err(refuse(
+        Ok(_) if words => Ok(value),
+        _ => Err(refuse(
             origin,
             &value,
-            "give a level or target=level pairs: info,slipway_scheduler=debug",
+            "give a level (off, error, warn, info, debug, trace) or target=level pairs: info,slipway_scheduler=debug",
         )),
     }
 }
@@ -542,6 +603,9 @@ mod tests {
             (&[], &[("SLIPWAY_DISK_FREE_MIN", "lots")], "", "10%"),
             (&[], &[("SLIPWAY_LOG_FORMAT", "xml")], "", "json or text"),
             (&[], &[("SLIPWAY_LOG", "a=b=c")], "", "target=level"),
+            (&[], &[("SLIPWAY_LOG", "loud")], "", "target=level"),
+            (&[], &[("SLIPWAY_NETWORK_POOL", "8.8.0.0/16")], "", "10.0.0.0/8"),
+            (&[], &[("SLIPWAY_NETWORK_POOL", "10.0.0.0/7")], "", "10.0.0.0/8"),
             (&[], &[("SLIPWAY_BACKUP_URL", "s3://x")], "", "no such setting"),
             (
                 &[],
@@ -574,6 +638,17 @@ mod tests {
             let (_dir, sources) = sources(flags, variables, file);
             let error = Config::load(sources).expect_err(says).to_string();
             assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let variables = [("SLIPWAY_API_LISTN", "x"), ("SLIPWAY_LOG_FORMAT", "xml")];
+        let file = "colour = \"red\"\nlog = 3.5\ndisk_free_min = \"lots\"";
+        let (_dir, sources) = sources(&[("api_listen", "nowhere")], &variables, file);
+        let error = Config::load(sources).expect_err("unusable").to_string();
+        for says in ["SLIPWAY_API_LISTN", "xml", "colour", "3.5", "lots", "nowhere"] {
+            assert_eq!(error.lines().filter(|l| l.contains(says)).count(), 1, "{says}: {error}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! The settings there are: one table from which flags, variables, the file, its example, its schema and their help
 //! are made.
 
+use slipway_domain::nearest::nearest;
+
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -125,10 +127,8 @@ pub const SETTINGS: &[Setting] = &[
 
 /// The setting with this key, or the nearest one there is.
 pub(super) fn find(key: &str) -> Result<&'static Setting, Option<&'static Setting>> {
-    SETTINGS.iter().find(|s| s.key == key).ok_or_else(|| {
-        let nearest = SETTINGS.iter().min_by_key(|s| strsim::damerau_levenshtein(s.key, key));
-        nearest.filter(|s| strsim::damerau_levenshtein(s.key, key) <= s.key.len() / 2)
-    })
+    let called = |key: &str| SETTINGS.iter().find(|s| s.key == key);
+    called(key).ok_or_else(|| nearest(key, SETTINGS.iter().map(|s| s.key)).and_then(called))
 }
 
 /// Variables that belong to the client, to apps, to the compose file and to our own child processes.
@@ -161,8 +161,8 @@ pub(crate) fn unknown(variable: &str) -> Option<String> {
     // Short names are near to too much.
     let near = |s: &&Setting| key.len() >= 6 && strsim::damerau_levenshtein(s.key, &key) <= 2;
     Some(SETTINGS.iter().find(near).map_or_else(
-        || ": this version has no such setting".to_owned(),
-        |s| format!("; did you mean `{}`?", s.variable()),
+        || ": this version has no such setting;".to_owned(),
+        |s| format!(", did you mean `{}`?", s.variable()),
     ))
 }
 

@@ -54,7 +54,8 @@ pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Re
     wait_ready(config, Some(child), begun).await
 }
 
-fn log_path(data_dir: &Path) -> PathBuf {
+/// Where the platform in the background writes its log.
+pub(crate) fn log_path(data_dir: &Path) -> PathBuf {
     data_dir.join("log/slipway.log")
 }
 
@@ -74,6 +75,20 @@ pub async fn ready(config: &Config, stop: &CancellationToken) -> bool {
         }
     }
     true
+}
+
+/// What of the platform that runs is not ready, if something is not.
+pub(crate) async fn unready(config: &Config) -> Option<String> {
+    if let Some(child) = lock::refusing(&config.data_dir) {
+        return Some(format!("{child} refuses to start"));
+    }
+    let (api, proxy) = tokio::join!(is_ready(config.api_listen), is_ready(config.proxy_admin_listen));
+    match (api, proxy) {
+        (true, true) => None,
+        (false, true) => Some("the control plane is not ready".into()),
+        (true, false) => Some("the proxy is not ready".into()),
+        (false, false) => Some("neither the control plane nor the proxy is ready".into()),
+    }
 }
 
 /// Waits until it is ready; when it will not be, shows what the log says from the byte `begun` on.

@@ -10,6 +10,7 @@ mod log;
 mod supervise;
 
 pub use detach::{DETACHED_FLAG, detach, down, ready, screen};
+pub(crate) use detach::{log_path, unready};
 pub use log::{RotatingFile, SharedLog};
 pub(crate) use supervise::bind;
 pub use supervise::{UpConfig, run};

@@ -356,6 +356,20 @@ fn uninstalling_takes_what_runs_and_takes_or_leaves_the_data_as_asked() {
     }
     assert_eq!(containers("leaving").len(), 1, "nothing was changed");
 
+    // A directory of its own, since the platform is not to be stopped yet.
+    let away = tempfile::tempdir().expect("a directory");
+    let mut command = platform.command(&["uninstall", "--delete-data", "--yes"]);
+    command
+        .env("SLIPWAY_DATA_DIR", away.path())
+        .env("SLIPWAY_DOCKER_HOST", "unix:///nowhere.sock");
+    let output = command.output().expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && said.contains("is untouched"),
+        "{said}"
+    );
+    assert!(away.path().exists());
+
     let (code, out, err) = platform.cli(&["uninstall", "--keep-data", "--yes"]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(containers("leaving").is_empty() && networks().is_empty(), "{out}{err}");
@@ -378,4 +392,39 @@ fn uninstalling_takes_what_runs_and_takes_or_leaves_the_data_as_asked() {
     );
     assert!(!platform.data().exists());
     platform.ended();
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_told_of_at_once_and_the_doctor_knows_what_waits() {
+    // Somebody who takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("its address");
+    let mut platform = Platform::start();
+    let (code, out, err) = platform.cli(&["doctor"]);
+    assert!(out.contains("and is ready"), "{code} {out}{err}");
+    platform.down();
+    platform.set("SLIPWAY_DATABASE_URL", format!("postgres://slipway@{address}/slipway"));
+    platform.begin();
+    until("it says what it waits for", || {
+        platform.log().contains("database.awaited").then_some(())
+    });
+    let (code, out, err) = platform.cli(&["doctor"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("the control plane is not ready"), "{out}");
+    assert!(
+        out.contains(&format!("nothing came from 127.0.0.1 port {}", address.port())),
+        "{out}"
+    );
+    let mut waiting = platform.command(&["up", "--detach"]);
+    waiting.stdout(std::process::Stdio::piped());
+    let mut waiting = waiting.spawn().expect("the binary runs");
+    let mut said = std::io::BufReader::new(waiting.stdout.take().expect("piped"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).expect("text");
+    waiting.kill().expect("it waits");
+    waiting.wait().expect("it ended");
+    assert!(
+        line.contains("SLIPWAY_DATABASE_URL") && line.contains("Waiting for it"),
+        "{line}"
+    );
 }
