@@ -17,6 +17,9 @@ has docker-registry docker-registry
 has htpasswd apache2-utils
 
 if [ "${1:-run}" = test ]; then
+  # The engine that tests start, stop and kill is one of their own.
+  has dockerd docker.io iptables
+  has faketime faketime
   has psql postgresql-client
   has busybox busybox-static
   docker compose version >/dev/null 2>&1 || has docker-compose docker-compose

@@ -110,26 +110,24 @@ pub(crate) fn retire<'a>(
     drain_timeout: Span,
 ) {
     for instance in instances.filter(|i| !keep.contains(&i.id)) {
-        let op = Op::Remove(instance.id.clone());
-        if !instance.is_running() {
-            start(world, plan, op);
-            continue;
-        }
-        if world.route.instances.contains(&instance.id) || !world.route.acknowledged {
-            wake_at(plan, world.now + LOOK_AGAIN);
-            continue;
-        }
-        let since = world
-            .route
-            .unrouted_since
-            .get(&instance.id)
-            .copied()
-            .unwrap_or(world.now);
-        let deadline = since + drain_timeout.to_chrono();
-        if !world.route.draining.contains(&instance.id) || world.now >= deadline {
-            start(world, plan, op);
-        } else {
-            wake_at(plan, deadline);
-        }
+        after_drain(world, plan, instance, Op::Remove(instance.id.clone()), drain_timeout);
+    }
+}
+
+/// Begins an operation that ends an instance: at once if it does not run, else when it is out of every proxy's table and
+/// has no requests on it, or they have had their time.
+pub(crate) fn after_drain(world: &World, plan: &mut Plan, instance: &Instance, op: Op, drain_timeout: Span) {
+    if !instance.is_running() {
+        return start(world, plan, op);
+    }
+    if world.route.instances.contains(&instance.id) || !world.route.acknowledged {
+        return wake_at(plan, world.now + LOOK_AGAIN);
+    }
+    let unrouted_since = world.route.unrouted_since.get(&instance.id).copied();
+    let deadline = unrouted_since.unwrap_or(world.now) + drain_timeout.to_chrono();
+    if !world.route.draining.contains(&instance.id) || world.now >= deadline {
+        start(world, plan, op);
+    } else {
+        wake_at(plan, deadline);
     }
 }

@@ -14,6 +14,7 @@ pub mod settle;
 pub mod world;
 
 mod instances;
+mod liveness;
 mod rest;
 
 pub use plan::{Failure, Op, Plan, Route, Step};

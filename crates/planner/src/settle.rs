@@ -2,14 +2,14 @@
 //!
 //! | desired | step |
 //! |---|---|
-//! | running, a release serves | missing and exited slots are started (with back-off), healthy ones routed, others retired |
+//! | running, a release serves | missing and exited slots are started (with back-off), healthy ones routed, hung ones started again, others retired |
 //! | running, a release fails within its bake time | back to the one before |
 //! | running, nothing ever served | an honest page, and what a failed deployment left is removed |
 //! | stopped | a page, drain, remove all instances |
 //! | deleted | no route, remove instances, network, volumes, then the rows |
 //!
-//! Promises: the last instance that was routed stays routed while it runs, even when its probes fail: a page of the
-//! app is better than none.
+//! Promises: the last instance that was routed stays routed while it runs, even when its probes fail, until it is started
+//! again: a page of the app is better than none.
 
 use std::collections::BTreeSet;
 
@@ -24,6 +24,7 @@ use slipway_domain::spec::Strategy;
 use crate::instances::{
     failed_by_itself, is_applying, is_healthy, of, publish, restart_missing, retire, start, wake_at,
 };
+use crate::liveness;
 use crate::plan::{Failure, Op, Plan, Route, Step};
 use crate::world::{Desired, Health, ReleaseFacts, World};
 
@@ -54,9 +55,14 @@ fn keep_serving(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -
         plan.steps.push(step);
         return plan;
     }
+    let hung = liveness::hung(world, &mut plan, serving, &own);
     let baking = baking(world, serving, instances, &mut plan);
     let stand_ins = stand_ins(world, serving, instances, &own);
-    let routed = routed(world, serving, &own, &stand_ins);
+    let mut routed = routed(world, serving, &own, &stand_ins);
+    if let Some(hung) = hung {
+        routed.remove(&hung.id);
+        liveness::restart(world, &mut plan, serving, hung);
+    }
     let route = if routed.is_empty() {
         Route::nowhere(waiting(world, serving))
     } else {
@@ -76,9 +82,12 @@ fn keep_serving(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -
     let keep: BTreeSet<String> = wanted.chain(stand_ins).chain(baking).collect();
     retire(world, &mut plan, instances.iter(), &keep, serving.drain_timeout);
     record_drain(world, &mut plan, instances.iter().all(|i| serving.owns(i)));
-    let proven = own
-        .iter()
-        .all(|i| !matches!(world.health.get(&i.id), Some(Health::Unproven { .. } | Health::Failing)));
+    let proven = own.iter().all(|i| {
+        !matches!(
+            world.health.get(&i.id),
+            Some(Health::Unproven { .. } | Health::Failing { .. })
+        )
+    });
     plan.settled =
         published && due.is_empty() && proven && alone && !is_applying(world, serving) && instances.len() == keep.len();
     plan
@@ -108,7 +117,7 @@ fn take_back(world: &World, serving: &ReleaseFacts, own: &[&Instance]) -> Option
     let (_, previous) = bake_end(world, serving).filter(|_| !serving.is_rollback)?;
     let failure = own.iter().find_map(|i| match world.health.get(&i.id) {
         _ if failed_by_itself(i) => Some(Failure::Exited { instance: i.id.clone() }),
-        Some(Health::Failing) => Some(Failure::Unhealthy { instance: i.id.clone() }),
+        Some(Health::Failing { .. }) => Some(Failure::Unhealthy { instance: i.id.clone() }),
         _ => None,
     })?;
     Some(Step::RollBack {

@@ -133,6 +133,8 @@ pub struct ReleaseFacts {
     pub kill_timeout: Span,
     /// Not healthy by then: failed.
     pub health_deadline: Span,
+    /// An instance that has not answered for so long is started again; 0: never.
+    pub restart_after: Span,
     /// Whether it has a command to run before any traffic.
     pub has_release_command: bool,
     /// Whether it has checks of its own.
@@ -225,8 +227,11 @@ pub enum Health {
     },
     /// Proven, and no reason to doubt it.
     Healthy,
-    /// It was proven once and has failed several probes in a row since.
-    Failing,
+    /// It was proven once and has failed several probes in a row.
+    Failing {
+        /// Since when it is called so.
+        since: Timestamp,
+    },
 }
 
 /// What proxies are told and what they have confirmed.

@@ -116,6 +116,7 @@ fn facts(rows: &EnvironmentWorld, release: &Release) -> ReleaseFacts {
         drain_timeout: deploy.drain_timeout,
         kill_timeout: deploy.kill_timeout,
         health_deadline: release.spec.health.deadline,
+        restart_after: release.spec.health.restart_after,
         has_release_command: runs_command(release),
         has_smoke: !deploy.smoke.is_empty() && release.cause != ReleaseCause::Scale,
     }

@@ -163,7 +163,7 @@ async fn watch(subject: Subject, record: Arc<Mutex<Record>>, clock: Arc<dyn Cloc
         }
         misses = if answer.healthy { 0 } else { misses + 1 };
         let before = record.lock().health;
-        let after = judge(before, well, misses);
+        let after = judge(before, well, misses, now);
         {
             let mut record = record.lock();
             record.last = Some(answer.seen);
@@ -177,7 +177,7 @@ async fn watch(subject: Subject, record: Arc<Mutex<Record>>, clock: Arc<dyn Cloc
         }
         let next = match after {
             Health::Healthy => STEADY.max(subject.interval),
-            Health::Failing => subject.interval,
+            Health::Failing { .. } => subject.interval,
             Health::Unproven { .. } => pause,
         };
         pause = (pause * 2).min(subject.interval);
@@ -194,10 +194,10 @@ fn stayed_up(subject: &Subject, open_since: &mut Option<Timestamp>, now: Timesta
     now >= since + STAY_UP.to_chrono()
 }
 
-fn judge(before: Health, well: bool, misses: u32) -> Health {
+fn judge(before: Health, well: bool, misses: u32, now: Timestamp) -> Health {
     match before {
         _ if well => Health::Healthy,
-        Health::Healthy if misses >= MISSES_MAX => Health::Failing,
+        Health::Healthy if misses >= MISSES_MAX => Health::Failing { since: now },
         other => other,
     }
 }
@@ -210,15 +210,16 @@ mod tests {
     #[test]
     fn a_proven_instance_is_failing_only_after_three_misses() {
         let unproven = Health::Unproven { since: at(0) };
+        let failing = |second: i64| Health::Failing { since: at(second) };
         for (before, well, misses, after) in [
             (unproven, false, 9, unproven),
             (unproven, true, 0, Health::Healthy),
             (Health::Healthy, false, 2, Health::Healthy),
-            (Health::Healthy, false, 3, Health::Failing),
-            (Health::Failing, false, 4, Health::Failing),
-            (Health::Failing, true, 0, Health::Healthy),
+            (Health::Healthy, false, 3, failing(7)),
+            (failing(3), false, 4, failing(3)),
+            (failing(3), true, 0, Health::Healthy),
         ] {
-            assert_eq!(judge(before, well, misses), after);
+            assert_eq!(judge(before, well, misses, at(7)), after);
         }
     }
 }

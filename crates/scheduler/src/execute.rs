@@ -304,7 +304,7 @@ fn record(world: &World, instance: &Instance, before: Option<&InstanceRecord>) -
     let ended_anew = u32::from(world.rest == Rest::Awake && last_exit.map(|e| e.at) != known.map(|e| e.at));
     let health = match world.health.get(&instance.id) {
         Some(Health::Healthy) => "healthy",
-        Some(Health::Failing) => "unhealthy",
+        Some(Health::Failing { .. }) => "unhealthy",
         Some(Health::Unproven { .. }) | None => "starting",
     };
     InstanceRecord {

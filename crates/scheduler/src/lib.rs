@@ -85,6 +85,7 @@ impl Bell {
 
 /// Leads when it can, until it is told to stop.
 pub async fn run(deps: Deps, bell: Bell, shutdown: CancellationToken) {
+    let mut stands_by = false;
     while !shutdown.is_cancelled() {
         match acquire(&deps).await {
             Ok(Some(epoch)) => {
@@ -92,8 +93,13 @@ pub async fn run(deps: Deps, bell: Bell, shutdown: CancellationToken) {
                 deps.observer.leading(true);
                 Box::pin(term(&deps, epoch, &bell, &shutdown)).await;
                 deps.observer.leading(false);
+                stands_by = false;
             }
-            Ok(None) => {}
+            Ok(None) if stands_by => {}
+            Ok(None) => {
+                tracing::info!("lease.held: another process schedules, this one stands by");
+                stands_by = true;
+            }
             Err(error) => tracing::warn!(%error, "lease.unknown: the database does not answer"),
         }
         tokio::select! {

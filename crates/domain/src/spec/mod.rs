@@ -64,6 +64,8 @@ pub struct Health {
     pub timeout: Span,
     /// Not healthy by then: the deploy fails.
     pub deadline: Span,
+    /// An instance that has served and has not been healthy for so long is started again; 0: never.
+    pub restart_after: Span,
 }
 
 /// How long an app without a health path must stay up after its port first opened.
@@ -380,6 +382,7 @@ impl Default for Spec {
                 interval: Span::from_secs(1),
                 timeout: Span::from_secs(5),
                 deadline: Span::from_secs(60),
+                restart_after: Span::from_secs(60),
             },
             deploy: Deploy {
                 strategy: Strategy::Rolling,

@@ -293,6 +293,7 @@ fn health(section: &mut Section<'_>, health: &mut Health) {
     section.text("interval", &mut health.interval);
     section.text("timeout", &mut health.timeout);
     section.text("deadline", &mut health.deadline);
+    section.text("restart_after", &mut health.restart_after);
     let bounds = [
         ("interval", health.interval.as_millis(), 100, 60_000),
         ("timeout", health.timeout.as_millis(), 100, 60_000),
@@ -302,6 +303,9 @@ fn health(section: &mut Section<'_>, health: &mut Health) {
         if !(min..=max).contains(&value) {
             section.invalid(key, format!("must be between {min}ms and {max}ms"));
         }
+    }
+    if !matches!(health.restart_after.as_millis(), 0 | 5_000..=3_600_000) {
+        section.invalid("restart_after", "must be `0s` (never), or between 5s and 1h".into());
     }
 }
 

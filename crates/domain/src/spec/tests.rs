@@ -168,7 +168,7 @@ fn every_problem_is_reported_at_once() {
         &json!({
             "internal_port": 0,
             "env": {"1BAD": "x", "PORT": "1", "N": 5, "SLIPWAY_APP": "x"},
-            "health": {"path": "healthz", "deadline": "1ms"},
+            "health": {"path": "healthz", "deadline": "1ms", "restart_after": "1s"},
             "resources": {"cpu": "lots", "memory": "1MiB"},
             "security": {"user": "root"},
             "mounts": [{"volume": "up", "path": "/proc/x"}, {"volume": "Up", "path": "/data"}],
@@ -181,6 +181,7 @@ fn every_problem_is_reported_at_once() {
             ("/env/SLIPWAY_APP", "set by the platform"),
             ("/health/path", "begins with `/`"),
             ("/health/deadline", "between"),
+            ("/health/restart_after", "never"),
             ("/resources/cpu", "number of cores"),
             ("/resources/memory", "6MiB"),
             ("/security/user", "numeric user id"),

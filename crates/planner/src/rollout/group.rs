@@ -129,7 +129,7 @@ impl<'a> Group<'a> {
         own()
             .find(|i| match self.world.health.get(&i.id) {
                 Some(Health::Unproven { since }) => i.is_running() && self.world.now >= *since + deadline,
-                Some(Health::Failing) => true,
+                Some(Health::Failing { .. }) => true,
                 Some(Health::Healthy) | None => false,
             })
             .map(|i| Failure::Unhealthy { instance: i.id.clone() })

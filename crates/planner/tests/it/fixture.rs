@@ -89,6 +89,7 @@ pub(crate) fn facts(name: &str, replicas: u32, way: &[&str]) -> ReleaseFacts {
         drain_timeout: Span::from_secs(30),
         kill_timeout: Span::from_secs(30),
         health_deadline: Span::from_secs(60),
+        restart_after: Span::from_secs(60),
         has_release_command: way.contains(&"command"),
         has_smoke: way.contains(&"smoke"),
     }
@@ -331,7 +332,7 @@ fn instance(world: &mut World, id: &str, words: &[&str]) {
     for word in words {
         match *word {
             "healthy" => drop(world.health.insert(id.to_owned(), Health::Healthy)),
-            "failing" => drop(world.health.insert(id.to_owned(), Health::Failing)),
+            "failing" => drop(world.health.insert(id.to_owned(), Health::Failing { since })),
             "unproven" => drop(world.health.insert(id.to_owned(), Health::Unproven { since })),
             "routed" => drop(world.route.instances.insert(id.to_owned())),
             "draining" => drop(world.route.draining.insert(id.to_owned())),
@@ -346,7 +347,8 @@ fn instance(world: &mut World, id: &str, words: &[&str]) {
         release_number: ReleaseNumber(name[1..].parse().expect("number")),
         slot: slot.parse().expect("slot"),
         epoch: Epoch(1),
-        address: matches!(state, InstanceState::Running { .. }).then(|| ([10, 210, 0, 2], 8080).into()),
+        address: (matches!(state, InstanceState::Running { .. }) && !words.contains(&"nowhere"))
+            .then(|| ([10, 210, 0, 2], 8080).into()),
         state,
     };
     if let Observed::Known(instances) = &mut world.instances {

@@ -66,7 +66,7 @@ fn a_request_wakes_what_is_asleep_once_nothing_is_on_its_way_to_a_stop() {
 #[test]
 fn what_waits_goes_on_waiting_until_the_woken_instance_is_healthy() {
     let woken = "now 71\nwoken since 70\nserving r1 x1 sleeps\nroute asleep";
-    check(&format!("{woken}\nr1#0 running unproven"), &[]);
+    check(&format!("{woken}\nr1#0 running unproven since 70"), &[]);
     check(&format!("{woken}\nr1#0 running healthy"), &["publish serving r1#0"]);
     check(
         &format!("{}\nr1#0 running unproven since 70", woken.replace("now 71", "now 100")),

@@ -206,7 +206,12 @@ impl Model {
             Event::Probe { which, well } => {
                 if let Some(i) = self.pick(*which).filter(Instance::is_running) {
                     let proven = !matches!(self.world.health.get(&i.id), Some(Health::Unproven { .. }));
-                    let health = if *well { Health::Healthy } else { Health::Failing };
+                    let since = self.world.now;
+                    let health = if *well {
+                        Health::Healthy
+                    } else {
+                        Health::Failing { since }
+                    };
                     if proven {
                         self.world.health.insert(i.id, health);
                     }
@@ -528,7 +533,12 @@ impl Model {
                 self.finish(&op, true, true);
             }
             self.acknowledge();
-            for health in self.world.health.values_mut().filter(|h| **h == Health::Failing) {
+            for health in self
+                .world
+                .health
+                .values_mut()
+                .filter(|h| matches!(h, Health::Failing { .. }))
+            {
                 *health = Health::Healthy;
             }
             let (busy, wake) = self.look();

@@ -65,7 +65,7 @@ fn load(platform: &Platform, app: &str, mixes: &[Mix], seed: u64) -> Load {
 }
 
 /// A proxy that counts the round trips to the platform's database.
-fn database_proxy(platform: &mut Platform) -> PostgresProxy {
+pub(crate) fn database_proxy(platform: &mut Platform) -> PostgresProxy {
     const NAME: &str = "SLIPWAY_DATABASE_URL";
     let variables = platform.variables();
     let url = &variables

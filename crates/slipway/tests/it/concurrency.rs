@@ -113,6 +113,10 @@ struct Second {
 
 impl Second {
     fn beside(platform: &Platform) -> Self {
+        Self::with(platform, &[])
+    }
+
+    fn with(platform: &Platform, variables: &[(&str, &str)]) -> Self {
         let dir = platform.data();
         let log = dir.join("second.log");
         let file = std::fs::File::create(&log).expect("a log");
@@ -125,6 +129,7 @@ impl Second {
         command
             .env("SLIPWAY_ADMIN_LISTEN", free())
             .env("SLIPWAY_CONTROL_URL", socket)
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(file);
         let child = command.spawn().expect("the binary runs");
@@ -173,4 +178,40 @@ fn f10_a_leader_that_was_paused_is_refused_when_it_goes_on_and_nothing_is_done_t
     });
     let after: Vec<String> = containers("fenced").into_iter().map(|(id, _)| id).collect();
     assert_eq!(after, [replaced], "neither removed nor made twice");
+}
+
+/// Where Debian's package `faketime` has what changes a process's clock.
+fn clock_library() -> String {
+    let places = std::fs::read_dir("/usr/lib").expect("a system's libraries").flatten();
+    let found = places
+        .map(|place| place.path().join("faketime/libfaketime.so.1"))
+        .find(|library| library.exists());
+    found.expect("install faketime").display().to_string()
+}
+
+#[test]
+fn f11_a_control_plane_whose_clock_is_ahead_does_not_take_a_lease_that_is_held() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("timely", &spec());
+    let library = clock_library();
+    let ahead = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME", "+10m"),
+        // What measures spans goes on as it does.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let second = Second::with(&platform, &ahead);
+    let lease = |column: &str| platform.sql(&format!("select {column} from leases where name = 'scheduler'"));
+    until("the second one runs", || second.has_said("lease.held").then_some(()));
+    let epoch = lease("epoch");
+    for _ in 0..3 {
+        let before = lease("expires_at");
+        until("the leader has prolonged its lease", || {
+            (lease("expires_at") != before).then_some(())
+        });
+    }
+    platform.deploy("timely", "1").expect(200);
+    assert_eq!(lease("epoch"), epoch, "nobody took over");
+    assert!(!second.has_said("lease.acquired"));
 }

@@ -120,6 +120,79 @@ fn a_killed_instance_is_replaced() {
 }
 
 #[test]
+fn f12_what_hands_did_to_an_instance_is_put_right_and_what_is_not_ours_is_left_alone() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("handled", &spec());
+    platform.deploy("handled", "1").expect(200);
+    let id = containers("handled").remove(0).0;
+    let answers = || (platform.visit("handled.apps.localhost", "/echo").status == 200).then_some(());
+    docker(&["rename", &id, &format!("renamed-{}", &id[..12])]);
+    answers().expect("a name is nothing to a visitor");
+    // Somebody's copy of our labels does not make a container ours.
+    let label = format!("slipway.look=handled-{}", std::process::id());
+    let copy = [
+        "run",
+        "--detach",
+        "--network",
+        "none",
+        "--label",
+        "slipway.environment=production",
+    ];
+    let foreign = docker(&[&copy[..], &["--label", &label, "slipway-test/app:1"]].concat());
+    let network = "{{range $name, $n := .NetworkSettings.Networks}}{{$name}}{{end}}";
+    let network = docker(&["inspect", "--format", network, &id]);
+    docker(&["network", "disconnect", "--force", network.trim(), &id]);
+    until("an instance without its network is replaced", || {
+        let others = containers("handled")
+            .iter()
+            .any(|(other, state)| *other != id && state == "running");
+        others.then(answers).flatten()
+    });
+    platform.deploy("handled", "2").expect(200);
+    assert_eq!(
+        docker(&["inspect", "--format", "{{.State.Running}}", foreign.trim()]).trim(),
+        "true"
+    );
+    docker(&["rm", "--force", foreign.trim()]);
+}
+
+/// Stops all processes of a container where they stand, without the engine's knowledge.
+fn freeze(container: &str) -> Vec<u32> {
+    let processes = docker(&["top", container, "-o", "pid"]);
+    let processes: Vec<u32> = processes.lines().filter_map(|line| line.trim().parse().ok()).collect();
+    for pid in &processes {
+        signal(*pid, "STOP");
+    }
+    processes
+}
+
+#[test]
+fn an_app_that_hangs_is_started_again_and_says_so() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    let mut spec = spec();
+    spec["health"]["restart_after"] = json!("5s");
+    spec["health"]["timeout"] = json!("1s");
+    platform.app("hung", &spec);
+    platform.deploy("hung", "1").expect(200);
+    let instance = || platform.get("/v1/apps/hung/instances")["items"][0].clone();
+    let before = instance();
+    freeze(before["id"].as_str().expect("an id"));
+    until("it was started again and serves", || {
+        let now = instance();
+        (now["restarts"] == 1 && now["health"] == "healthy").then_some(())
+    });
+    platform.visit("hung.apps.localhost", "/echo").expect(200);
+    assert_ne!(instance()["started_at"], before["started_at"]);
+    assert_eq!(
+        instance()["last_exit"]["exit_code"],
+        137,
+        "it did not even hear the signal"
+    );
+}
+
+#[test]
 fn an_app_that_stops_answering_is_degraded_and_its_conditions_say_why() {
     let platform = Platform::start();
     platform.log_in_to_registry();
@@ -134,11 +207,7 @@ fn an_app_that_stops_answering_is_degraded_and_its_conditions_say_why() {
     };
     becomes("running");
     let id = containers("ill").remove(0).0;
-    let processes = docker(&["top", &id, "-o", "pid"]);
-    let processes: Vec<u32> = processes.lines().filter_map(|line| line.trim().parse().ok()).collect();
-    for pid in &processes {
-        signal(*pid, "STOP");
-    }
+    let processes = freeze(&id);
     let ill = becomes("degraded");
     let ready = &ill["conditions"][0];
     assert_eq!(

@@ -24,7 +24,8 @@ pub(crate) fn registry() -> String {
     std::env::var("SLIPWAY_TEST_REGISTRY").unwrap_or_else(|_| "127.0.0.1:5000".into())
 }
 
-fn registry_login() -> (String, String) {
+/// Who may pull from it and push to it.
+pub(crate) fn registry_login() -> (String, String) {
     let or = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
     (
         or("SLIPWAY_TEST_REGISTRY_USER", "ci"),
@@ -514,7 +515,8 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(status.success(), "kill -s {name} {pid}");
 }
 
-fn children(pid: u32) -> Vec<u32> {
+/// The processes that a process has started.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     text.split_whitespace().filter_map(|p| p.parse().ok()).collect()
 }
@@ -555,7 +557,8 @@ fn database_url(name: &str) -> String {
     format!("{base}/{name}")
 }
 
-fn psql(statement: &str) {
+/// Asks the test server itself.
+pub(crate) fn psql(statement: &str) {
     psql_in(&server_url(), statement);
 }
 

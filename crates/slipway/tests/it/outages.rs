@@ -1,0 +1,228 @@
+//! What the platform does while its database or a registry is away, slow, locked or read-only: visitors notice nothing,
+//! callers are told to come again, and afterwards everything goes on.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use slipway_chaos::faults::{Fault, Script};
+
+use crate::chaos::database_proxy;
+use crate::platform::{Options, Platform, docker, psql, until};
+
+fn spec() -> Value {
+    json!({"health": {"path": "/healthz", "interval": "100ms", "deadline": "30s"}, "resources": {"memory": "64MiB"},
+           "deploy": {"bake_time": "0s", "drain_timeout": "2s", "kill_timeout": "1s"}})
+}
+
+fn serves(platform: &Platform, app: &str) {
+    for _ in 0..10 {
+        platform.visit(&format!("{app}.apps.localhost"), "/echo").expect(200);
+    }
+}
+
+/// A caller is told to come again.
+fn is_told_to_come_again(platform: &Platform) {
+    let answer = platform.call("GET", "/v1/apps", None);
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    assert_eq!(answer.json()["code"], "database_unavailable");
+    assert!(answer.headers.contains_key("retry-after"));
+}
+
+fn running(app: &str, platform: &Platform) {
+    platform.log_in_to_registry();
+    platform.app(app, &spec());
+    platform.deploy(app, "1").expect(200);
+}
+
+#[test]
+fn f20_a_database_that_is_away_for_a_while_stops_no_visitor_and_is_found_again() {
+    let mut platform = Platform::prepare(Options::default());
+    let database = database_proxy(&mut platform);
+    platform.up();
+    running("cutoff", &platform);
+    database
+        .control()
+        .follow(Script::new().onwards(database.control().calls() + 1, Fault::CutBefore));
+    until("callers are told", || {
+        (platform.call("GET", "/v1/apps", None).status == 503).then_some(())
+    });
+    is_told_to_come_again(&platform);
+    serves(&platform, "cutoff");
+    database.control().follow(Script::new());
+    until("the database is found again", || {
+        (platform.call("GET", "/v1/apps", None).status == 200).then_some(())
+    });
+    platform.deploy("cutoff", "2").expect(200);
+}
+
+#[test]
+fn f22_a_slow_database_makes_deploys_slower_and_no_more() {
+    let mut platform = Platform::prepare(Options::default());
+    let database = database_proxy(&mut platform);
+    platform.up();
+    running("slow", &platform);
+    let late = Fault::Delay(Duration::from_millis(100));
+    let next = database.control().calls() + 1;
+    database.control().follow(Script::new().onwards(next, late));
+    platform.deploy("slow", "2").expect(200);
+    serves(&platform, "slow");
+}
+
+/// A session that holds a lock until it is dropped.
+struct Locker(Child);
+
+impl Locker {
+    fn hold(platform: &Platform, table: &str) -> Self {
+        let (_, url) = platform
+            .variables()
+            .iter()
+            .find(|(name, _)| name == "SLIPWAY_DATABASE_URL")
+            .expect("the test server's");
+        let statement = format!("begin; lock table {table} in access exclusive mode; select pg_sleep(600)");
+        let child = Command::new("psql")
+            .args([url, "--quiet", "--command", &statement])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("psql runs");
+        let locker = Self(child);
+        until("the lock is held", || {
+            let held = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and database =
+                        (select oid from pg_database where datname = current_database()) and relation is not null";
+            (platform.sql(held).trim() != "0").then_some(())
+        });
+        locker
+    }
+}
+
+impl Drop for Locker {
+    fn drop(&mut self) {
+        // It may have ended by itself; the server notices at its next word to the client.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn f22_a_lock_that_somebody_holds_is_waited_for_up_to_a_bound() {
+    let platform = Platform::start();
+    running("locked", &platform);
+    let locker = Locker::hold(&platform, "environments");
+    is_told_to_come_again(&platform);
+    serves(&platform, "locked");
+    platform.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(600)%' and pid <> pg_backend_pid()");
+    drop(locker);
+    platform.deploy("locked", "2").expect(200);
+}
+
+#[test]
+fn f23_a_database_that_is_read_only_refuses_changes_and_nothing_else() {
+    let platform = Platform::start();
+    running("frozen", &platform);
+    let cut = "select pg_terminate_backend(pid) from pg_stat_activity
+               where datname = current_database() and pid <> pg_backend_pid()";
+    let name = platform.sql("select current_database()").trim().to_owned();
+    psql(&format!("alter database {name} set default_transaction_read_only = on"));
+    platform.sql(cut);
+    let answer = until("changes are refused", || {
+        let answer = platform.call("POST", "/v1/apps", Some(&json!({"name": "another"})));
+        (answer.status != 201).then_some(answer)
+    });
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (503, &json!("database_unavailable"))
+    );
+    serves(&platform, "frozen");
+    psql(&format!(
+        "alter database {name} set default_transaction_read_only = off"
+    ));
+    platform.sql(cut);
+    until("changes are taken again", || {
+        (platform.call("GET", "/v1/apps", None).status == 200).then_some(())
+    });
+    until("it is deployed", || {
+        (platform.deploy("frozen", "2").status == 200).then_some(())
+    });
+}
+
+/// A registry of a test's own, without a password.
+struct Registry {
+    address: String,
+    child: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("its address").to_string();
+        drop(free);
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("registry");
+        let file = dir.path().join("registry.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{address}'}}\n",
+            root.display()
+        );
+        std::fs::write(&file, text).expect("our own directory");
+        let mut command = Command::new("docker-registry");
+        command
+            .arg("serve")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command.spawn().expect("docker-registry runs");
+        until("the registry answers", || {
+            std::net::TcpStream::connect(&address).ok().map(|_| ())
+        });
+        Self {
+            address,
+            child,
+            _dir: dir,
+        }
+    }
+
+    /// Pushes the test app with a label of its own, so that each tag has its digest.
+    fn push(&self, tag: &str) -> String {
+        let dir = tempfile::tempdir().expect("a directory");
+        let text = format!("FROM slipway-test/app:1\nLABEL slipway-test={}\n", self.address);
+        std::fs::write(dir.path().join("Dockerfile"), text + &format!("LABEL tag={tag}\n")).expect("written");
+        let name = format!("{}/app:{tag}", self.address);
+        docker(&["build", "--quiet", "--tag", &name, &dir.path().display().to_string()]);
+        docker(&["push", "--quiet", &name]);
+        docker(&["rmi", &name]);
+        name
+    }
+
+    fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[test]
+fn f06_a_rollback_needs_no_registry_and_a_deploy_without_one_is_refused() {
+    let mut registry = Registry::start();
+    let (first, second) = (registry.push("1"), registry.push("2"));
+    let platform = Platform::start();
+    platform.app("back", &spec());
+    for image in [&first, &second] {
+        let path = format!("/v1/deploy?image={image}&app=back&wait=60s");
+        platform.call("POST", &path, None).expect(200);
+    }
+    registry.stop();
+    let back = platform.call("POST", "/v1/apps/back/rollback?wait=60s", Some(&json!({})));
+    assert_eq!(back.expect(200)["image"], json!(first));
+    let refused = platform.call("POST", &format!("/v1/deploy?image={second}&app=back"), None);
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (503, &json!("registry_unavailable"))
+    );
+    serves(&platform, "back");
+}
