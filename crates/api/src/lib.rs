@@ -17,6 +17,7 @@ mod environments;
 mod error;
 mod etag;
 mod extract;
+mod forecast;
 mod guard;
 mod health;
 mod humane;

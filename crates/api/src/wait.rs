@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::error::{ApiError, Result};
+use crate::forecast::forecast;
 use crate::state::Shared;
 use crate::view;
 
@@ -180,6 +181,7 @@ impl Call {
         if let Some(release) = tx.release(deployment.release).await? {
             warnings = release.warnings();
             warnings.extend(not_undone(&mut tx, &release).await?);
+            warnings.extend(forecast(&mut tx, &deployment).await?);
         }
         drop(tx);
         Ok(view::deployment(deployment, &self.state.settings, warnings))

@@ -35,12 +35,6 @@ pub(crate) fn success(deployment: &Deployment, url: Option<&str>, style: Style, 
         clean(&deployment.environment)
     )];
     lines.extend(url.map(|url| format!("  {}", clean(url))));
-    lines.extend(
-        deployment
-            .warnings
-            .iter()
-            .map(|w| format!("  {} {}", style.warn("warning:"), clean(w))),
-    );
     lines
 }
 

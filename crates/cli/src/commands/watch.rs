@@ -28,10 +28,13 @@ pub(crate) async fn settle(ctx: &mut Context, answer: Answer, wait: WaitArgs, do
 
 /// Watches a deployment up to the limit, or only names it if there is none.
 pub(crate) async fn watch(ctx: &mut Context, deployment: Deployment, limit: Option<Span>) -> Result<(), CliError> {
+    let warning = ctx.err.warn("warning:");
+    let warnings = deployment.warnings.iter().map(|w| format!("  {warning} {}", clean(w)));
     let Some(limit) = limit else {
         if ctx.globals.json {
             return ctx.print_json(&deployment.document);
         }
+        warnings.for_each(|line| ctx.note(line));
         ctx.print(clean(&deployment.id))?;
         ctx.note(format!(
             "accepted; watch it with `slipway deployments follow {}`",
@@ -41,7 +44,8 @@ pub(crate) async fn watch(ctx: &mut Context, deployment: Deployment, limit: Opti
     };
     let client = ctx.client()?;
     let mut progress = Progress::new(&ctx.io, ctx.err, ctx.globals.quiet);
-    for line in heading(&deployment, ctx) {
+    // Beforehand: somebody may want to call it off.
+    for line in heading(&deployment, ctx).into_iter().chain(warnings) {
         progress.line(&line);
     }
     let id = clean(&deployment.id).into_owned();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::platform::{Platform, containers, until, wait};
+use crate::platform::{Platform, app_image, containers, until, wait};
 
 fn spec(deploy: &Value) -> Value {
     json!({"health": {"path": "/healthz", "interval": "200ms", "deadline": "20s"},
@@ -86,6 +86,10 @@ fn recreate_lets_requests_wait_and_loses_none() {
         seen[switch..].iter().all(|release| release == "2"),
         "the releases did not run side by side"
     );
+    let path = format!("/v1/deploy?image={}&app=alone", app_image("1"));
+    let accepted = platform.call("POST", &path, None).expect(202);
+    let warnings = accepted["warnings"].to_string();
+    assert!(warnings.contains("the last time nobody was served for"), "{warnings}");
 }
 
 #[test]
