@@ -45,3 +45,11 @@ mod wait;
 
 pub use routes::{PUBLIC, openapi, router};
 pub use state::{Answered, ApiSettings, ApiState};
+
+/// The problem that callers are answered with while the control plane refuses to start, as JSON.
+pub fn not_started() -> String {
+    let detail = "The control plane does not start until its operator mends something: `slipway doctor` on the server says what. Apps keep serving.";
+    let problem = slipway_wire::Problem::new(slipway_wire::Code::NotStarted, detail);
+    // Texts and a number: there is nothing that could not be written.
+    serde_json::to_string(&problem).unwrap_or_default()
+}

@@ -14,7 +14,7 @@ use slipway_domain::name::{AppName, CronName, EnvironmentName, TeamName, TokenNa
 use slipway_domain::quantity::Span;
 use slipway_domain::spec::Strategy;
 
-use crate::values::{Assignment, MaybeAssignment, Moment, parse_replicas, parse_strategy};
+use crate::values::{Assignment, MaybeAssignment, Moment, SpecPart, parse_replicas, parse_strategy};
 
 /// Options of every client command.
 #[derive(Debug, Clone, Default, Args)]
@@ -488,11 +488,11 @@ pub enum EnvCommand {
 pub enum SpecCommand {
     /// Print the spec as TOML
     Show,
-    /// Replace the spec by that of a TOML or JSON file (`-`: standard input)
+    /// Replace the spec by that of a TOML or JSON file (`-`: standard input), or change single keys of it
     Set {
-        /// The file
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
+        /// The file, or keys with their values, such as `scale.min=2` or `health.path=/up`
+        #[arg(required = true, value_name = "FILE|KEY=VALUE", value_hint = ValueHint::FilePath)]
+        what: Vec<SpecPart>,
         #[command(flatten)]
         stage: StageArgs,
         #[command(flatten)]

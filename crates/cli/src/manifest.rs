@@ -55,6 +55,11 @@ pub(crate) fn app_of(path: &Path) -> Result<Option<String>, CliError> {
     Ok(value.get("app").and_then(Value::as_str).map(str::to_owned))
 }
 
+/// A spec with all its defaults, as far as this client knows them.
+pub(crate) fn normal(spec: &Value) -> Value {
+    Spec::from_json(spec).map_or_else(|_| spec.clone(), |spec| spec.to_json())
+}
+
 /// Reads a spec out of TOML or JSON; `app` and `image` of a manifest are no part of it and may be there.
 pub(crate) fn spec_of(text: &str, name: &str) -> Result<Spec, CliError> {
     let mut value = parse(text, name)?;

@@ -1,8 +1,10 @@
 //! Values that only the command line knows: assignments and moments.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use chrono::SecondsFormat;
+use serde_json::Value;
 use slipway_domain::Timestamp;
 use slipway_domain::name::VariableName;
 use slipway_domain::quantity::Span;
@@ -28,6 +30,38 @@ impl FromStr for Assignment {
             name: name.parse::<VariableName>().map_err(|e| e.to_string())?,
             value: value.to_owned(),
         })
+    }
+}
+
+/// A file with a spec, or a key of one with its value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SpecPart {
+    /// The whole.
+    File(PathBuf),
+    /// One key.
+    Key {
+        /// Table by table.
+        path: Vec<String>,
+        /// As TOML reads it; what it does not read is a text.
+        value: Value,
+    },
+}
+
+impl FromStr for SpecPart {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((key, value)) = text.split_once('=') else {
+            return Ok(Self::File(text.into()));
+        };
+        let path: Vec<String> = key.trim().split('.').map(str::to_owned).collect();
+        if path.iter().any(String::is_empty) {
+            return Err(format!("`{}` is no key: write it as `health.path=/up`", shorten(key)));
+        }
+        let read: Option<toml::Table> = format!("value = {value}").parse().ok();
+        let read = read.and_then(|mut table| serde_json::to_value(table.remove("value")?).ok());
+        let value = read.unwrap_or_else(|| value.into());
+        Ok(Self::Key { path, value })
     }
 }
 

@@ -129,6 +129,15 @@ impl FromStr for Bytes {
     }
 }
 
+impl Bytes {
+    /// Rounded down to what people want to know: whole GiB from 10 GiB on, else whole MiB.
+    #[must_use]
+    pub const fn rough(self) -> Self {
+        let shift = if self.0 >> 30 >= 10 { 30 } else { 20 };
+        Self(self.0 >> shift << shift)
+    }
+}
+
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {

@@ -180,7 +180,7 @@ fn waiver(evidence: &Evidence) -> Option<String> {
     let app = &evidence.app;
     if evidence.read_only && says(&["read-only file system", "erofs"]) {
         return Some(format!(
-            "the app writes to its own file system, which is read-only: write to /tmp or a volume, or waive it with `security.read_only = false` and `slipway spec set --app {app} slipway.toml`"
+            "the app writes to its own file system, which is read-only: write to /tmp or a volume, or waive it with `slipway spec set --app {app} security.read_only=false`"
         ));
     }
     if evidence.forced_user
@@ -193,7 +193,7 @@ fn waiver(evidence: &Evidence) -> Option<String> {
         ])
     {
         return Some(format!(
-            "the app lacks a right as the user it is given: let it run unprivileged, or waive it with `security.user = \"image\"` and `slipway spec set --app {app} slipway.toml`"
+            "the app lacks a right as the user it is given: let it run unprivileged, or waive it with `slipway spec set --app {app} security.user=image`"
         ));
     }
     None
@@ -293,7 +293,7 @@ fn silent(evidence: &Evidence, probe: &LastProbe) -> Reason {
                     other.port()
                 ),
                 format!(
-                    "let it listen on $PORT, or set `internal_port = {}` and `slipway spec set --app {app} slipway.toml`",
+                    "let it listen on $PORT, or say so: `slipway spec set --app {app} internal_port={}`",
                     other.port()
                 ),
             );

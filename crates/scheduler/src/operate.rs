@@ -8,7 +8,7 @@ use slipway_domain::Epoch;
 use slipway_domain::ids::VolumeId;
 use slipway_domain::image::{Pin, RegistryHost};
 use slipway_domain::ports::{RegistryCredentials, SealContext};
-use slipway_domain::quantity::Span;
+use slipway_domain::quantity::{Bytes, Span};
 use slipway_domain::release::Release;
 use slipway_domain::secret::Secret;
 use slipway_domain::spec::Spec;
@@ -88,10 +88,10 @@ pub(crate) async fn pull(deps: &Deps, rows: &EnvironmentWorld, release: &Release
     if let Ok((free, total)) = deps.engine.disk().await
         && !deps.settings.disk_free_min.allows(free, total)
     {
-        let free = slipway_domain::quantity::Bytes(free >> 20 << 20);
+        let (free, total) = (Bytes(free).rough(), Bytes(total).rough());
         let floor = deps.settings.disk_free_min;
         return Err(EngineError::DiskFull(format!(
-            "{free} are free, which is less than SLIPWAY_DISK_FREE_MIN allows ({floor})"
+            "{free} of {total} are free, which is less than SLIPWAY_DISK_FREE_MIN allows ({floor})"
         ))
         .into());
     }

@@ -21,29 +21,41 @@ use crate::error::ServerError;
 use crate::files;
 
 /// What tells this installation's things on an engine from another's: made once, and kept with the data.
-pub(crate) fn installation(data_dir: &Path, entropy: &dyn Entropy) -> Result<String, ServerError> {
-    let file = data_dir.join("installation");
-    if let Some(kept) = files::read_secret(&file)? {
-        return Ok(kept.trim().to_owned());
+pub(crate) fn installation(data_dir: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result<String, ServerError> {
+    if let Some(kept) = known_installation(data_dir)? {
+        return Ok(kept);
     }
-    let made = slipway_domain::ids::uuid_v7(Timestamp::default(), entropy).to_string();
-    if data_dir.is_dir() {
-        files::write_secret(&file, made.as_bytes())?;
-    }
+    let made = slipway_domain::ids::uuid_v7(now, entropy).to_string();
+    files::write_secret(&data_dir.join(INSTALLATION_FILE), made.as_bytes())?;
     Ok(made)
 }
+
+/// The same, if there is one: what shows that a directory is a platform's.
+pub(crate) fn known_installation(data_dir: &Path) -> Result<Option<String>, ServerError> {
+    let kept = files::read_secret(&data_dir.join(INSTALLATION_FILE))?;
+    Ok(kept.map(|text| text.trim().to_owned()))
+}
+
+/// Where it is kept.
+pub(crate) const INSTALLATION_FILE: &str = "installation";
 
 /// The vault that belongs to the database: checked against it, or made and checked in on the first start.
 ///
 /// A key file that is missing though the database was sealed before is not made anew: that would hide the loss.
-pub(crate) async fn vault(store: &Store, path: &Path, entropy: Arc<dyn Entropy>) -> Result<Vault, ServerError> {
+pub(crate) async fn vault(
+    store: &Store,
+    path: &Path,
+    dumps: &Path,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Vault, ServerError> {
     let mut tx = store.begin().await?;
     let check = tx.key_check().await?;
     if check.is_some() && !path.exists() {
         return Err(ServerError::Setup(format!(
             "the master key file {} is missing, and this database was sealed with it: put it back from your copy or from \
-             <data dir>/dumps/*.key, or set SLIPWAY_MASTER_KEY_FILE to where it is",
-            path.display()
+             {}/*.key, or set SLIPWAY_MASTER_KEY_FILE to where it is",
+            path.display(),
+            dumps.display()
         )));
     }
     let vault = Vault::load_or_create(path, entropy).map_err(|e| ServerError::Setup(e.to_string()))?;

@@ -424,11 +424,10 @@ fn run_up(in_background: bool, flags: &SettingFlags) -> Result<ExitCode, ServerE
 }
 
 async fn down(config: Config) -> Result<ExitCode, ServerError> {
-    let ran = up::down(&config.data_dir).await?;
-    say(if ran {
-        "The platform has stopped; the apps run on.\n"
-    } else {
-        "The platform does not run.\n"
+    say(match up::down(&config.data_dir).await? {
+        up::Stopped::Platform => "The platform has stopped; the apps run on.\n",
+        up::Stopped::Leftover => "The platform did not run; the Postgres that it had left has stopped.\n",
+        up::Stopped::Nothing => "The platform does not run.\n",
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -559,10 +558,17 @@ async fn run_uninstall(config: Config, keep: bool, delete: bool, yes: bool) -> R
         return Ok(ExitCode::FAILURE);
     }
     let removed = uninstall::run(&config, delete).await?;
-    let (what, data) = if delete {
-        ("containers, networks and volumes", "is gone")
+    let what = if delete {
+        "containers, networks and volumes"
     } else {
-        ("containers and networks", "is still there, and so are the volumes")
+        "containers and networks"
+    };
+    let data = match removed.directory {
+        uninstall::Directory::Kept => "is still there, and so are the volumes",
+        uninstall::Directory::Gone => "is gone",
+        uninstall::Directory::Emptied => {
+            "has nothing of the platform in it any more; look at what is left, and remove it"
+        }
     };
     let database = match (&config.database_url, delete) {
         (Some(_), true) => "The database of SLIPWAY_DATABASE_URL was left alone: drop it if nothing else is in it.\n",
@@ -570,7 +576,7 @@ async fn run_uninstall(config: Config, keep: bool, delete: bool, yes: bool) -> R
     };
     say(&format!(
         "Removed {} {what}. The data directory {} {data}.\n{database}Slipway {VERSION} itself is one file: remove {} to be rid of it.\n",
-        removed,
+        removed.things,
         config.data_dir.display(),
         std::env::current_exe().map_or_else(|_| "it".into(), |p| p.display().to_string()),
     ))?;

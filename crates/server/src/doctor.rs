@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use slipway_domain::ports::PullPolicy;
+use slipway_domain::quantity::Bytes;
 use slipway_engine::Engine;
 use slipway_engine::docker::DockerEngine;
 use slipway_store::{SchemaState, Store, StoreOptions};
@@ -46,9 +47,11 @@ pub async fn examine(config: &Config, postgres_places: &[PathBuf]) -> Vec<Findin
     ];
     findings.extend(engine(config).await);
     findings.push(base_domain(config).await);
-    match up::running(&config.data_dir) {
-        Some(pid) => findings.push(platform(config, pid).await),
-        None => findings.extend(ports(config)),
+    if let Some(pid) = up::running(&config.data_dir) {
+        findings.push(platform(config, pid).await);
+    } else {
+        findings.push(note("platform", "does not run: `slipway up` starts it"));
+        findings.extend(ports(config));
     }
     findings.extend(swap());
     findings
@@ -83,6 +86,16 @@ fn master_key(config: &Config) -> Finding {
         note(
             "master key",
             format!("{path}: keep a copy off this machine; without it no secret opens again"),
+        )
+    } else if postgres::has_cluster(&config.data_dir) {
+        let dumps = config.dumps();
+        finding(
+            "master key",
+            false,
+            format!(
+                "{path} is missing, and there is a database that was sealed with it: put it back from your copy or from {}/*.key, or set SLIPWAY_MASTER_KEY_FILE to where it is",
+                dumps.display()
+            ),
         )
     } else {
         note("master key", format!("{path} is made on the first start"))
@@ -164,9 +177,9 @@ async fn engine(config: &Config) -> Vec<Finding> {
     match engine.disk().await {
         Ok((free, total)) => {
             let ok = config.disk_free_min.allows(free, total);
-            let free = slipway_domain::quantity::Bytes(free >> 20 << 20);
+            let (free, total) = (Bytes(free).rough(), Bytes(total).rough());
             let detail = format!(
-                "{free} free at {}, the floor is {}",
+                "{free} of {total} free at {}, the floor is {}",
                 info.root_dir, config.disk_free_min
             );
             let advice = if ok {
@@ -228,7 +241,7 @@ async fn platform(config: &Config, pid: i32) -> Finding {
             "platform",
             false,
             format!(
-                "runs with pid {pid}, but {why}: its log tells why ({}, or where it was started)",
+                "runs with pid {pid}, but {why} (its log is {}, or where it was started)",
                 up::log_path(&config.data_dir).display()
             ),
         ),

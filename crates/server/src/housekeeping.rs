@@ -134,7 +134,7 @@ impl Keeper {
             database_url,
             programs: self.config.postgres_programs.clone().unwrap_or_else(Programs::on_path),
             master_key_file: self.config.master_key_file.clone(),
-            dir: self.config.data_dir.join("dumps"),
+            dir: self.config.dumps(),
         };
         let now = self.clock.now();
         if dump.is_due(now) {

@@ -70,14 +70,15 @@ pub(crate) async fn run(
     })?;
     let store = connect(&url, &shutdown).await?;
     migrate(&store, &options).await?;
-    let vault = Arc::new(bootstrap::vault(&store, &config.master_key_file, Arc::clone(&entropy)).await?);
+    let vault =
+        Arc::new(bootstrap::vault(&store, &config.master_key_file, &config.dumps(), Arc::clone(&entropy)).await?);
     let team = bootstrap::first_team(&store, clock.as_ref(), entropy.as_ref()).await?;
     let token_file = config.data_dir.join("admin.token");
     let given = config.bootstrap_token.as_ref();
     bootstrap::admin_token(&store, team, given, &token_file, clock.as_ref(), entropy.as_ref()).await?;
     let ca = InternalCa::load_or_create(&config.data_dir.join("ca"), clock.now());
     let ca = ca.map_err(|e| ServerError::Setup(e.to_string()))?;
-    let installation = bootstrap::installation(&config.data_dir, entropy.as_ref())?;
+    let installation = bootstrap::installation(&config.data_dir, clock.now(), entropy.as_ref())?;
     let names = bootstrap::wanted_names(&config.base_domain, config.api_domain.as_ref());
     bootstrap::certificates(&store, &ca, &vault, &names, clock.as_ref(), entropy.as_ref()).await?;
     let mut tx = store.begin().await?;

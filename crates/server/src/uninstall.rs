@@ -1,38 +1,96 @@
 //! `slipway uninstall`: what was made on the engine goes; the data stays or goes, as asked.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use slipway_engine::docker::DockerEngine;
 
 use crate::bootstrap;
-use crate::clock::SystemEntropy;
 use crate::config::Config;
 use crate::error::ServerError;
 use crate::up;
 
+/// Everything that a platform has in its data directory; what shows that it is one comes last.
+const OWN: [&str; 10] = [
+    "slipway.pid",
+    "control.sock",
+    "log",
+    "proxy",
+    "postgres",
+    "dumps",
+    "ca",
+    "admin.token",
+    "master.key",
+    bootstrap::INSTALLATION_FILE,
+];
+/// So many of them are of no use to a later start.
+const TRANSIENT_COUNT: usize = 2;
+
+/// What was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// Containers and networks, and volumes if the data was to go.
+    pub(crate) things: usize,
+    /// What became of the data directory.
+    pub(crate) directory: Directory,
+}
+
+/// What became of the data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Directory {
+    /// It is as it was.
+    Kept,
+    /// It is gone.
+    Gone,
+    /// Only what was not the platform's is left in it, or the empty directory where this user may not remove it.
+    Emptied,
+}
+
 /// Stops the platform and removes its containers and networks; its volumes and data only if asked. As long as the engine
-/// still holds something, the data stays: it says what belongs to this installation. Tells how many things went.
-pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<usize, ServerError> {
-    up::down(&config.data_dir).await?;
+/// still holds something, the data stays: it says what belongs to this installation. What is in the data directory and is
+/// not the platform's stays in any case.
+pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<Removed, ServerError> {
+    let dir = &config.data_dir;
+    let Some(installation) = bootstrap::known_installation(dir)? else {
+        return Err(ServerError::Setup(format!(
+            "there is no installation in {} (it has no file `{}`), so nothing was removed: SLIPWAY_DATA_DIR says which one is meant",
+            dir.display(),
+            bootstrap::INSTALLATION_FILE
+        )));
+    };
+    up::down(dir).await?;
     let engine = DockerEngine::new(&config.docker_host);
-    let installation = bootstrap::installation(&config.data_dir, &SystemEntropy)?;
     let things = engine
         .remove_installation(&installation, config.network_pool, delete_data)
         .await
         .map_err(|e| {
             ServerError::Setup(format!(
                 "the platform was stopped, but not everything could be removed from the engine: {e}\nThe data in {} is untouched. Bring the engine back (`slipway doctor` tells what is wrong), then run this again.",
-                config.data_dir.display()
+                dir.display()
             ))
         })?;
-    if delete_data {
-        match std::fs::remove_dir_all(&config.data_dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(ServerError::io(format!(
-                    "{} cannot be removed",
-                    config.data_dir.display()
-                ))(error));
-            }
-            _ => {}
-        }
+    let own = if delete_data { &OWN[..] } else { &OWN[..TRANSIENT_COUNT] };
+    for name in own {
+        remove(&dir.join(name))?;
     }
-    Ok(things)
+    let directory = match delete_data {
+        false => Directory::Kept,
+        true if std::fs::remove_dir(dir).is_ok() => Directory::Gone,
+        true => Directory::Emptied,
+    };
+    Ok(Removed { things, directory })
+}
+
+fn remove(path: &Path) -> Result<(), ServerError> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(ServerError::io(format!("{} cannot be removed", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
 }

@@ -141,6 +141,8 @@ codes! {
     TooManyRequests = "too_many_requests", 429, "Too many requests at once";
     /// Our mistake.
     Internal = "internal", 500, "Internal error";
+    /// The control plane does not start until its operator mends something.
+    NotStarted = "not_started", 503, "The control plane does not start";
     /// The platform's database does not answer.
     DatabaseUnavailable = "database_unavailable", 503, "The database does not answer";
     /// The registry does not answer.

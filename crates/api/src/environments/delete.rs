@@ -34,7 +34,7 @@ pub(crate) async fn environment_delete(
         return Err(ApiError::Refused(
             Code::Conflict,
             format!(
-                "`{name}` is the only environment of {}: deleting it deletes the app. Say `?force=true`, or delete the app.",
+                "`{name}` is the only environment of {}: deleting it deletes the app. Say so with `?force=true` (`--force`), or delete the app.",
                 app.name
             ),
         ));

@@ -251,7 +251,7 @@ async fn look(ctx: &mut Context, args: &ManifestArgs) -> Result<Plan, CliError> 
         Ok(answer) => {
             plan.etag = answer.etag;
             plan.image.old = newest_image(ctx, &plan).await?;
-            normal(answer.body.get("spec").unwrap_or(&Value::Null))
+            manifest::normal(answer.body.get("spec").unwrap_or(&Value::Null))
         }
         Err(error) if error.status() == Some(404) => {
             plan.missing = Some(what_is_missing(ctx, &plan.app).await?);
@@ -261,11 +261,6 @@ async fn look(ctx: &mut Context, args: &ManifestArgs) -> Result<Plan, CliError> 
     };
     plan.changes = diff(&old, &plan.spec.to_json());
     Ok(plan)
-}
-
-/// A spec with all its defaults, as far as this client knows them.
-fn normal(spec: &Value) -> Value {
-    Spec::from_json(spec).map_or_else(|_| spec.clone(), |spec| spec.to_json())
 }
 
 async fn what_is_missing(ctx: &mut Context, app: &AppName) -> Result<Missing, CliError> {

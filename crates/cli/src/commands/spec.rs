@@ -2,21 +2,24 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
+use slipway_domain::spec::Spec;
 
 use super::secrets::STAGED;
 use super::watch;
 use crate::args::{SpecCommand, StageArgs, WaitArgs};
 use crate::client::Call;
 use crate::context::Context;
+use crate::diff::{diff, line};
 use crate::error::CliError;
 use crate::manifest;
+use crate::values::SpecPart;
 
 /// Runs one of them.
 pub(crate) async fn run(ctx: &mut Context, command: SpecCommand) -> Result<(), CliError> {
     match command {
         SpecCommand::Show => show(ctx).await,
-        SpecCommand::Set { file, stage, wait } => set(ctx, &file, stage, wait).await,
+        SpecCommand::Set { what, stage, wait } => set(ctx, &what, stage, wait).await,
     }
 }
 
@@ -38,19 +41,76 @@ async fn show(ctx: &mut Context) -> Result<(), CliError> {
     ctx.print(text.trim_end())
 }
 
-async fn set(ctx: &mut Context, file: &Path, stage: StageArgs, wait: WaitArgs) -> Result<(), CliError> {
+async fn set(ctx: &mut Context, what: &[SpecPart], stage: StageArgs, wait: WaitArgs) -> Result<(), CliError> {
     let (app, environment) = ctx.app_scope()?;
-    let text = if file == Path::new("-") {
-        let text = ctx
-            .io
-            .read_value()
-            .map_err(|e| CliError::failed(format!("cannot read the spec: {e}")))?;
-        text.expose().to_owned()
-    } else {
-        manifest::read_text(&ctx.env.cwd.join(file))?
+    let wanted = wanted(ctx, what)?;
+    let present = ctx.send(call(ctx)?).await;
+    let (old, etag) = match (&present, &wanted) {
+        (Ok(answer), _) => (answer.body.get("spec").cloned(), answer.etag.clone()),
+        // Who may write and not read can still replace the whole.
+        (Err(_), Wanted::Whole(_)) => (None, None),
+        (Err(_), Wanted::Keys(_)) => return present.map(|_| ()),
     };
-    let spec: Value = manifest::spec_of(&text, &file.display().to_string())?.to_json();
-    let call = Call::put(&["apps", app.as_str(), "spec"], spec).query("environment", environment);
+    let spec = match wanted {
+        Wanted::Whole(spec) => *spec,
+        Wanted::Keys(keys) => {
+            let mut spec = old.clone().unwrap_or_default();
+            for (path, value) in keys {
+                put(&mut spec, path, value)?;
+            }
+            manifest::spec_of(&spec.to_string(), "the spec")?
+        }
+    }
+    .to_json();
+    for change in old.iter().flat_map(|old| diff(&manifest::normal(old), &spec)) {
+        ctx.note(line(&change, ctx.err));
+    }
+    let call = Call::put(&["apps", app.as_str(), "spec"], spec)
+        .query("environment", environment)
+        .if_match(etag);
     let answer = ctx.send(call.query("apply", !stage.stage)).await?;
     watch::settle(ctx, answer, wait, STAGED).await
+}
+
+/// What was typed, read.
+enum Wanted<'a> {
+    Whole(Box<Spec>),
+    Keys(Vec<(&'a [String], &'a Value)>),
+}
+
+fn wanted<'a>(ctx: &mut Context, what: &'a [SpecPart]) -> Result<Wanted<'a>, CliError> {
+    if let [SpecPart::File(file)] = what {
+        let text = if file == Path::new("-") {
+            let text = ctx.io.read_value();
+            let text = text.map_err(|e| CliError::failed(format!("cannot read the spec: {e}")))?;
+            text.expose().to_owned()
+        } else {
+            manifest::read_text(&ctx.env.cwd.join(file))?
+        };
+        return manifest::spec_of(&text, &file.display().to_string()).map(|spec| Wanted::Whole(Box::new(spec)));
+    }
+    let keys = what.iter().map(|part| match part {
+        SpecPart::Key { path, value } => Ok((path.as_slice(), value)),
+        SpecPart::File(file) => Err(CliError::usage(
+            format!("`{}` is neither the only file nor a key with a value", file.display()),
+            "give one file, or keys such as `scale.min=2`",
+        )),
+    });
+    keys.collect::<Result<_, _>>().map(Wanted::Keys)
+}
+
+/// Sets one key of a spec, with the tables above it.
+fn put(spec: &mut Value, path: &[String], value: &Value) -> Result<(), CliError> {
+    let mut place = spec;
+    for key in path {
+        let table = place.as_object_mut().ok_or_else(|| {
+            CliError::usage(
+                format!("`{}` leads through something that is no table", path.join(".")),
+                "`slipway spec show` prints the keys there are",
+            )
+        })?;
+        place = table.entry(key.as_str()).or_insert_with(|| Value::Object(Map::new()));
+    }
+    *place = value.clone();
+    Ok(())
 }

@@ -189,6 +189,37 @@ async fn a_spec_is_shown_as_toml_and_taken_back_from_a_file_or_standard_input() 
 }
 
 #[tokio::test]
+async fn single_keys_of_a_spec_are_changed_and_the_rest_stays_and_every_change_is_told() {
+    let server = Server::start(with_app("registry.example.com/web:0")).await;
+    let world = World::at(&server.url).with("SLIPWAY_APP", "web");
+    let keys = [
+        "spec",
+        "set",
+        "internal_port=9999",
+        "health.path=/ready",
+        "security.read_only=false",
+    ];
+    let outcome = world.run(&keys).await.succeeded();
+    assert!(outcome.stderr.contains("~ internal_port = 8080 -> 9999"), "{outcome:?}");
+    let put = &server.calls("PUT /v1/apps/web/spec")[0];
+    assert_eq!(put.header("if-match"), Some("\"4\""));
+    let changed = ["/internal_port", "/health/path", "/security/read_only", "/env/OLD"];
+    let changed = changed.map(|place| put.body.pointer(place).cloned().unwrap_or_default());
+    assert_eq!(changed, [json!(9999), json!("/ready"), json!(false), json!("1")]);
+    // A file that leaves something out says so.
+    let world = world.stdin("internal_port = 8080");
+    let outcome = world.run(&["spec", "set", "-"]).await.succeeded();
+    assert!(outcome.stderr.contains("- env.OLD = \"1\""), "{outcome:?}");
+    for wrong in [
+        &["internal_prt=1"][..],
+        &["a.toml", "internal_port=1"],
+        &["internal_port.x=1"],
+    ] {
+        world.run(&[&["spec", "set"], wrong].concat()).await.refused(2, &[]);
+    }
+}
+
+#[tokio::test]
 async fn an_apply_that_is_refused_half_way_says_what_stays() {
     let made = std::sync::atomic::AtomicBool::new(false);
     let server = Server::start(move |seen| match seen.line().as_str() {

@@ -121,8 +121,19 @@ pub(crate) fn registry(error: Error, reference: &ImageReference, username: Optio
     }
     // The engine's words name resolvers and addresses of the server's own network: they are for its log.
     tracing::warn!(%host, %reference, %message, "registry.unavailable");
+    let cause = if says(&["no such host"]) {
+        "its name does not resolve on the server: check the name"
+    } else if says(&["connection refused"]) {
+        "nobody listens there: check the port, and that the registry runs"
+    } else if says(&["http response to https client"]) {
+        "it speaks plain HTTP: give it a certificate, or name it in the engine's `insecure-registries`"
+    } else if says(&["x509", "certificate"]) {
+        "the engine does not trust its certificate: put its CA into /etc/docker/certs.d"
+    } else {
+        "check the name and the port, and that the server reaches it"
+    };
     ResolveError::Unavailable(format!(
-        "the registry {host} cannot be asked about {reference}: check the name and the port, and that the server reaches it"
+        "the registry {host} cannot be asked about {reference}: {cause}"
     ))
 }
 

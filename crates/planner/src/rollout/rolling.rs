@@ -2,7 +2,7 @@
 //!
 //! | situation | step |
 //! |---|---|
-//! | fewer unproven instances than the surge | start the next slots |
+//! | fewer unproven instances than the surge | start the next slots; all of them where nothing serves |
 //! | a new instance is healthy | route it, and one old instance less |
 //! | an old instance is out of all proxies and idle, or its drain time is over | remove it |
 //!
@@ -15,9 +15,15 @@ use crate::instances::{publish, retire};
 use crate::plan::{Plan, Route, Step};
 
 pub(super) fn roll(group: &Group<'_>, plan: &mut Plan) {
-    group.start_missing(plan, group.target.surge);
-
     let old = group.old_routed();
+    // Where nothing serves there is nothing to spare: all start at once.
+    let surge = if old.is_empty() && group.healthy.is_empty() {
+        group.target.replicas
+    } else {
+        group.target.surge
+    };
+    group.start_missing(plan, surge);
+
     // Before the first new instance is proven the old ones stay as they are, even when fewer are wanted.
     let kept_max = if group.healthy.is_empty() {
         old.len()

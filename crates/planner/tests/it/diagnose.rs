@@ -91,7 +91,7 @@ fn an_exit_names_its_code_and_the_likely_cause() {
         &read_only,
         ReasonCode::Exited,
         "exit code 1",
-        "security.read_only = false",
+        "slipway spec set --app web security.read_only=false",
     );
     let denied = exited(1, false, &["listen tcp :80: bind: permission denied"]);
     check(&ended(), &denied, ReasonCode::Exited, "exit code 1", "security.user");
@@ -157,7 +157,7 @@ fn a_probe_names_what_it_saw_and_the_likely_cause() {
             refused(&["0.0.0.0:3000"]),
             ReasonCode::WrongPort,
             "port 3000",
-            "internal_port = 3000",
+            "slipway spec set --app web internal_port=3000",
         ),
         (
             refused(&["0.0.0.0:8080"]),

@@ -315,6 +315,11 @@ impl Config {
         })
     }
 
+    /// Where the nightly dumps are.
+    pub(crate) fn dumps(&self) -> PathBuf {
+        self.data_dir.join("dumps")
+    }
+
     /// The port people reach HTTPS under.
     pub fn https_port(&self) -> u16 {
         self.https_listen.port()

@@ -59,7 +59,7 @@ impl Cluster {
             log: dir.join("postgres.log"),
             user,
         };
-        cluster.stop_leftover()?;
+        stop_leftover(&cluster.data)?;
         if !cluster.data.join("PG_VERSION").exists() {
             cluster.initialise(dir)?;
         }
@@ -173,49 +173,50 @@ impl Cluster {
         write(&main, &text, self.user.as_ref())?;
         std::fs::rename(&fresh, &self.data).map_err(io)
     }
+}
 
-    /// Stops a server that a killed parent left on this cluster, and removes a pid file that would keep a new one from
-    /// starting. Its backends need no care: a new server waits for them by their shared memory.
-    fn stop_leftover(&self) -> Result<(), PostgresError> {
-        let pid = match pidfile::look(&self.data) {
-            State::Absent => return Ok(()),
-            State::Taken(other) => {
-                tracing::info!(
-                    pid = other.as_raw_nonzero(),
-                    "postgres.stale_pid_file: that process is another program"
-                );
-                let path = self.data.join("postmaster.pid");
-                return std::fs::remove_file(&path).map_err(|error| PostgresError::Io {
-                    what: format!("{} cannot be removed", path.display()),
-                    error,
-                });
-            }
-            State::Running(running) => running.pid,
-        };
-        if kill_process(pid, Signal::INT).is_err() {
-            return Ok(());
+/// Stops a server that a killed parent left on this cluster, and removes a pid file that would keep a new one from
+/// starting. Its backends need no care: a new server waits for them by their shared memory. Says whether there was one.
+pub(super) fn stop_leftover(data: &Path) -> Result<bool, PostgresError> {
+    let pid = match pidfile::look(data) {
+        State::Absent => return Ok(false),
+        State::Taken(other) => {
+            tracing::info!(
+                pid = other.as_raw_nonzero(),
+                "postgres.stale_pid_file: that process is another program"
+            );
+            let path = data.join("postmaster.pid");
+            std::fs::remove_file(&path).map_err(|error| PostgresError::Io {
+                what: format!("{} cannot be removed", path.display()),
+                error,
+            })?;
+            return Ok(false);
         }
-        tracing::info!(
-            pid = pid.as_raw_nonzero(),
-            "postgres.leftover: a server of an earlier start is asked to stop"
-        );
-        let pause = Duration::from_millis(50);
-        for _ in 0..STOP_WAIT.as_millis() / pause.as_millis() {
-            if test_kill_process(pid).is_err() || pidfile::look(&self.data) == State::Absent {
-                return Ok(());
-            }
-            std::thread::sleep(pause);
-        }
-        let said = format!(
-            "the server with pid {} on {} does not stop",
-            pid.as_raw_nonzero(),
-            self.data.display()
-        );
-        Err(PostgresError::Program {
-            program: "postgres".into(),
-            said,
-        })
+        State::Running(running) => running.pid,
+    };
+    if kill_process(pid, Signal::INT).is_err() {
+        return Ok(false);
     }
+    tracing::info!(
+        pid = pid.as_raw_nonzero(),
+        "postgres.leftover: a server of an earlier start is asked to stop"
+    );
+    let pause = Duration::from_millis(50);
+    for _ in 0..STOP_WAIT.as_millis() / pause.as_millis() {
+        if test_kill_process(pid).is_err() || pidfile::look(data) == State::Absent {
+            return Ok(true);
+        }
+        std::thread::sleep(pause);
+    }
+    let said = format!(
+        "the server with pid {} on {} does not stop",
+        pid.as_raw_nonzero(),
+        data.display()
+    );
+    Err(PostgresError::Program {
+        program: "postgres".into(),
+        said,
+    })
 }
 
 /// How the programs are run for this cluster.

@@ -28,6 +28,16 @@ pub fn suffice(found: &[Binaries], data_dir: &Path) -> bool {
     cluster::choose(found, &directory(data_dir).join("data")).is_ok()
 }
 
+/// Stops the server that a platform has left, whose parent was killed; says whether there was one.
+pub(crate) fn stop_leftover(data_dir: &Path) -> Result<bool, PostgresError> {
+    cluster::stop_leftover(&directory(data_dir).join("data"))
+}
+
+/// Whether the platform has a cluster of its own.
+pub(crate) fn has_cluster(data_dir: &Path) -> bool {
+    directory(data_dir).join("data/PG_VERSION").exists()
+}
+
 /// Why the private Postgres cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {

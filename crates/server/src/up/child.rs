@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// One that refuses to start is tried again, in case somebody has mended what it said.
+const REFUSED_PAUSE_MIN: Duration = Duration::from_secs(2);
 /// A child that lived so long is started again at once.
 const STEADY: Duration = Duration::from_mins(1);
 
@@ -75,9 +77,16 @@ impl Spec {
                     tokio::select! {
                         status = child.wait() => {
                             let code = status.as_ref().ok().and_then(std::process::ExitStatus::code);
-                            refuses(code == Some(super::REFUSED.into()));
+                            let gave_up = code == Some(super::REFUSED.into());
+                            refuses(gave_up);
                             let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
-                            tracing::warn!(child = self.name, %status, "child.ended: it is started again");
+                            if gave_up {
+                                pause = pause.max(REFUSED_PAUSE_MIN);
+                                let again_s = pause.as_secs();
+                                tracing::error!(child = self.name, again_s, "child.refused: it says why, and is tried again");
+                            } else {
+                                tracing::warn!(child = self.name, %status, "child.ended: it is started again");
+                            }
                         }
                         () = stop.cancelled() => {
                             self.end(child).await;

@@ -20,6 +20,11 @@ const READY_MAX: Duration = Duration::from_mins(2);
 /// How long it may take to stop: the proxy drains, Postgres writes.
 const DOWN_MAX: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long an answer about readiness may take.
+const READYZ_MAX: Duration = Duration::from_secs(2);
+/// The control plane looks at each of its parts for so long.
+const PARTS_MAX: Duration = Duration::from_secs(10);
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// How much of the log is shown when the start fails.
 const TAIL_LINES_MAX: usize = 20;
 /// Tells the process in the background that it is there: it leaves the terminal and writes its log to files.
@@ -80,15 +85,34 @@ pub async fn ready(config: &Config, stop: &CancellationToken) -> bool {
 /// What of the platform that runs is not ready, if something is not.
 pub(crate) async fn unready(config: &Config) -> Option<String> {
     if let Some(child) = lock::refusing(&config.data_dir) {
-        return Some(format!("{child} refuses to start"));
+        let tail = log::tail(&log_path(&config.data_dir), 0, TAIL_LINES_MAX);
+        let reason = last_words(&tail).map_or(String::new(), |reason| format!(": {reason}"));
+        return Some(format!("{child} refuses to start{reason}"));
     }
     let (api, proxy) = tokio::join!(is_ready(config.api_listen), is_ready(config.proxy_admin_listen));
     match (api, proxy) {
         (true, true) => None,
-        (false, true) => Some("the control plane is not ready".into()),
+        (false, true) => Some(format!("the control plane is not ready{}", parts(config).await)),
         (true, false) => Some("the proxy is not ready".into()),
         (false, false) => Some("neither the control plane nor the proxy is ready".into()),
     }
+}
+
+/// What of the control plane's parts is away, as it says itself.
+async fn parts(config: &Config) -> String {
+    let Some((_, body)) = get(config.admin_listen, "/readyz", PARTS_MAX).await else {
+        return String::new();
+    };
+    let told: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    match told["database"].as_str().filter(|said| *said != "ok") {
+        Some(said) => format!(": {said}"),
+        None => String::new(),
+    }
+}
+
+/// The last thing that a program of ours said before it ended, in its own words.
+fn last_words(log: &str) -> Option<&str> {
+    log.lines().rev().find_map(|line| line.strip_prefix("slipway: "))
 }
 
 /// Waits until it is ready; when it will not be, shows what the log says from the byte `begun` on.
@@ -112,10 +136,11 @@ async fn wait_ready(config: &Config, mut child: Option<std::process::Child>, beg
         if let Some(what) = what {
             let log = log_path(&config.data_dir);
             let tail = log::tail(&log, begun, TAIL_LINES_MAX);
-            return Err(ServerError::Setup(format!(
-                "{what}; the end of {}:\n{tail}",
-                log.display()
-            )));
+            let said = match last_words(&tail) {
+                Some(reason) => format!("{what}: {reason}\nIts log is {}.", log.display()),
+                None => format!("{what}; the end of {}:\n{tail}", log.display()),
+            };
+            return Err(ServerError::Setup(said));
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -123,22 +148,41 @@ async fn wait_ready(config: &Config, mut child: Option<std::process::Child>, beg
 
 /// Whether `GET /readyz` there is answered with 200.
 async fn is_ready(address: SocketAddr) -> bool {
-    let asked = async {
-        let mut stream = tokio::net::TcpStream::connect(address).await?;
-        stream
-            .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-            .await?;
-        let mut head = [0; 12];
-        stream.read_exact(&mut head).await?;
-        Ok::<_, std::io::Error>(head.ends_with(b" 200"))
-    };
-    matches!(tokio::time::timeout(Duration::from_secs(2), asked).await, Ok(Ok(true)))
+    let answer = get(address, "/readyz", READYZ_MAX).await;
+    answer.is_some_and(|(head, _)| head.starts_with("HTTP/1.1 200"))
 }
 
-/// Stops the platform; the apps run on. Says whether it ran.
-pub async fn down(data_dir: &Path) -> Result<bool, ServerError> {
+/// Head and body of a small answer, if it comes in time.
+async fn get(address: SocketAddr, path: &str, within: Duration) -> Option<(String, String)> {
+    let asked = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = tokio::time::timeout(within, asked).await.ok()?.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.to_owned(), body.to_owned()))
+}
+
+/// What was there to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// The platform.
+    Platform,
+    /// A Postgres that a platform which was killed had left.
+    Leftover,
+    /// Nothing.
+    Nothing,
+}
+
+/// Stops the platform; the apps run on. Says what there was.
+pub async fn down(data_dir: &Path) -> Result<Stopped, ServerError> {
     let Some(pid) = lock::holder(data_dir) else {
-        return Ok(false);
+        let left = crate::postgres::stop_leftover(data_dir).map_err(|e| ServerError::Setup(e.to_string()))?;
+        return Ok(if left { Stopped::Leftover } else { Stopped::Nothing });
     };
     let process = Pid::from_raw(pid).ok_or_else(|| ServerError::Setup("the pid file is damaged".into()))?;
     kill_process(process, Signal::TERM).map_err(|error| {
@@ -155,7 +199,7 @@ pub async fn down(data_dir: &Path) -> Result<bool, ServerError> {
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(true)
+    Ok(Stopped::Platform)
 }
 
 /// What people see when the platform runs.

@@ -58,6 +58,14 @@ pub(crate) fn take(data_dir: &Path) -> Result<Lock, ServerError> {
     Ok(lock)
 }
 
+/// Removes the file, where nobody holds it.
+pub(crate) fn forget(data_dir: &Path) {
+    if held(data_dir).is_none() {
+        // It may never have been there.
+        let _ = std::fs::remove_file(path(data_dir));
+    }
+}
+
 /// The process that holds the lock, if one does.
 pub(crate) fn holder(data_dir: &Path) -> Option<i32> {
     held(data_dir)?.lines().next()?.parse().ok()

@@ -7,9 +7,10 @@ mod child;
 mod detach;
 mod lock;
 mod log;
+mod stand_in;
 mod supervise;
 
-pub use detach::{DETACHED_FLAG, detach, down, ready, screen};
+pub use detach::{DETACHED_FLAG, Stopped, detach, down, ready, screen};
 pub(crate) use detach::{log_path, unready};
 pub use log::{RotatingFile, SharedLog};
 pub(crate) use supervise::bind;

@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 
 use super::child::Spec;
-use super::lock;
 use super::log::{Pump, SharedLog};
+use super::{lock, stand_in};
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::ServerError;
@@ -67,9 +67,22 @@ impl Sockets {
 pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), ServerError> {
     let config = &up.config;
     let fail = || ServerError::io("a pipe for the log cannot be made");
+    let existed = config.data_dir.exists();
     files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
     let lock = lock::take(&config.data_dir)?;
-    let Sockets { api, http, https } = Sockets::open(config)?;
+    let Sockets { api, http, https } = match Sockets::open(config) {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            // What was not there before is not left behind.
+            if !existed {
+                drop(lock);
+                lock::forget(&config.data_dir);
+                let _ = std::fs::remove_dir(&config.data_dir);
+            }
+            return Err(error);
+        }
+    };
+    let stand_in = api.try_clone().map_err(fail())?;
     let cluster = match &config.database_url {
         Some(_) => None,
         None => Some(prepare_postgres(&up).await?),
@@ -110,11 +123,15 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
         copy().map_err(fail())?,
     );
 
+    let (refusals, told) = tokio::sync::watch::channel(false);
     let (stop_database, ended) = (CancellationToken::new(), CancellationToken::new());
     let planes = async {
         tokio::join!(proxy.keep(&shutdown, |_| ()), async {
             if wait_for(cluster.as_ref(), &shutdown).await {
-                let refuses = |yes: bool| lock.tell(yes.then_some("the control plane"));
+                let refuses = |yes: bool| {
+                    lock.tell(yes.then_some("the control plane"));
+                    refusals.send_replace(yes);
+                };
                 serve.keep(&shutdown, refuses).await;
             }
         });
@@ -128,7 +145,10 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
         }
     };
     let database = run_postgres(cluster.as_ref().zip(database_log), &stop_database);
-    tokio::join!(planes, database, carry);
+    tokio::select! {
+        _ = async { tokio::join!(planes, database, carry) } => {}
+        never = stand_in::answer(stand_in, told) => match never {},
+    }
     Ok(())
 }
 

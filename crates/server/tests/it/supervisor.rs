@@ -288,12 +288,10 @@ async fn a_second_start_says_who_runs_and_down_ends_the_first() {
     };
     let (ended, (), ran) = tokio::join!(first, stopped, watch);
     ended.expect("it stops when told to");
-    assert!(ran, "it ran");
+    assert_eq!(ran, up::Stopped::Platform);
     assert!(platform.has("proxy stopped").is_some() && platform.has("serve stopped").is_some());
-    assert!(
-        !up::down(&platform.place.data_dir()).await.expect("asking is no error"),
-        "it does not run any more"
-    );
+    let again = up::down(&platform.place.data_dir()).await.expect("asking is no error");
+    assert_eq!(again, up::Stopped::Nothing, "it does not run any more");
 }
 
 #[tokio::test]

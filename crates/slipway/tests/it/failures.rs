@@ -87,7 +87,7 @@ fn an_app_that_listens_on_loopback_only_is_told_so() {
 
 #[test]
 fn an_app_on_another_port_is_told_which() {
-    fails("wrong-port", spec(), "wrong_port", "internal_port = 9999");
+    fails("wrong-port", spec(), "wrong_port", "internal_port=9999");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn an_app_that_uses_too_much_memory_is_shown_as_out_of_memory() {
 
 #[test]
 fn an_app_that_writes_to_its_root_is_told_the_one_setting() {
-    fails("write-root", spec(), "exited", "security.read_only = false");
+    fails("write-root", spec(), "exited", "security.read_only=false");
 }
 
 #[test]

@@ -426,18 +426,26 @@ fn uninstalling_takes_what_runs_and_takes_or_leaves_the_data_as_asked() {
     assert_eq!(containers("leaving").len(), 1, "nothing was changed");
 
     // A directory of its own, since the platform is not to be stopped yet.
-    let away = tempfile::tempdir().expect("a directory");
-    let mut command = platform.command(&["uninstall", "--delete-data", "--yes"]);
-    command
-        .env("SLIPWAY_DATA_DIR", away.path())
-        .env("SLIPWAY_DOCKER_HOST", "unix:///nowhere.sock");
-    let output = command.output().expect("the binary runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.code() == Some(1) && said.contains("is untouched"),
-        "{said}"
-    );
-    assert!(away.path().exists());
+    let other = tempfile::tempdir().expect("a directory");
+    let precious = other.path().join("precious");
+    std::fs::write(&precious, "not the platform's").expect("written");
+    let uninstall = |host: &str| {
+        let mut command = platform.command(&["uninstall", "--delete-data", "--yes"]);
+        command
+            .env("SLIPWAY_DATA_DIR", other.path())
+            .env("SLIPWAY_DOCKER_HOST", host);
+        let output = command.output().expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), said)
+    };
+    let (code, said) = uninstall("unix:///nowhere.sock");
+    assert!(code == Some(1) && said.contains("there is no installation"), "{said}");
+    std::fs::write(other.path().join("installation"), "another").expect("written");
+    let (code, said) = uninstall("unix:///nowhere.sock");
+    assert!(code == Some(1) && said.contains("is untouched"), "{said}");
+    let (code, said) = uninstall("unix:///var/run/docker.sock");
+    assert!(code == Some(0) && said.contains("look at what is left"), "{said}");
+    assert!(precious.exists() && !other.path().join("installation").exists());
 
     let (code, out, err) = platform.cli(&["uninstall", "--keep-data", "--yes"]);
     assert_eq!(code, 0, "{out}{err}");
@@ -459,7 +467,9 @@ fn uninstalling_takes_what_runs_and_takes_or_leaves_the_data_as_asked() {
         containers("leaving").is_empty() && networks().is_empty() && volumes().is_empty(),
         "{out}{err}"
     );
-    assert!(!platform.data().exists());
+    let left = std::fs::read_dir(platform.data()).expect("the test's own log is in it");
+    let left: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["up.log"], "nothing of the platform's");
     platform.ended();
 }
 
@@ -496,4 +506,39 @@ fn a_database_that_does_not_answer_is_told_of_at_once_and_the_doctor_knows_what_
         line.contains("SLIPWAY_DATABASE_URL") && line.contains("Waiting for it"),
         "{line}"
     );
+}
+
+#[test]
+fn what_a_killed_platform_left_is_stopped_and_a_lost_key_is_told_to_everybody_who_asks() {
+    let mut platform = Platform::with(Options {
+        private_postgres: true,
+        ..Options::default()
+    });
+    signal(platform.pid(), "KILL");
+    platform.ended();
+    let (code, out, err) = platform.cli(&["down"]);
+    assert!(code == 0 && out.contains("Postgres that it had left"), "{out}{err}");
+    let (_, out, err) = platform.cli(&["down"]);
+    assert!(out.contains("does not run"), "{out}{err}");
+
+    let key = platform.data().join("master.key");
+    let aside = key.with_extension("aside");
+    std::fs::rename(&key, &aside).expect("lost");
+    let (code, out, err) = platform.cli(&["doctor"]);
+    assert!(code == 1 && out.contains("master.key is missing"), "{out}{err}");
+    let (code, out, err) = platform.cli(&["up", "--detach"]);
+    assert!(code == 1 && err.contains("master.key is missing"), "{out}{err}");
+    assert!(err.lines().count() <= 3, "one reason, and where the log is: {err}");
+    let answer = until("callers are told", || platform.try_call("GET", "/v1/apps", &[]).ok());
+    assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("not_started")));
+    let (code, out, err) = platform.cli(&["doctor"]);
+    assert!(
+        code == 1 && out.contains("refuses to start: the master key file"),
+        "{out}{err}"
+    );
+    std::fs::rename(&aside, &key).expect("put back");
+    until("it starts by itself", || platform.is_ready().then_some(()));
+    assert_eq!(platform.call("GET", "/v1/apps", None).status, 200);
+    let (code, out, err) = platform.cli(&["down"]);
+    assert_eq!(code, 0, "{out}{err}");
 }

@@ -226,11 +226,12 @@ fn an_app_that_ends_again_and_again_is_in_a_crash_loop_and_says_how_it_ended() {
     platform.app("loop", &spec(&json!({})));
     platform.deploy("loop", "1").expect(200);
     assert_eq!(state(&platform, "loop"), "running");
-    until("it is in a crash loop", || {
+    // State and conditions in one look: it is started again meanwhile.
+    let environment = until("it is in a crash loop", || {
         platform.visit("loop.apps.localhost", "/exit");
-        (state(&platform, "loop") == "crash_loop").then_some(())
+        let environment = platform.get("/v1/apps/loop/environments")["items"][0].clone();
+        (environment["state"] == "crash_loop").then_some(environment)
     });
-    let environment = platform.get("/v1/apps/loop/environments")["items"][0].clone();
     let ready = environment["conditions"].as_array().expect("conditions")[0].clone();
     let message = ready["message"].as_str().expect("why");
     assert!(
