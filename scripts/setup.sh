@@ -19,6 +19,7 @@ has htpasswd apache2-utils
 if [ "${1:-run}" = test ]; then
   # The engine that tests start, stop and kill is one of their own.
   has dockerd docker.io iptables
+  has ip iproute2
   has faketime faketime
   has psql postgresql-client
   has busybox busybox-static

@@ -129,7 +129,7 @@ impl From<SpecErrors> for ApiError {
     }
 }
 
-const DATABASE: &str = "The platform's database does not answer at the moment. Apps keep serving; try again shortly.";
+const DATABASE: &str = "The platform's database does not answer at the moment. Apps keep serving; try again shortly. `slipway doctor` on the server says what is wrong.";
 const INTERNAL: &str =
     "Something went wrong on our side. Try again; if it stays, give the request id to the platform's operator.";
 

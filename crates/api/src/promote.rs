@@ -52,7 +52,13 @@ pub(crate) async fn promote(
         return Err(ApiError::Refused(Code::NothingDeployed, detail));
     };
     // Made beforehand, with a spec of its own: a name that is mistyped must not become an environment.
-    let seen = call.environment(&mut tx, &app, Some(&body.to)).await?;
+    let seen = match call.environment(&mut tx, &app, Some(&body.to)).await {
+        Err(ApiError::Refused(Code::NotFound, detail)) => {
+            let make = format!("`slipway environments create {} -a {}` makes it.", body.to, app.name);
+            return Err(ApiError::Refused(Code::NotFound, format!("{detail} {make}")));
+        }
+        other => other?,
+    };
     let environment = call.lock(&mut tx, &app, &seen).await?;
 
     let place = Place {

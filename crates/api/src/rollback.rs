@@ -55,7 +55,13 @@ pub(crate) async fn rollback(
 async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNumber>) -> Result<Release> {
     if let Some(number) = named {
         let found = tx.release_by_number(environment.id, number).await?;
-        let release = found.ok_or_else(|| ApiError::not_found("release", &number))?;
+        let Some(release) = found else {
+            let (app, of) = (&environment.app_name, &environment.name);
+            let detail = format!(
+                "{of} of {app} has no release {number}. `slipway releases -a {app} -e {of}` lists those there are."
+            );
+            return Err(ApiError::Refused(Code::NotFound, detail));
+        };
         if release.good {
             return Ok(release);
         }

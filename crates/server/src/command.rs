@@ -149,9 +149,10 @@ pub enum Command {
         program: Vec<String>,
     },
     /// Stop the platform and remove what it made on the engine
+    #[command(group(clap::ArgGroup::new("data").required(true).args(["keep_data", "delete_data"])))]
     Uninstall {
         /// Keep the data directory and the apps' volumes
-        #[arg(long, conflicts_with = "delete_data")]
+        #[arg(long)]
         keep_data: bool,
         /// Remove the data directory and the apps' volumes too: nothing can be brought back
         #[arg(long)]
@@ -208,11 +209,11 @@ pub fn run(command: Command, json: bool) -> ExitCode {
         Command::Openapi => run_openapi(),
         Command::InContainer { told, program } => block(in_container(told, program)),
         Command::Uninstall {
-            keep_data,
+            keep_data: _,
             delete_data,
             yes,
             settings,
-        } => load(&settings).and_then(|c| block(run_uninstall(c, keep_data, delete_data, yes))),
+        } => load(&settings).and_then(|c| block(run_uninstall(c, delete_data, yes))),
     };
     match result {
         Ok(code) => code,
@@ -547,12 +548,7 @@ fn pretty(value: &serde_json::Value) -> Result<String, ServerError> {
     Ok(text + "\n")
 }
 
-async fn run_uninstall(config: Config, keep: bool, delete: bool, yes: bool) -> Result<ExitCode, ServerError> {
-    if !keep && !delete {
-        return Err(ServerError::Setup(
-            "say what becomes of the data: --keep-data or --delete-data".into(),
-        ));
-    }
+async fn run_uninstall(config: Config, delete: bool, yes: bool) -> Result<ExitCode, ServerError> {
     if !yes && !confirmed(&config, delete)? {
         say("Nothing was changed.\n")?;
         return Ok(ExitCode::FAILURE);

@@ -53,6 +53,7 @@ pub async fn examine(config: &Config, postgres_places: &[PathBuf]) -> Vec<Findin
         findings.push(note("platform", "does not run: `slipway up` starts it"));
         findings.extend(ports(config));
     }
+    findings.extend(telemetry(config));
     findings.extend(swap());
     findings
 }
@@ -262,6 +263,17 @@ fn ports(config: &Config) -> Vec<Finding> {
         Err(error) => finding("address", false, error.to_string()),
     };
     wanted.into_iter().map(look).collect()
+}
+
+/// Apps run in containers, where this machine's loopback is another.
+fn telemetry(config: &Config) -> Option<Finding> {
+    let given = config.otlp_endpoint.as_ref()?;
+    config.apps_otlp_endpoint().is_none().then(|| {
+        note(
+            "telemetry",
+            format!("apps are not told OTEL_EXPORTER_OTLP_ENDPOINT={given}: from inside a container it is not reached; give an address of this machine that is"),
+        )
+    })
 }
 
 /// Without swap an app at its memory limit is killed at once, which is what we promise; with it, the machine slows down.

@@ -297,7 +297,7 @@ impl Plane {
                 base_domain: self.config.base_domain.clone(),
                 network_pool: self.config.network_pool,
                 disk_free_min: self.config.disk_free_min,
-                otlp_endpoint: self.config.otlp_endpoint.clone(),
+                otlp_endpoint: self.config.apps_otlp_endpoint().map(str::to_owned),
             }),
         }
     }

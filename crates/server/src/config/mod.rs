@@ -315,6 +315,21 @@ impl Config {
         })
     }
 
+    /// Where apps send what they tell; nowhere, if that is this machine's own loopback, which is another inside a
+    /// container.
+    pub(crate) fn apps_otlp_endpoint(&self) -> Option<&str> {
+        let reached = |endpoint: &&str| {
+            let url = url::Url::parse(endpoint).ok();
+            !url.is_some_and(|url| match url.host() {
+                Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+                Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+                Some(url::Host::Domain(name)) => name == "localhost",
+                None => false,
+            })
+        };
+        self.otlp_endpoint.as_deref().filter(reached)
+    }
+
     /// Where the nightly dumps are.
     pub(crate) fn dumps(&self) -> PathBuf {
         self.data_dir.join("dumps")
@@ -723,6 +738,22 @@ mod tests {
                 (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
                 (loaded, _) => panic!("{variables:?}: {:?}", loaded.map(|c| c.traces)),
             }
+        }
+    }
+
+    #[test]
+    fn apps_are_told_no_address_that_means_something_else_inside_a_container() {
+        for (endpoint, told) in [
+            ("http://collector.example.com:4318", true),
+            ("http://10.1.2.3:4318", true),
+            ("http://127.0.0.1:4318", false),
+            ("http://[::1]:4318", false),
+            ("http://localhost:4318", false),
+        ] {
+            let (_dir, sources) = sources(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)], "");
+            let config = Config::load(sources).expect("usable");
+            assert_eq!(config.apps_otlp_endpoint().is_some(), told, "{endpoint}");
+            assert!(config.traces, "the platform's own traces go there");
         }
     }
 

@@ -63,25 +63,29 @@ impl Sockets {
     }
 }
 
-/// Runs the platform until told to stop.
-pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), ServerError> {
-    let config = &up.config;
-    let fail = || ServerError::io("a pipe for the log cannot be made");
+/// The lock and the sockets, or neither; and no directory that was not there before.
+fn begin(config: &Config) -> Result<(lock::Lock, Sockets), ServerError> {
     let existed = config.data_dir.exists();
     files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR")?;
     let lock = lock::take(&config.data_dir)?;
-    let Sockets { api, http, https } = match Sockets::open(config) {
-        Ok(sockets) => sockets,
+    match Sockets::open(config) {
+        Ok(sockets) => Ok((lock, sockets)),
         Err(error) => {
-            // What was not there before is not left behind.
             if !existed {
                 drop(lock);
                 lock::forget(&config.data_dir);
                 let _ = std::fs::remove_dir(&config.data_dir);
             }
-            return Err(error);
+            Err(error)
         }
-    };
+    }
+}
+
+/// Runs the platform until told to stop.
+pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), ServerError> {
+    let config = &up.config;
+    let fail = || ServerError::io("a pipe for the log cannot be made");
+    let (lock, Sockets { api, http, https }) = begin(config)?;
     let stand_in = api.try_clone().map_err(fail())?;
     let cluster = match &config.database_url {
         Some(_) => None,
@@ -93,35 +97,18 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
     };
     up.begun.cancel();
 
-    let (output, pump) = up
-        .log
-        .as_ref()
-        .map(SharedLog::pipe)
-        .transpose()
-        .map_err(fail())?
-        .unzip();
-    let copy = || output.as_ref().map(OwnedFd::try_clone).transpose();
+    let pipe = up.log.as_ref().map(SharedLog::pipe).transpose();
+    let (shared, pump) = pipe.map_err(fail())?.unzip();
+    let copy = || shared.as_ref().map(OwnedFd::try_clone).transpose();
     let sockets = vec![("http", http.into()), ("https", https.into())];
-    let proxy = child(
-        &up,
-        "proxy",
-        PROXY_STOP_MAX,
-        sockets,
-        Vec::new(),
-        copy().map_err(fail())?,
-    );
+    let output = copy().map_err(fail())?;
+    let proxy = child(&up, "proxy", PROXY_STOP_MAX, sockets, Vec::new(), output);
     let sockets = vec![("api", api.into())];
     let mut variables = cluster.as_ref().map(variables).unwrap_or_default();
     let holder = slipway_domain::ids::uuid_v7(SystemClock.now(), &SystemEntropy);
     variables.push((super::HOLDER_VARIABLE.to_owned(), holder.to_string()));
-    let serve = child(
-        &up,
-        "serve",
-        SERVE_STOP_MAX,
-        sockets,
-        variables,
-        copy().map_err(fail())?,
-    );
+    let output = copy().map_err(fail())?;
+    let serve = child(&up, "serve", SERVE_STOP_MAX, sockets, variables, output);
 
     let (refusals, told) = tokio::sync::watch::channel(false);
     let (stop_database, ended) = (CancellationToken::new(), CancellationToken::new());

@@ -417,7 +417,7 @@ fn uninstalling_takes_what_runs_and_takes_or_leaves_the_data_as_asked() {
     assert_eq!(volumes().lines().count(), 1);
 
     for (arguments, says) in [
-        (&["uninstall"][..], "--keep-data or --delete-data"),
+        (&["uninstall"][..], "<--keep-data|--delete-data>"),
         (&["uninstall", "--keep-data"], "--yes"),
     ] {
         let (code, out, err) = platform.cli(arguments);

@@ -1,6 +1,6 @@
 //! A container engine of a test's own, which may be killed, stopped and started as the shared one may not.
 //!
-//! It has its own data, its own sockets and a containerd that runs on when it is killed, as where an init starts both; no default bridge and no firewall rules: containers are reached over the
+//! It has its own data, its own sockets and a containerd that runs on when it is killed, as where an init starts both; a default bridge that nothing uses, and no firewall rules: containers are reached over the
 //! bridges of their own networks, which is all that the platform needs. It needs root, as every engine does.
 
 use std::path::Path;
@@ -12,6 +12,7 @@ use crate::platform::{children, signal, until};
 pub(crate) struct PrivateEngine {
     dir: tempfile::TempDir,
     live_restore: bool,
+    bridge: String,
     containerd: Option<Child>,
     engine: Option<Child>,
 }
@@ -24,9 +25,15 @@ impl PrivateEngine {
             "this test starts a container engine of its own and must run as root"
         );
         let dir = tempfile::tempdir().expect("a directory");
+        // One of its own: an engine without a bridge removes the one that is called as the shared engine's.
+        let bridge = format!("slwt{}", std::process::id());
+        let address = format!("198.18.{}.1/24", std::process::id() % 256);
+        ip(&["link", "add", &bridge, "type", "bridge"]);
+        ip(&["address", "add", &address, "dev", &bridge]);
         let mut engine = Self {
             dir,
             live_restore,
+            bridge,
             containerd: None,
             engine: None,
         };
@@ -79,7 +86,7 @@ impl PrivateEngine {
         let (data, exec) = (self.path("data"), self.path("exec"));
         let mut arguments = vec![
             "--bridge",
-            "none",
+            self.bridge.as_str(),
             "--iptables=false",
             "--ip6tables=false",
             "--host",
@@ -194,9 +201,18 @@ impl Drop for PrivateEngine {
         }
         self.stop();
         end(&mut self.containerd, "TERM");
+        ip(&["link", "delete", &self.bridge]);
         // With live restore the engine leaves its directory mounted upon itself.
         let _ = Command::new("umount").arg(self.data()).stderr(Stdio::null()).status();
     }
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip")
+        .args(arguments)
+        .status()
+        .expect("`ip` of iproute2 runs");
+    assert!(status.success(), "ip {arguments:?}");
 }
 
 fn end(child: &mut Option<Child>, with: &str) {
