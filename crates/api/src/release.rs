@@ -13,7 +13,7 @@ use slipway_wire::{Code, FieldProblem};
 use crate::accept::{Change, Draft, Present, Refusal, SecretVersions, accept};
 use crate::audit::Target;
 use crate::call::Call;
-use crate::error::{ApiError, Result};
+use crate::error::{ApiError, Result, sentence};
 use crate::idempotency::Key;
 
 /// Where a release goes: the environment is locked by the transaction.
@@ -101,6 +101,16 @@ impl Call {
         message: Option<String>,
     ) -> Result<Deployment> {
         let Place { app, environment } = place;
+        // The way back is never barred.
+        if !draft.cause.is_rollback()
+            && let Some(why) = tx.over_limit(environment, &draft.spec).await?
+        {
+            let detail = format!(
+                "{}. Lower `scale` or `resources` in the spec, stop something else, or have an administrator raise it (`slipway teams limits`).",
+                sentence(&why).trim_end_matches('.')
+            );
+            return Err(ApiError::Refused(Code::TeamLimit, detail));
+        }
         let now = self.now();
         let release = Release {
             id: ReleaseId::mint(now, self.state.entropy.as_ref()),

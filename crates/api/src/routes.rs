@@ -136,6 +136,7 @@ fn access(routes: Routes) -> Routes {
         .guarded(WRITE_TOKEN, routes!(tokens::delete::token_delete))
         .guarded(READ_TEAM, routes!(teams::list::team_list))
         .guarded(WRITE_TEAM, routes!(teams::create::team_create))
+        .guarded(WRITE_TEAM, routes!(teams::limits::team_limits))
         .guarded(READ_AUDIT, routes!(audit_log::list::audit_list))
         .guarded(READ_AUDIT, routes!(audit_log::verify::audit_verify))
 }

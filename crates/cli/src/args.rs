@@ -11,7 +11,7 @@ use slipway_domain::ReleaseNumber;
 use slipway_domain::access::Scope;
 use slipway_domain::image::{ImageReference, RegistryHost};
 use slipway_domain::name::{AppName, CronName, EnvironmentName, TeamName, TokenName, VariableName};
-use slipway_domain::quantity::Span;
+use slipway_domain::quantity::{Bytes, MilliCpu, Span};
 use slipway_domain::spec::Strategy;
 
 use crate::values::{Assignment, MaybeAssignment, Moment, SpecPart, parse_replicas, parse_strategy};
@@ -208,7 +208,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<TokensCommand>,
     },
-    /// Teams: list, create
+    /// Teams: list, create, limits
     Teams {
         #[command(subcommand)]
         command: Option<TeamsCommand>,
@@ -575,6 +575,20 @@ pub enum TeamsCommand {
     Create {
         /// Its name
         name: TeamName,
+    },
+    /// Replace what a team may use in all, counted at the most that its specs allow; what is not given is not limited
+    Limits {
+        /// Its name
+        name: TeamName,
+        /// Instances
+        #[arg(long, value_name = "N")]
+        instances: Option<u32>,
+        /// Memory of all instances, such as `8GiB`
+        #[arg(long, value_name = "SIZE")]
+        memory: Option<Bytes>,
+        /// CPU of all instances, in cores
+        #[arg(long, value_name = "CORES")]
+        cpu: Option<MilliCpu>,
     },
 }
 

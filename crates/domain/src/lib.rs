@@ -11,6 +11,7 @@ pub mod deployment;
 pub mod generation;
 pub mod ids;
 pub mod image;
+pub mod limits;
 pub mod name;
 pub mod nearest;
 pub mod observed;

@@ -8,7 +8,9 @@ use serde_json::json;
 use slipway_domain::ids::{DeploymentId, ReleaseId};
 use slipway_domain::release::{Release, ReleaseCause};
 use slipway_domain::{Entropy, ReleaseNumber, Timestamp};
-use slipway_store::{AuditEntry, AuditOutcome, Desired, EnvironmentWorld, Intent, StoreError, Tx};
+use slipway_store::{
+    AuditEntry, AuditOutcome, Deployment, Desired, Environment, EnvironmentWorld, Intent, StoreError, Tx,
+};
 
 /// As whom the platform acts in the record.
 const ACTOR: &str = "slipway";
@@ -53,10 +55,11 @@ async fn next(
     let Some(to) = &release.spec.deploy.promote_to else {
         return Ok(Err("there is no next environment".into()));
     };
-    let Some(found) = tx.environment(rows.environment.app, to).await? else {
-        return Ok(Err(format!("there is no environment `{to}`")));
+    let found = match tx.environment(rows.environment.app, to).await? {
+        Some(found) => tx.lock_environment(found.id).await?,
+        None => None,
     };
-    let Some(environment) = tx.lock_environment(found.id).await? else {
+    let Some(environment) = found else {
         return Ok(Err(format!("there is no environment `{to}`")));
     };
     if environment.desired != Desired::Running {
@@ -74,6 +77,9 @@ async fn next(
     let required = &environment.spec.secrets.required;
     if let Some(missing) = required.iter().find(|name| !secrets.contains_key(*name)) {
         return Ok(Err(format!("its secret {missing} is not set")));
+    }
+    if let Some(why) = tx.over_limit(&environment, &environment.spec).await? {
+        return Ok(Err(why));
     }
     let made = Release {
         id: ReleaseId::mint(now, entropy),
@@ -95,8 +101,14 @@ async fn next(
         trace_context: None,
     };
     let deployment = tx.intend(&environment, made, intent, &secrets, now).await?;
+    tx.append_audit(&record(rows, &environment, &deployment), now).await?;
+    Ok(Ok(deployment.id))
+}
+
+/// What the audit log keeps of it.
+fn record(rows: &EnvironmentWorld, environment: &Environment, deployment: &Deployment) -> AuditEntry {
     let name = format!("{}/{}", environment.app_name, environment.name);
-    let entry = AuditEntry {
+    AuditEntry {
         team: Some(environment.team),
         actor: json!({"type": "platform", "name": ACTOR}),
         action: "deployment.create".into(),
@@ -109,7 +121,5 @@ async fn next(
             "release": deployment.release_number.0, "image": deployment.image, "digest": deployment.digest,
             "cause": deployment.cause.as_str(),
         })),
-    };
-    tx.append_audit(&entry, now).await?;
-    Ok(Ok(deployment.id))
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use slipway_domain::access::{Reach, Scope};
 use slipway_domain::ids::{CertificateId, TeamId, TokenId};
+use slipway_domain::limits::TeamLimits;
 use slipway_domain::name::{HostName, TeamName};
 use slipway_domain::ports::{SealContext, Sealer};
 use slipway_domain::secret::Secret;
@@ -86,6 +87,7 @@ pub(crate) async fn first_team(store: &Store, clock: &dyn Clock, entropy: &dyn E
         id: TeamId::mint(now, entropy),
         name: TeamName::first(),
         created_at: now,
+        limits: TeamLimits::default(),
     };
     tx.insert_team(&team).await?;
     tx.commit().await?;

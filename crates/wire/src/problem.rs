@@ -133,6 +133,8 @@ codes! {
     IdempotencyKeyReuse = "idempotency_key_reuse", 422, "The key was used for another request";
     /// The wanted release never served.
     ReleaseNotGood = "release_not_good", 422, "The release never succeeded";
+    /// The team may not use so much.
+    TeamLimit = "team_limit", 422, "More than the team may use";
     /// A token cannot be wider than the one that makes it.
     TokenTooWide = "token_too_wide", 422, "The token would be wider than yours";
     /// The deployment that the call waited for did not succeed.

@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use slipway_domain::ids::TeamId;
+use slipway_domain::limits::TeamLimits;
 use slipway_wire::Problem;
 use slipway_wire::teams::{NewTeam, Team};
 
@@ -26,6 +27,7 @@ pub(crate) async fn team_create(call: Call, Json(body): Json<NewTeam>) -> Result
         id: TeamId::mint(now, call.state.entropy.as_ref()),
         name: body.name,
         created_at: now,
+        limits: TeamLimits::default(),
     };
     let mut tx = call.begin().await?;
     tx.insert_team(&team).await?;

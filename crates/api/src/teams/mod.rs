@@ -1,6 +1,7 @@
 //! `/v1/teams`.
 
 pub(crate) mod create;
+pub(crate) mod limits;
 pub(crate) mod list;
 
 use slipway_wire::teams::Team;
@@ -10,5 +11,6 @@ fn shown(row: &slipway_store::Team) -> Team {
         id: row.id.to_string(),
         name: row.name.to_string(),
         created_at: row.created_at,
+        limits: row.limits.into(),
     }
 }

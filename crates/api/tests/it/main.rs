@@ -9,6 +9,7 @@ mod deploys;
 mod document;
 mod edges;
 mod events;
+mod limits;
 mod looks;
 mod operations;
 mod ports;

@@ -117,6 +117,7 @@ impl World {
             id,
             name,
             created_at: self.ports.clock.now(),
+            limits: slipway_domain::limits::TeamLimits::default(),
         };
         tx.insert_team(&team).await.expect("inserted");
         tx.commit().await.expect("commits");

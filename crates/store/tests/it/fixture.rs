@@ -50,6 +50,7 @@ pub(crate) async fn add_team(store: &Store, name: &str) -> Team {
         id: TeamId::mint(second(0), &Counter),
         name: name.parse().expect("valid"),
         created_at: second(0),
+        limits: slipway_domain::limits::TeamLimits::default(),
     };
     let mut tx = tx(store).await;
     tx.insert_team(&team).await.expect("inserted");
