@@ -287,8 +287,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Images on the engine.
     async fn images(&self) -> Result<Vec<LocalImage>, EngineError>;
 
-    /// Removes the image under this reference. In use or gone already is fine.
-    async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
+    /// Removes the image under this reference, unless a container uses it; says whether it is gone.
+    async fn remove_image(&self, reference: &str) -> Result<bool, EngineError>;
 
     /// Removes a volume of a deleted environment.
     async fn remove_volume(&self, environment: EnvironmentId, volume: &VolumeName) -> Result<(), EngineError>;

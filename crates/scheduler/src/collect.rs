@@ -15,13 +15,27 @@ use crate::settings::Deps;
 pub(crate) async fn images(deps: &Deps) -> Result<(), OpError> {
     let mut tx = deps.store.begin().await?;
     let kept: BTreeSet<String> = tx.kept_images().await?.iter().map(Pin::engine_reference).collect();
-    let ours: BTreeSet<String> = tx.all_images().await?.iter().map(Pin::engine_reference).collect();
+    let all = tx.all_images().await?;
     drop(tx);
-    for reference in collectable(&deps.engine.images().await?, &ours, &kept) {
-        deps.engine.remove_image(&reference).await?;
-        tracing::info!(image = %reference, "image.collected");
+    let ours: BTreeSet<String> = all.iter().map(Pin::engine_reference).collect();
+    let present = deps.engine.images().await?;
+    let mut removed = BTreeSet::new();
+    for reference in collectable(&present, &ours, &kept) {
+        // One that a container of somebody else's uses is looked at again the next time.
+        if deps.engine.remove_image(&reference).await? {
+            tracing::info!(image = %reference, "image.collected");
+            removed.insert(reference);
+        }
     }
-    Ok(())
+    let is_here = |reference: &String| {
+        let held = present.iter().any(|i| i.repo_digests.contains(reference));
+        held && !removed.contains(reference)
+    };
+    let gone = |pin: &&Pin| !is_here(&pin.engine_reference());
+    let gone: Vec<Pin> = all.iter().filter(gone).cloned().collect();
+    let mut tx = deps.store.begin().await?;
+    tx.forget_orphans(&gone).await?;
+    Ok(tx.commit().await?)
 }
 
 /// References we pulled, need no more, and share with nobody.

@@ -272,7 +272,10 @@ async fn engine_hints(session: &Session) {
 
 async fn collect_images(session: &Session) {
     loop {
-        tokio::time::sleep(COLLECT).await;
+        tokio::select! {
+            () = tokio::time::sleep(COLLECT) => {}
+            () = session.purged.notified() => {}
+        }
         if let Err(error) = collect::images(&session.deps).await {
             tracing::warn!(%error, "images.collect: given up for now");
         }

@@ -16,6 +16,7 @@ use slipway_engine::{EngineError, GroupSpec, Job, NetworkSpec};
 use slipway_planner::plan::Op;
 use slipway_store::{EnvironmentWorld, StoreError, Volume};
 
+use crate::collect;
 use crate::group::{group, owner};
 use crate::settings::Deps;
 use crate::smoke;
@@ -85,9 +86,10 @@ pub(crate) async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, 
 }
 
 pub(crate) async fn pull(deps: &Deps, rows: &EnvironmentWorld, release: &Release) -> Result<(), OpError> {
-    if let Ok((free, total)) = deps.engine.disk().await
-        && !deps.settings.disk_free_min.allows(free, total)
-    {
+    if has_no_room(deps).await.is_some() {
+        collect::images(deps).await?;
+    }
+    if let Some((free, total)) = has_no_room(deps).await {
         let (free, total) = (Bytes(free).rough(), Bytes(total).rough());
         let floor = deps.settings.disk_free_min;
         return Err(EngineError::DiskFull(format!(
@@ -98,6 +100,12 @@ pub(crate) async fn pull(deps: &Deps, rows: &EnvironmentWorld, release: &Release
     let credentials = credentials(deps, rows, &release.pin).await?;
     let progress = Arc::new(|_done: u64, _total: u64| {});
     Ok(deps.engine.pull(&release.pin, credentials.as_ref(), progress).await?)
+}
+
+/// What is free and what there is, if the floor does not allow a pull. Not knowing it is no reason against one.
+async fn has_no_room(deps: &Deps) -> Option<(u64, u64)> {
+    let (free, total) = deps.engine.disk().await.ok()?;
+    (!deps.settings.disk_free_min.allows(free, total)).then_some((free, total))
 }
 
 async fn credentials(deps: &Deps, rows: &EnvironmentWorld, pin: &Pin) -> Result<Option<RegistryCredentials>, OpError> {

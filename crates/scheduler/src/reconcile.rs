@@ -255,6 +255,7 @@ fn finish(session: &Session, rows: &EnvironmentWorld, plan: &Plan, done: &Done) 
     }
     if done.purged {
         session.forget(id);
+        session.purged.notify_one();
         tracing::info!(environment = %id, "environment.purged");
     }
     if plan.settled && rows.deployment.is_none() {

@@ -52,6 +52,8 @@ pub(crate) struct Session {
     permits: Arc<Semaphore>,
     /// Rings when a one-off command was asked for or called off.
     pub(crate) runs: Notify,
+    /// Rings when an environment is gone: its images may go too.
+    pub(crate) purged: Notify,
     /// When each command by the clock is due next, of which release.
     pub(crate) cron_next: Mutex<HashMap<(EnvironmentId, CronName), (ReleaseId, Timestamp)>>,
     /// Rings when a wake-up time may have moved.
@@ -79,6 +81,7 @@ impl Session {
                 turns: Mutex::default(),
                 permits: Arc::new(Semaphore::new(ACTIVATIONS_MAX)),
                 runs: Notify::new(),
+                purged: Notify::new(),
                 cron_next: Mutex::default(),
                 rescheduled: Notify::new(),
                 stop,

@@ -368,6 +368,13 @@ impl Tx {
             .fetch_optional(self.c())
             .await?;
         let Some(app) = app else { return Ok(()) };
+        sqlx::query!(
+            "insert into orphan_images (pin) select distinct pin from releases where environment_id = $1
+             on conflict do nothing",
+            id.uuid()
+        )
+        .execute(self.c())
+        .await?;
         sqlx::query!("update environments set release_id = null where id = $1", id.uuid())
             .execute(self.c())
             .await?;

@@ -213,14 +213,24 @@ impl Tx {
             .collect()
     }
 
-    /// Every image any release ever ran.
+    /// Every image any release ever ran, those of environments that are gone included.
     #[tracing::instrument(name = "db.all_images", level = "debug", skip_all)]
     pub async fn all_images(&mut self) -> Result<Vec<Pin>, StoreError> {
-        let rows = sqlx::query!("select (array_agg(id))[1] as \"id!\", pin from releases group by pin")
+        let rows = sqlx::query_scalar!("select pin as \"pin!\" from releases union select pin from orphan_images")
             .fetch_all(self.c())
             .await?;
         rows.into_iter()
-            .map(|r| json(r.pin, "releases", "pin", &ReleaseId::from_uuid(r.id)))
+            .map(|pin| json(pin, "releases", "pin", &"any of them"))
             .collect()
+    }
+
+    /// Of the environments that are gone: those images are gone too, or were never here.
+    #[tracing::instrument(name = "db.forget_orphans", level = "debug", skip_all)]
+    pub async fn forget_orphans(&mut self, gone: &[Pin]) -> Result<(), StoreError> {
+        let pins = gone.iter().map(to_json).collect::<Result<Vec<_>, _>>()?;
+        sqlx::query!("delete from orphan_images where pin = any($1)", &pins)
+            .execute(self.c())
+            .await?;
+        Ok(())
     }
 }

@@ -217,11 +217,11 @@ fn is_tag(listed: &str) -> bool {
     listed != "<none>:<none>" && !listed.contains('@')
 }
 
-pub(crate) async fn remove(docker: &Docker, reference: &str) -> Result<(), EngineError> {
+pub(crate) async fn remove(docker: &Docker, reference: &str) -> Result<bool, EngineError> {
     let removed = within(WORK, docker.remove_image(reference, None::<RemoveImageOptions>, None)).await;
     match removed {
         // In use: by a container somebody else made of it, perhaps.
-        Err(EngineError::Busy(_) | EngineError::Refused(_)) => Ok(()),
-        other => or_gone(other.map(|_| ())),
+        Err(EngineError::Busy(_) | EngineError::Refused(_)) => Ok(false),
+        other => or_gone(other.map(|_| ())).map(|()| true),
     }
 }

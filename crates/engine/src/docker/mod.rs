@@ -15,6 +15,7 @@ mod create;
 mod errors;
 mod events;
 mod follow;
+mod going;
 mod images;
 mod installation;
 mod jobs;
@@ -68,6 +69,8 @@ pub struct DockerEngine {
     spoken: version::Spoken,
     /// The last CPU reading of each container, to tell use from total.
     readings: Arc<Mutex<stats::Readings>>,
+    /// What this process is removing.
+    going: Arc<going::Going>,
     /// Held while a network is made.
     making_network: Arc<tokio::sync::Mutex<()>>,
 }
@@ -80,6 +83,7 @@ impl DockerEngine {
             docker: Arc::default(),
             spoken: version::Spoken::default(),
             readings: Arc::default(),
+            going: Arc::default(),
             making_network: Arc::default(),
         }
     }
@@ -190,7 +194,7 @@ impl Engine for DockerEngine {
     }
 
     async fn observe(&self, environment: Option<EnvironmentId>) -> Result<Vec<Instance>, EngineError> {
-        observe::instances(self.docker().await?, environment).await
+        observe::instances(self.docker().await?, &self.going, environment).await
     }
 
     async fn resume_instance(&self, id: &str) -> Result<(), EngineError> {
@@ -206,6 +210,7 @@ impl Engine for DockerEngine {
     }
 
     async fn remove_instance(&self, id: &str, timeout: Span) -> Result<(), EngineError> {
+        let _noted = self.going.note(id);
         containers::remove(self.docker().await?, id, timeout).await
     }
 
@@ -257,7 +262,7 @@ impl Engine for DockerEngine {
         images::list(self.docker().await?).await
     }
 
-    async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
+    async fn remove_image(&self, reference: &str) -> Result<bool, EngineError> {
         images::remove(self.docker().await?, reference).await
     }
 

@@ -12,6 +12,7 @@ use slipway_domain::ids::EnvironmentId;
 use slipway_domain::observed::{Instance, InstanceState};
 
 use crate::docker::create::network_name;
+use crate::docker::going::Going;
 use crate::docker::labels::{self, Role};
 use crate::docker::{QUESTION, within};
 use crate::engine::EngineError;
@@ -48,17 +49,24 @@ pub(crate) async fn list(
     within(QUESTION, docker.list_containers(Some(options))).await
 }
 
-pub(crate) async fn instances(
+pub(super) async fn instances(
     docker: &Docker,
+    going: &Going,
     environment: Option<EnvironmentId>,
 ) -> Result<Vec<Instance>, EngineError> {
-    let ids = ids(docker, environment, Role::App).await?;
-    let inspects: Vec<_> = ids.into_iter().map(|id| inspect(docker.clone(), id)).collect();
+    let mut instances = Vec::new();
+    let mut inspects = Vec::new();
+    for listed in list(docker, environment, Role::App).await? {
+        match &listed.id {
+            Some(id) if going.has(id) => instances.extend(on_its_way_out(listed)),
+            Some(id) => inspects.push(inspect(docker.clone(), id.clone())),
+            None => {}
+        }
+    }
     let found: Vec<_> = futures_util::stream::iter(inspects)
         .buffer_unordered(INSPECTS_MAX)
         .collect()
         .await;
-    let mut instances = Vec::with_capacity(found.len());
     for result in found {
         match result {
             Ok(response) => instances.extend(instance(response)),
@@ -88,6 +96,21 @@ pub(crate) async fn find(
 
 async fn inspect(docker: Docker, id: String) -> Result<ContainerInspectResponse, EngineError> {
     within(QUESTION, docker.inspect_container(&id, None::<InspectContainerOptions>)).await
+}
+
+/// A container that is being removed.
+fn on_its_way_out(listed: ContainerSummary) -> Option<Instance> {
+    let identity = labels::identity(&listed.labels?)?;
+    Some(Instance {
+        id: listed.id?,
+        environment: identity.environment,
+        release: identity.release,
+        release_number: identity.release_number,
+        slot: identity.slot,
+        epoch: identity.epoch,
+        state: InstanceState::Dead,
+        address: None,
+    })
 }
 
 fn instance(found: ContainerInspectResponse) -> Option<Instance> {

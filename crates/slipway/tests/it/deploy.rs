@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::own_registry::Registry;
 use crate::platform::{Platform, app_image, containers, docker, registry, until, wait};
 
 fn healthy_spec() -> serde_json::Value {
@@ -407,4 +408,34 @@ fn credentials_are_filed_per_registry_and_never_shown() {
     let shown = platform.call("GET", &format!("/v1/registries/{}", registry()), None);
     assert_eq!(shown.status, 200);
     assert!(!shown.text.contains("registry-password"), "{}", shown.text);
+}
+
+#[test]
+fn what_only_deleted_apps_ran_is_removed_from_the_machine_and_what_may_be_gone_back_to_is_not() {
+    let registry = Registry::start();
+    let (gone, kept) = (registry.push("gone"), registry.push("kept"));
+    let platform = Platform::start();
+    let local = |image: &str| {
+        let name = image.rsplit_once(':').expect("a tag").0;
+        let listed = docker(&["images", "--digests", "--format", "{{.Digest}}", name]);
+        listed.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut digests = Vec::new();
+    for (app, image) in [("brief", &gone), ("brief", &kept), ("lasting", &kept)] {
+        let path = format!("/v1/deploy?image={image}&app={app}&wait=60s");
+        let deployed = platform.call("POST", &path, None).expect(200);
+        digests.push(deployed["digest"].as_str().expect("a digest").to_owned());
+    }
+    for digest in &digests {
+        assert!(local(&gone).contains(digest), "one may go back to it");
+    }
+    platform.call("DELETE", "/v1/apps/brief", None);
+    until("what only the deleted app ran is gone", || {
+        (!local(&gone).contains(&digests[0])).then_some(())
+    });
+    assert!(local(&kept).contains(&digests[1]), "another app runs it");
+    platform.visit("lasting.apps.localhost", "/echo").expect(200);
+    until("no more is remembered than is there", || {
+        (platform.sql("select count(*) from orphan_images").trim() == "1").then_some(())
+    });
 }

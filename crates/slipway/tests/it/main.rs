@@ -9,6 +9,7 @@ mod failures;
 mod gates;
 mod life;
 mod outages;
+mod own_registry;
 mod packaging;
 mod platform;
 mod previews;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use slipway_chaos::faults::{Fault, Script};
 
 use crate::chaos::database_proxy;
-use crate::platform::{Options, Platform, docker, psql, until};
+use crate::own_registry::Registry;
+use crate::platform::{Options, Platform, psql, until};
 
 fn spec() -> Value {
     json!({"health": {"path": "/healthz", "interval": "100ms", "deadline": "30s"}, "resources": {"memory": "64MiB"},
@@ -143,67 +144,6 @@ fn f23_a_database_that_is_read_only_refuses_changes_and_nothing_else() {
     until("it is deployed", || {
         (platform.deploy("frozen", "2").status == 200).then_some(())
     });
-}
-
-/// A registry of a test's own, without a password.
-struct Registry {
-    address: String,
-    child: Child,
-    _dir: tempfile::TempDir,
-}
-
-impl Registry {
-    fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("its address").to_string();
-        drop(free);
-        let dir = tempfile::tempdir().expect("a directory");
-        let root = dir.path().join("registry");
-        let file = dir.path().join("registry.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{address}'}}\n",
-            root.display()
-        );
-        std::fs::write(&file, text).expect("our own directory");
-        let mut command = Command::new("docker-registry");
-        command
-            .arg("serve")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = command.spawn().expect("docker-registry runs");
-        until("the registry answers", || {
-            std::net::TcpStream::connect(&address).ok().map(|_| ())
-        });
-        Self {
-            address,
-            child,
-            _dir: dir,
-        }
-    }
-
-    /// Pushes the test app with a label of its own, so that each tag has its digest.
-    fn push(&self, tag: &str) -> String {
-        let dir = tempfile::tempdir().expect("a directory");
-        let text = format!("FROM slipway-test/app:1\nLABEL slipway-test={}\n", self.address);
-        std::fs::write(dir.path().join("Dockerfile"), text + &format!("LABEL tag={tag}\n")).expect("written");
-        let name = format!("{}/app:{tag}", self.address);
-        docker(&["build", "--quiet", "--tag", &name, &dir.path().display().to_string()]);
-        docker(&["push", "--quiet", &name]);
-        docker(&["rmi", &name]);
-        name
-    }
-
-    fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }
 
 #[test]
