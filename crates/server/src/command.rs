@@ -230,8 +230,8 @@ pub fn run(command: Command, json: bool) -> ExitCode {
 }
 
 fn say_error(error: &ServerError) {
-    // The last resort: there is nowhere to say that this did not work.
-    let _ = writeln!(std::io::stderr(), "slipway: {error}");
+    // In one piece: others write into the same pipe. The last resort: there is nowhere to say that this did not work.
+    let _ = std::io::stderr().write_all(format!("slipway: {error}\n").as_bytes());
 }
 
 fn say(text: &str) -> Result<(), ServerError> {

@@ -20,6 +20,8 @@ const READY_MAX: Duration = Duration::from_mins(2);
 /// How long it may take to stop: the proxy drains, Postgres writes.
 const DOWN_MAX: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long the last words of one that ended are waited for.
+const WORDS_MAX: Duration = Duration::from_secs(1);
 /// How long an answer about readiness may take.
 const READYZ_MAX: Duration = Duration::from_secs(2);
 /// The control plane looks at each of its parts for so long.
@@ -118,6 +120,7 @@ fn last_words(log: &str) -> Option<&str> {
 /// Waits until it is ready; when it will not be, shows what the log says from the byte `begun` on.
 async fn wait_ready(config: &Config, mut child: Option<std::process::Child>, begun: u64) -> Result<(), ServerError> {
     let deadline = tokio::time::Instant::now() + READY_MAX;
+    let mut over = None;
     loop {
         if is_ready(config.api_listen).await && is_ready(config.proxy_admin_listen).await {
             return Ok(());
@@ -136,7 +139,13 @@ async fn wait_ready(config: &Config, mut child: Option<std::process::Child>, beg
         if let Some(what) = what {
             let log = log_path(&config.data_dir);
             let tail = log::tail(&log, begun, TAIL_LINES_MAX);
+            let since = *over.get_or_insert_with(tokio::time::Instant::now);
             let said = match last_words(&tail) {
+                // What it wrote last may still be on its way into the log.
+                None if since.elapsed() < WORDS_MAX => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
                 Some(reason) => format!("{what}: {reason}\nIts log is {}.", log.display()),
                 None => format!("{what}; the end of {}:\n{tail}", log.display()),
             };
