@@ -30,6 +30,14 @@ pub(crate) async fn current_release(tx: &mut Tx, environment: &Environment) -> R
     }
 }
 
+/// The release that serves.
+pub(crate) async fn serving_release(tx: &mut Tx, environment: &Environment) -> Result<Option<Release>> {
+    match tx.status(environment.id).await?.and_then(|s| s.serving) {
+        Some(id) => Ok(tx.release(id).await?),
+        None => Ok(None),
+    }
+}
+
 impl Refusal {
     /// In words, with what to do.
     pub(crate) fn explain(self, place: &Place<'_>) -> ApiError {

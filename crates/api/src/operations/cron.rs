@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use slipway_domain::name::{CronName, EnvironmentName};
 use slipway_domain::nearest::nearest;
-use slipway_domain::release::Release;
 use slipway_store::{Desired, Environment, Page as Wanted, RunsWanted, Tx};
 use slipway_wire::Page;
 use slipway_wire::operations::Cron;
@@ -13,6 +12,7 @@ use crate::call::Call;
 use crate::error::{ApiError, Result};
 use crate::extract::{Names, Params};
 use crate::paging::whole;
+use crate::release::serving_release;
 
 /// Where.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -36,7 +36,7 @@ pub(crate) async fn cron_list(
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
     let environment = call.environment(&mut tx, &app, params.environment.as_ref()).await?;
-    let release = serving(&mut tx, &environment).await?;
+    let release = serving_release(&mut tx, &environment).await?;
     let newest = Wanted { limit: 1, after: None };
     let now = call.now();
     let mut items = Vec::new();
@@ -65,17 +65,10 @@ pub(crate) async fn cron_list(
     Ok(axum::Json(whole(items)))
 }
 
-async fn serving(tx: &mut Tx, environment: &Environment) -> Result<Option<Release>> {
-    match tx.status(environment.id).await?.and_then(|s| s.serving) {
-        Some(id) => Ok(tx.release(id).await?),
-        None => Ok(None),
-    }
-}
-
 impl Call {
     /// Refuses the name of a command by the clock that what serves does not have.
     pub(super) async fn cron_exists(&self, tx: &mut Tx, environment: &Environment, name: &CronName) -> Result<()> {
-        let release = serving(tx, environment).await?;
+        let release = serving_release(tx, environment).await?;
         let jobs = release.map(|r| r.spec.cron).unwrap_or_default();
         if jobs.iter().any(|job| job.name == *name) {
             return Ok(());

@@ -14,7 +14,7 @@ use crate::call::Call;
 use crate::error::{ApiError, Result};
 use crate::extract::{Json, Names, Params};
 use crate::instances::{ActParams, named};
-use crate::release::current_release;
+use crate::release::{current_release, serving_release};
 use crate::view;
 use crate::wait::Wait;
 
@@ -51,10 +51,9 @@ pub(crate) async fn run(
     let environment = named(body.environment, params.environment)?;
     let mut tx = call.begin().await?;
     let (app, environment) = call.locked(&mut tx, &app, environment.as_ref()).await?;
-    let serving = tx.status(environment.id).await?.and_then(|s| s.serving);
-    let release = match serving {
-        Some(id) => tx.release(id).await?,
+    let release = match serving_release(&mut tx, &environment).await? {
         None => current_release(&mut tx, &environment).await?,
+        serving => serving,
     };
     let Some(release) = release else {
         let (name, app) = (&environment.name, &app.name);
