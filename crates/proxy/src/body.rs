@@ -168,8 +168,8 @@ impl RequestBody {
     }
 
     /// The client's body back, when nothing was done with it.
-    pub(crate) fn into_unread(self) -> Option<Incoming> {
-        self.inner
+    pub(crate) fn into_unread(mut self) -> Option<Incoming> {
+        self.inner.take()
     }
 
     fn give_up(&mut self, verdict: Verdict, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -178,6 +178,15 @@ impl RequestBody {
             linger(inner, &self.watch.tracker);
         }
         Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Drop for RequestBody {
+    /// The app answered without reading to the end, or went away.
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take() {
+            linger(inner, &self.watch.tracker);
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod access_log;
 mod admin;
+mod app_io;
 mod balance;
 mod body;
 mod client_io;

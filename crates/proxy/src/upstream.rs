@@ -21,6 +21,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::app_io::AppIo;
 use crate::body::RequestBody;
 use crate::config::{CONNECTION_BUFFER_BYTES_MAX, ProxyLimits, ms};
 
@@ -212,7 +213,7 @@ impl Instance {
         sockopt::set_tcp_keepcnt(&stream, 3)?;
         let (sender, connection) = Builder::new()
             .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-            .handshake::<_, RequestBody>(TokioIo::new(stream))
+            .handshake::<_, RequestBody>(TokioIo::new(AppIo::new(stream)))
             .await
             .map_err(io::Error::other)?;
         tracker.spawn(async move {

@@ -169,3 +169,25 @@ async fn an_upload_that_stops_is_given_up() {
     let answer = world.client.raw(NAME, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
+
+#[tokio::test]
+async fn an_app_that_answers_an_upload_early_and_hangs_up_is_heard_all_the_same() {
+    // It reads the head and a little of the body; closing with the rest unread makes its kernel reset the connection.
+    let says = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo much";
+    let (instance, _) = apps::blunt("full", says).await;
+    let world = World::start(&Scene::new().serving("web", &[instance])).await;
+    let upload = 8 * 1024 * 1024;
+    let head = format!("POST / HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: {upload}\r\nConnection: close\r\n\r\n");
+    let bytes = [head.into_bytes(), vec![1; upload]].concat();
+    for n in 0..20 {
+        let answer = world.client.raw(NAME, &bytes).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 413") && answer.ends_with("too much"),
+            "{n}: {answer}"
+        );
+        let h2 = request(Method::POST, "/", &[], vec![1; upload]);
+        let answer = world.client.send(Speak::H2, NAME, h2).await;
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE, "{n}");
+        assert_eq!(answer.text(), "too much", "{n}");
+    }
+}
