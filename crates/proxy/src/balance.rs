@@ -1,7 +1,7 @@
 //! Which instance gets a request.
 //!
 //! Promises: groups get their share by weight; within a group the less busy of two drawn at random; an instance that
-//! was tried for this request, or refused a connection a moment ago, only if there is no other.
+//! was tried for this request, or stands back after failures, only if there is no other.
 
 use std::sync::Arc;
 
@@ -141,7 +141,7 @@ mod tests {
         let groups = [group(1, &["a", "b"])];
         let dice = Dice::seeded(&FixedEntropy(7));
         let [a, b] = [&groups[0].instances[0], &groups[0].instances[1]];
-        a.cool_down(10);
+        a.failed(10);
         let choose = |tried: &[Arc<Instance>]| choose(&groups, None, tried, 11, &dice).map(|(_, chosen)| chosen);
         assert!((0..50).all(|_| choose(&[]).is_some_and(|chosen| Arc::ptr_eq(&chosen, b))));
         let last = choose(&[Arc::clone(b)]).expect("one is left");

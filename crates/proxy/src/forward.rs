@@ -140,6 +140,7 @@ pub(crate) async fn send(
         let first_byte = Duration::from_millis(route.limits.first_byte_ms_max);
         match attempt(proxy, &instance, reused, request, order, first_byte).await {
             Attempt::Answered(response, sender) => {
+                instance.answered(response.status(), proxy.uptime().now_ms());
                 let mut lease = lease;
                 lease.hold(sender);
                 return Ok(Answered {
@@ -149,7 +150,7 @@ pub(crate) async fn send(
                     keep_with,
                 });
             }
-            Attempt::TimedOut => return Err(lost(rescue::blame(&order.watch, Failure::TimedOut))),
+            Attempt::TimedOut => return Err(lost(proxy, &instance, order, Failure::TimedOut)),
             Attempt::Unsent(back, failure) => {
                 request = back;
                 last = failure;
@@ -162,7 +163,7 @@ pub(crate) async fn send(
                     request = copy;
                     last = Failure::Broken;
                 }
-                None => return Err(lost(rescue::blame(&order.watch, Failure::Broken))),
+                None => return Err(lost(proxy, &instance, order, Failure::Broken)),
             },
         }
         // A stale connection says nothing against the instance; a refused one does.
@@ -177,8 +178,16 @@ pub(crate) async fn send(
     })
 }
 
-const fn lost(failure: Failure) -> Refusal {
-    Refusal { failure, unread: None }
+/// A request that is gone, by the instance's fault or by the client's.
+fn lost(proxy: &Proxy, instance: &Instance, order: &Order, failure: Failure) -> Refusal {
+    let blamed = rescue::blame(&order.watch, failure);
+    if blamed == failure {
+        instance.failed(proxy.uptime().now_ms());
+    }
+    Refusal {
+        failure: blamed,
+        unread: None,
+    }
 }
 
 /// Finds an instance with room, and the release to keep the visitor with from now on. When the table changes under us,
@@ -241,7 +250,7 @@ async fn attempt(
                 sender
             }
             Err(error) => {
-                instance.cool_down(proxy.uptime().now_ms());
+                instance.failed(proxy.uptime().now_ms());
                 tracing::debug!(instance = instance.name(), %error, "proxy.connect_failed");
                 return Attempt::Unsent(request, Failure::Refused);
             }

@@ -1,15 +1,16 @@
 //! One instance of an app as the proxy sees it: requests in flight, a line of those waiting, idle connections.
 //!
 //! Promises: no more than `upstream_in_flight_max` requests at once, a bounded number of others waits in order for a
-//! bounded time; the
-//! connection used last is used first, none older than `upstream_idle_ms_max`; once the instance has left the
-//! snapshot no request enters, idle connections close at once, and those under way are counted until the last ends.
+//! bounded time; the connection used last is used first, none older than `upstream_idle_ms_max`; an instance that fails
+//! stands back for a growing, bounded while, and nobody is turned away for it; once the instance has left the snapshot
+//! no request enters, idle connections close at once, and those under way are counted until the last ends.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -25,8 +26,11 @@ use crate::app_io::AppIo;
 use crate::body::RequestBody;
 use crate::config::{CONNECTION_BUFFER_BYTES_MAX, ProxyLimits, ms};
 
-/// After a refused connection other instances are preferred for this long.
+/// After a failure other instances are preferred for this long, twice as long after each further one in a row.
 const COOL_DOWN_MS: u64 = 1_000;
+const COOL_DOWN_MS_MAX: u64 = 30_000;
+/// So many answers 5xx in a row count as a failure: one may be the request's fault.
+const SERVER_ERRORS_MAX: u32 = 5;
 
 /// One side of an HTTP/1.1 connection to an instance.
 pub(crate) type Sender = SendRequest<RequestBody>;
@@ -65,6 +69,10 @@ pub(crate) struct Instance {
     waiting: AtomicUsize,
     leaving: AtomicBool,
     cool_until_ms: AtomicU64,
+    /// Failures in a row.
+    failures: AtomicU32,
+    /// Answers 5xx in a row.
+    server_errors: AtomicU32,
     slots: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
     limits: ProxyLimits,
@@ -82,6 +90,8 @@ impl Instance {
             waiting: AtomicUsize::new(0),
             leaving: AtomicBool::new(false),
             cool_until_ms: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
+            server_errors: AtomicU32::new(0),
             slots: Arc::new(Semaphore::new(limits.upstream_in_flight_max)),
             idle: Mutex::new(Vec::new()),
             limits,
@@ -133,10 +143,23 @@ impl Instance {
         self.cool_until_ms.load(Ordering::Relaxed) > now_ms
     }
 
-    /// It refused a connection.
-    pub(crate) fn cool_down(&self, now_ms: u64) {
+    /// It refused a connection, broke one, or did not answer in time: others come first for a while.
+    pub(crate) fn failed(&self, now_ms: u64) {
+        let before = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
+        let cool_down_ms = (COOL_DOWN_MS << before).min(COOL_DOWN_MS_MAX);
         self.cool_until_ms
-            .store(now_ms.saturating_add(COOL_DOWN_MS), Ordering::Relaxed);
+            .store(now_ms.saturating_add(cool_down_ms), Ordering::Relaxed);
+    }
+
+    /// It answered. One that does nothing but fail is as good as one that does not answer.
+    pub(crate) fn answered(&self, status: StatusCode, now_ms: u64) {
+        if !status.is_server_error() {
+            self.failures.store(0, Ordering::Relaxed);
+            self.server_errors.store(0, Ordering::Relaxed);
+        } else if self.server_errors.fetch_add(1, Ordering::Relaxed) + 1 >= SERVER_ERRORS_MAX {
+            self.server_errors.store(0, Ordering::Relaxed);
+            self.failed(now_ms);
+        }
     }
 
     /// It has left the snapshot.
@@ -330,6 +353,38 @@ mod tests {
         drop(lease);
         instance.drained.notified().await;
         assert_eq!(instance.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn failures_in_a_row_cool_an_instance_down_for_longer_and_an_answer_forgives() {
+        let instance = instance(1);
+        let until = |instance: &Instance| instance.cool_until_ms.load(Ordering::Relaxed);
+        let cooled: Vec<u64> = (0..7)
+            .map(|_| {
+                instance.failed(0);
+                until(&instance)
+            })
+            .collect();
+        assert_eq!(cooled, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+        instance.answered(StatusCode::NOT_FOUND, 0);
+        instance.failed(100);
+        assert_eq!(until(&instance), 1_100);
+    }
+
+    #[tokio::test]
+    async fn an_instance_that_answers_nothing_but_errors_cools_down() {
+        let instance = instance(1);
+        for _ in 0..4 {
+            instance.answered(StatusCode::INTERNAL_SERVER_ERROR, 100);
+        }
+        assert!(!instance.is_cooling(101), "not yet");
+        instance.answered(StatusCode::OK, 100);
+        for _ in 0..4 {
+            instance.answered(StatusCode::INTERNAL_SERVER_ERROR, 100);
+        }
+        assert!(!instance.is_cooling(101), "a good answer in between counts");
+        instance.answered(StatusCode::INTERNAL_SERVER_ERROR, 100);
+        assert!(instance.is_cooling(101));
     }
 
     #[tokio::test]

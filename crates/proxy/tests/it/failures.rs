@@ -63,6 +63,22 @@ async fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn an_instance_that_fails_again_and_again_stands_back_while_another_answers() {
+    let (breaks, _) = apps::blunt("breaks", "").await;
+    let (errs, _) = apps::blunt("errs", "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").await;
+    let good = apps::polite("good").await;
+    for (failing, at_once) in [(breaks, 1), (errs, 5)] {
+        let world = World::start(&Scene::new().serving("web", &[failing, good.upstream()])).await;
+        let mut failed = 0;
+        for _ in 0..200 {
+            failed += usize::from(world.client.get(NAME, "/").await.status.is_server_error());
+        }
+        // It is tried again after 1 s, 3 s, 7 s and 15 s; half of the requests would fail otherwise.
+        assert!((at_once..=at_once * 5).contains(&failed), "{failed} of 200");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_http_is_the_apps_error() {
     let (instance, _) = apps::blunt("odd", "SSH-2.0-OpenSSH\r\n").await;
     let world = World::start(&Scene::new().serving("web", &[instance])).await;
