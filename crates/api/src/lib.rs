@@ -5,6 +5,7 @@
 //! the inside; GET changes nothing.
 
 mod accept;
+mod alerts;
 mod apps;
 mod audit;
 mod audit_log;

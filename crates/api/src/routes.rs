@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use crate::guard::{Routes, SCHEME};
 use crate::state::{ApiState, Shared};
 use crate::{
-    apps, audit_log, deployments, docs, edge, env, environments, health, instances, logs, operations, promote,
+    alerts, apps, audit_log, deployments, docs, edge, env, environments, health, instances, logs, operations, promote,
     registries, releases, rollback, secrets, spec, teams, tokens,
 };
 
@@ -127,6 +127,7 @@ fn running(routes: Routes) -> Routes {
         .guarded_by_any(&WATCH, routes!(operations::get::operation_get))
         .guarded(READ_APP, routes!(operations::list::operation_list))
         .guarded(READ_APP, routes!(operations::cron::cron_list))
+        .guarded(READ_APP, routes!(alerts::list::alert_list))
 }
 
 fn access(routes: Routes) -> Routes {

@@ -213,6 +213,14 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<TeamsCommand>,
     },
+    /// Show what is wrong now: apps that end again and again
+    Alerts {
+        /// Show what is over too
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Show who did what, newest first
     Audit {
         /// Check the hash chain of the whole log instead

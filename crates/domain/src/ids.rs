@@ -116,6 +116,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// Something that somebody is told of.
+    AlertId = "alt";
     /// A one-off command.
     RunId = "run";
     /// A team: the owner of apps, registries and tokens.

@@ -4,6 +4,7 @@
 //! once at the edge, so that no other crate passes a bare `String` around that could be wrong.
 
 pub mod access;
+pub mod alert;
 pub mod audit;
 pub mod clock;
 pub mod cron;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::alert::Notice;
 use crate::clock::Timestamp;
 use crate::generation::ReleaseNumber;
 use crate::ids::{EnvironmentId, RunId, TeamId};
@@ -67,6 +68,12 @@ pub trait ImageResolver: Send + Sync + 'static {
         policy: PullPolicy,
         credentials: Option<&'a RegistryCredentials>,
     ) -> BoxFuture<'a, Result<ImagePin, ResolveError>>;
+}
+
+/// Tells somebody what is wrong.
+pub trait Notifier: Send + Sync + 'static {
+    /// Tells it; an error says why nobody can have heard it.
+    fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), String>>;
 }
 
 /// Which lines are wanted.

@@ -10,7 +10,7 @@ use slipway_domain::rest::Rest;
 
 use crate::instances::is_healthy;
 use crate::plan::{Plan, Step};
-use crate::world::{DeploymentFacts, Desired, ReleaseFacts, World};
+use crate::world::{DeploymentFacts, Desired, ReleaseFacts, Restart, World};
 
 /// So many ends in a row are a loop.
 const CRASHES_MIN: u32 = 3;
@@ -134,9 +134,11 @@ fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Conditi
     let plural = if wanted == 1 { "instance" } else { "instances" };
     let message = format!("{healthy} of {wanted} {plural} healthy and with traffic");
     let reason = |holds: bool| if holds { "Healthy" } else { "Unhealthy" };
-    if let Some(loops) = crash_loop(world, serving, instances).filter(|_| !is_whole) {
+    let loops = instances.iter().find_map(|i| crash_loop(world, serving, i));
+    if let Some(loops) = loops.filter(|_| !is_whole) {
+        let looping = format!("{message}; {loops}; {}", next_start(world, &loops));
         return (
-            condition(ConditionType::Ready, false, "CrashLoop", format!("{message}; {loops}")),
+            condition(ConditionType::Ready, false, "CrashLoop", looping),
             condition(ConditionType::Available, healthy > 0, reason(healthy > 0), message),
         );
     }
@@ -146,29 +148,20 @@ fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Conditi
     )
 }
 
-/// What is said of an instance that ends again and again, if one does.
-fn crash_loop(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -> Option<String> {
-    let ended = |i: &&Instance| serving.owns(i) && i.slot < serving.replicas;
-    instances.iter().filter(ended).find_map(|i| {
-        let restart = world
-            .restarts
-            .get(&(i.release, i.slot))
-            .filter(|r| r.count >= CRASHES_MIN)?;
-        let how = if restart.oom_killed {
-            "for want of memory".to_owned()
-        } else {
-            format!("with exit code {}", restart.exit_code)
-        };
-        let next = if restart.at > world.now {
-            format!("it is started again at {}", restart.at.format("%H:%M:%S UTC"))
-        } else {
-            "it was started again".to_owned()
-        };
-        Some(format!(
-            "an instance ended {} times in a row, the last time {how}; {next}",
-            restart.count
-        ))
-    })
+/// How an instance of the release ended that ends again and again, if one does.
+pub(crate) fn crash_loop(world: &World, serving: &ReleaseFacts, instance: &Instance) -> Option<Restart> {
+    let is_wanted = serving.owns(instance) && instance.slot < serving.replicas;
+    let restart = world.restarts.get(&(instance.release, instance.slot));
+    restart.copied().filter(|r| is_wanted && r.count >= CRASHES_MIN)
+}
+
+/// When it is started again, in words.
+fn next_start(world: &World, restart: &Restart) -> String {
+    if restart.at > world.now {
+        format!("it is started again at {}", restart.at.format("%H:%M:%S UTC"))
+    } else {
+        "it was started again".to_owned()
+    }
 }
 
 fn progress(after: &After<'_>) -> Condition {

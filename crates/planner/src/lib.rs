@@ -3,6 +3,7 @@
 //! Promises: no I/O, no `async`, no clock. The same world gives the same plan. A plan is a batch of independent,
 //! idempotent steps and a time to look again; nothing of it is remembered, the world is looked at again instead.
 
+pub mod alerts;
 pub mod autoscale;
 pub mod conditions;
 pub mod diagnose;
@@ -40,5 +41,6 @@ pub fn plan(world: &World) -> Plan {
     for release in world.commands.iter().filter(|r| Some(**r) != current) {
         instances::start(world, &mut plan, Op::RemoveCommand(*release));
     }
+    alerts::follow(world, &mut plan, instances);
     plan
 }

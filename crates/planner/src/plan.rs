@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use slipway_domain::Timestamp;
+use slipway_domain::alert::AlertKind;
 use slipway_domain::deployment::{ReasonCode, StepName, StepState};
 use slipway_domain::ids::{DeploymentId, ReleaseId};
 use slipway_domain::rest::Rest;
@@ -60,6 +61,10 @@ pub enum Step {
     Scale(u32),
     /// The environment goes to rest, rests deeper, or wakes.
     Rest(Rest),
+    /// Somebody is to be told: of which release, and why in a sentence.
+    Raise(AlertKind, ReleaseId, String),
+    /// What somebody was told of is over.
+    Clear(AlertKind),
     /// The environment's last traces go.
     Purge,
 }

@@ -33,6 +33,8 @@ fn step(step: &Step, names: &BTreeMap<ReleaseId, String>) -> String {
         Step::Fail(_, failure) => format!("fail {}", why(failure)),
         Step::Scale(count) => format!("scale to {count}"),
         Step::Rest(rest) => format!("rest {}", rest.as_str()),
+        Step::Raise(kind, _, message) => format!("raise {}: {message}", kind.as_str()),
+        Step::Clear(kind) => format!("clear {}", kind.as_str()),
         Step::Purge => "purge".into(),
     }
 }

@@ -64,6 +64,8 @@ pub struct World {
     pub scaled_at: Option<Timestamp>,
     /// How often a slot has ended in a row, and when it may start again.
     pub restarts: BTreeMap<(ReleaseId, u32), Restart>,
+    /// The release whose ends somebody was told of, while that is not over.
+    pub crash_alert: Option<ReleaseId>,
 }
 
 /// A slot that has ended.
@@ -77,6 +79,17 @@ pub struct Restart {
     pub exit_code: i64,
     /// Whether the kernel ended it for want of memory.
     pub oom_killed: bool,
+}
+
+impl std::fmt::Display for Restart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "an instance ended {} times in a row, the last time ", self.count)?;
+        if self.oom_killed {
+            f.write_str("for want of memory")
+        } else {
+            write!(f, "with exit code {}", self.exit_code)
+        }
+    }
 }
 
 /// Requests in flight, over all proxies; those that wait count too.

@@ -93,6 +93,7 @@ pub(crate) fn world(
             .is_some_and(|(asked, since)| asked >= since),
         load,
         scaled_at: rows.status.scaled_at,
+        crash_alert: rows.crash_alert,
         restarts: memory.restarts.iter().map(|(slot, r)| (*slot, r.restart)).collect(),
     }
 }

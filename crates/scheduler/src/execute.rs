@@ -2,7 +2,7 @@
 
 use crate::{assemble, promotion, rollback};
 use slipway_domain::deployment::{DeploymentEvent, Reason, StepName, StepState};
-use slipway_domain::ids::DeploymentId;
+use slipway_domain::ids::{AlertId, DeploymentId};
 use slipway_domain::observed::{Instance, InstanceState, Observed};
 use slipway_domain::rest::Rest;
 use slipway_domain::routing::{GroupRoute, Split, Upstream};
@@ -73,6 +73,12 @@ pub(crate) async fn execute(
                 done.taken_back = back.map(|deployment| (deployment.id, reason.clone()));
             }
             Step::Scale(_) | Step::Rest(_) => done.changed = true,
+            Step::Raise(kind, release, message) => {
+                let id = AlertId::mint(world.now, entropy);
+                tx.raise_alert(id, &rows.environment, (*kind, *release, message), world.now)
+                    .await?;
+            }
+            Step::Clear(kind) => tx.clear_alert(rows.environment.id, *kind, world.now).await?,
             Step::Purge => {
                 tx.purge_environment(rows.environment.id).await?;
                 done.purged = true;

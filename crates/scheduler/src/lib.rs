@@ -3,6 +3,7 @@
 //! Promises: it answers no HTTP and holds no policy: `planner` decides. Notifications are hints; losing all of them
 //! only adds latency. Every write is fenced by the lease's epoch, in database time.
 
+mod alerts;
 mod assemble;
 mod board;
 mod collect;
@@ -126,6 +127,7 @@ async fn term(deps: &Deps, epoch: Epoch, bell: &Bell, shutdown: &CancellationTok
         () = engine_hints(&session) => {}
         () = runs::drive(&session) => {}
         () = collect_images(&session) => {}
+        () = alerts::tell(&session) => {}
         () = stop.cancelled() => {}
     }
     stop.cancel();

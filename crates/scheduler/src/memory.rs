@@ -10,6 +10,7 @@ use slipway_domain::observed::{Instance, InstanceState};
 use slipway_domain::ports::ResolveError;
 use slipway_domain::spec::Scale;
 use slipway_engine::EngineError;
+use slipway_planner::alerts::STEADY_AFTER;
 use slipway_planner::plan::Op;
 use slipway_planner::world::{OpFailure, Restart};
 use tracing::Span;
@@ -19,8 +20,6 @@ use crate::traffic::Baseline;
 
 /// The longest pause before something that failed is tried again.
 const PAUSE_SECONDS_MAX: i64 = 300;
-/// A restart after so long a life is the first one again.
-const STEADY_AFTER: TimeDelta = TimeDelta::minutes(10);
 
 /// What is remembered of one environment.
 #[derive(Default)]

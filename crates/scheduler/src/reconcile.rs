@@ -79,6 +79,21 @@ async fn batch(session: &Arc<Session>, id: EnvironmentId) -> Result<bool, StoreE
     Ok(done.ended.is_some() || done.taken_back.is_some() || done.changed)
 }
 
+/// What is wrong, and that it is over, is told and is in the log.
+fn alerts(session: &Session, rows: &EnvironmentWorld, plan: &Plan) {
+    let (app, environment) = (&rows.environment.app_name, &rows.environment.name);
+    for step in &plan.steps {
+        match step {
+            Step::Raise(kind, _, message) => {
+                tracing::warn!(%app, %environment, kind = kind.as_str(), message, "alert.raised");
+            }
+            Step::Clear(kind) => tracing::info!(%app, %environment, kind = kind.as_str(), "alert.cleared"),
+            _ => continue,
+        }
+        session.alerts.notify_one();
+    }
+}
+
 async fn observe(session: &Session, id: EnvironmentId) -> Observed<Vec<Instance>> {
     match session.deps.engine.observe(Some(id)).await {
         Ok(instances) => Observed::Known(instances),
@@ -253,6 +268,7 @@ fn finish(session: &Session, rows: &EnvironmentWorld, plan: &Plan, done: &Done) 
         let code = reason.as_ref().map_or("none", |r| r.code.as_str());
         tracing::warn!(%deployment, environment = %id, reason = code, "release.taken_back");
     }
+    alerts(session, rows, plan);
     if done.purged {
         session.forget(id);
         session.purged.notify_one();

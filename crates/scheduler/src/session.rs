@@ -54,6 +54,8 @@ pub(crate) struct Session {
     pub(crate) runs: Notify,
     /// Rings when an environment is gone: its images may go too.
     pub(crate) purged: Notify,
+    /// Rings when somebody is to be told something.
+    pub(crate) alerts: Notify,
     /// When each command by the clock is due next, of which release.
     pub(crate) cron_next: Mutex<HashMap<(EnvironmentId, CronName), (ReleaseId, Timestamp)>>,
     /// Rings when a wake-up time may have moved.
@@ -82,6 +84,7 @@ impl Session {
                 permits: Arc::new(Semaphore::new(ACTIVATIONS_MAX)),
                 runs: Notify::new(),
                 purged: Notify::new(),
+                alerts: Notify::new(),
                 cron_next: Mutex::default(),
                 rescheduled: Notify::new(),
                 stop,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use slipway_domain::name::HostName;
-use slipway_domain::ports::Sealer;
+use slipway_domain::ports::{Notifier, Sealer};
 use slipway_domain::{Clock, Entropy};
 use slipway_engine::Engine;
 use slipway_store::Store;
@@ -28,6 +28,8 @@ pub struct Deps {
     pub entropy: Arc<dyn Entropy>,
     /// What the proxies counted.
     pub traffic: Arc<TrafficBoard>,
+    /// Tells somebody what is wrong, where anybody is to be told.
+    pub notifier: Option<Arc<dyn Notifier>>,
     /// Counts what happens.
     pub observer: Arc<dyn Observer>,
     /// Ties a span to the trace of the request that caused it, given as a `traceparent` (W3C Trace Context).
@@ -91,6 +93,8 @@ pub trait Observer: Send + Sync + 'static {
     fn deploy_finished(&self, result: &'static str, reason: &'static str);
     /// A phase of a deployment took so long.
     fn deploy_phase(&self, phase: &'static str, seconds: f64);
+    /// Somebody was told of something, or could not be.
+    fn told(&self, ok: bool);
     /// One look at an environment took so long and ended so.
     fn reconciled(&self, seconds: f64, ok: bool);
     /// Whether this process leads, and how many environments it last saw unsettled.

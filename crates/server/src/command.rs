@@ -29,10 +29,12 @@ impl SettingFlags {
             .file
             .iter()
             .flat_map(|f| ["--config".to_owned(), f.display().to_string()]);
-        // A secret on a command line could be read by everybody on the machine: children get it as a variable.
-        let values = self.values.iter().filter(|(k, _)| *k != "bootstrap_token");
-        file.chain(values.flat_map(|(k, v)| [format!("--{}", k.replace('_', "-")), v.clone()]))
-            .collect()
+        file.chain(
+            self.values
+                .iter()
+                .flat_map(|(k, v)| [format!("--{}", k.replace('_', "-")), v.clone()]),
+        )
+        .collect()
     }
 }
 
@@ -46,7 +48,7 @@ impl Args for SettingFlags {
             .value_parser(clap::value_parser!(PathBuf));
         SETTINGS
             .iter()
-            .filter(|s| s.key != "bootstrap_token")
+            .filter(|s| !s.is_secret())
             .fold(command.arg(file), |command, s| {
                 let default = if s.default.is_empty() {
                     String::new()
@@ -78,7 +80,7 @@ impl FromArgMatches for SettingFlags {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         self.file = matches.get_one::<PathBuf>("config").cloned();
-        for setting in SETTINGS.iter().filter(|s| s.key != "bootstrap_token") {
+        for setting in SETTINGS.iter().filter(|s| !s.is_secret()) {
             if let Some(value) = matches.get_one::<String>(setting.key) {
                 self.values.insert(setting.key.to_owned(), value.clone());
             }

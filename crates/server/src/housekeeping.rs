@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_secs(15);
 const APPROVAL_MAX: chrono::TimeDelta = chrono::TimeDelta::days(7);
 /// So many runs of one command in one environment are kept.
 const RUNS_KEPT_MAX: i64 = 200;
+/// So long an alert that is over is kept.
+const ALERTS_KEPT: chrono::TimeDelta = chrono::TimeDelta::days(90);
 /// How often the rest is looked at, in ticks.
 const TICKS_PER_HOUR: u32 = 240;
 
@@ -122,6 +124,7 @@ impl Keeper {
             tx.sweep_idempotent(self.clock.now()).await?;
             tx.reap_jobs().await?;
             tx.prune_runs(RUNS_KEPT_MAX).await?;
+            tx.prune_alerts(self.clock.now() - ALERTS_KEPT).await?;
             tx.commit().await
         };
         if let Err(error) = swept.await {

@@ -24,6 +24,7 @@ mod serve;
 pub mod telemetry;
 mod uninstall;
 pub mod up;
+mod webhook;
 
 pub use command::{Command, run};
 pub use error::ServerError;

@@ -60,6 +60,7 @@ fn head(text: &mut String, name: &str, kind: &str, help: &str) {
 pub(crate) struct Metrics {
     deploys: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     phases: Mutex<BTreeMap<&'static str, Histogram>>,
+    notices: Mutex<BTreeMap<&'static str, u64>>,
     reconcile: Mutex<Histogram>,
     reconcile_errors: AtomicU64,
     leads: AtomicBool,
@@ -79,6 +80,11 @@ impl Observer for Metrics {
     fn reconciled(&self, seconds: f64, ok: bool) {
         self.reconcile.lock().add(seconds);
         self.reconcile_errors.fetch_add(u64::from(!ok), Ordering::Relaxed);
+    }
+
+    fn told(&self, ok: bool) {
+        let result = if ok { "succeeded" } else { "failed" };
+        *self.notices.lock().entry(result).or_default() += 1;
     }
 
     fn leading(&self, leads: bool) {
@@ -125,6 +131,16 @@ impl Metrics {
                 text,
                 "slipway_deploys_total{{result=\"{result}\",reason=\"{reason}\"}} {count}"
             );
+        }
+        let name = "slipway_alert_notices_total";
+        head(
+            &mut text,
+            name,
+            "counter",
+            "Attempts to tell of an alert, or of its end.",
+        );
+        for (result, count) in &*self.notices.lock() {
+            let _ = writeln!(text, "{name}{{result=\"{result}\"}} {count}");
         }
         head(
             &mut text,

@@ -23,6 +23,7 @@ use crate::error::ServerError;
 use crate::feeds::{Feeds, Fixed};
 use crate::metrics::Metrics;
 use crate::ports::EnginePorts;
+use crate::webhook::Webhook;
 use crate::{bootstrap, files, housekeeping, telemetry};
 
 /// The version of this program.
@@ -182,7 +183,7 @@ impl Plane {
         self.spawn_feeds(&tasks, &feeds);
         self.spawn_control(&tasks, listener, &feeds, &bell);
         if self.does(Role::Scheduler) {
-            let deps = self.deps(&engine, &metrics);
+            let deps = self.deps(&engine, &metrics)?;
             tasks.spawn(slipway_scheduler::run(deps, bell.clone(), self.shutdown.clone()));
             self.spawn_housekeeping(&tasks);
         }
@@ -278,14 +279,16 @@ impl Plane {
         tasks.spawn(async move { keeper.run(&shutdown).await });
     }
 
-    fn deps(&self, engine: &DockerEngine, metrics: &Arc<Metrics>) -> Deps {
-        Deps {
+    fn deps(&self, engine: &DockerEngine, metrics: &Arc<Metrics>) -> Result<Deps, ServerError> {
+        let webhook = self.config.alert_webhook_url.clone().map(Webhook::new).transpose()?;
+        Ok(Deps {
             store: self.store.clone(),
             engine: Arc::new(engine.clone()),
             sealer: Arc::clone(&self.vault) as _,
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             traffic: Arc::clone(&self.traffic),
+            notifier: webhook.map(|webhook| Arc::new(webhook) as _),
             observer: Arc::clone(metrics) as _,
             link: Arc::new(telemetry::link),
             settings: Arc::new(Settings {
@@ -299,7 +302,7 @@ impl Plane {
                 disk_free_min: self.config.disk_free_min,
                 otlp_endpoint: self.config.apps_otlp_endpoint().map(str::to_owned),
             }),
-        }
+        })
     }
 
     fn api_state(

@@ -4,6 +4,7 @@
 //! back. Statements are checked against the migrated schema when this crate is built. A row that does not parse is
 //! an error that names table, column and id. Status-side writes are fenced by the scheduler's lease.
 
+mod alerts;
 mod apps;
 mod audit;
 mod certificates;
@@ -34,6 +35,7 @@ mod volumes;
 mod wakes;
 mod world;
 
+pub use alerts::AlertFilter;
 pub use apps::{App, AppSummary, EnvironmentSummary};
 pub use audit::{AuditEntry, AuditFilter, AuditOutcome, AuditRow};
 pub use certificates::Certificate;

@@ -1,6 +1,7 @@
 //! Everything the scheduler must know of one environment, read in one transaction.
 
 use slipway_domain::Timestamp;
+use slipway_domain::alert::AlertKind;
 use slipway_domain::deployment::DeploymentState;
 use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
 use slipway_domain::release::Release;
@@ -33,6 +34,8 @@ pub struct EnvironmentWorld {
     pub last_failed: bool,
     /// When a proxy last said that a request waits for it to wake.
     pub wake_asked_at: Option<Timestamp>,
+    /// The release of which somebody was told that it ends again and again, while that is not over.
+    pub crash_alert: Option<ReleaseId>,
 }
 
 impl EnvironmentWorld {
@@ -118,6 +121,7 @@ impl Tx {
         };
         Ok(Some(EnvironmentWorld {
             wake_asked_at,
+            crash_alert: self.open_alert(id, AlertKind::CrashLoop).await?,
             route: self.route(id).await?,
             proxies: self.proxies().await?,
             draining: last

@@ -4,6 +4,7 @@
 //! types of the domain on the way; what goes out always has every member that scripts read, `null` where there is
 //! nothing.
 
+pub mod alerts;
 pub mod apps;
 pub mod audit;
 pub mod deployments;

@@ -1,6 +1,7 @@
 //! The API against a real Postgres: HTTP in, HTTP out, every answer checked against the OpenAPI document.
 
 mod access;
+mod alerts;
 mod apps;
 mod bad_input;
 mod client;

@@ -1,5 +1,6 @@
 //! The commands, one concern per file. Each calls the REST API and prints; none decides what the platform does.
 
+mod alerts;
 mod apps;
 mod audit;
 mod deploy;
@@ -57,6 +58,7 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Registries { command } => registries::run(ctx, command.unwrap_or(RegistriesCommand::List)).await,
         Command::Tokens { command } => tokens::run(ctx, command.unwrap_or(TokensCommand::List)).await,
         Command::Teams { command } => teams::run(ctx, command.unwrap_or(TeamsCommand::List)).await,
+        Command::Alerts { all, list } => alerts::run(ctx, all, list).await,
         Command::Audit { verify, list } => audit::run(ctx, verify, list).await,
         Command::Run(args) => operations::run(ctx, args).await,
         Command::Cron { command } => operations::cron(ctx, command.unwrap_or(CronCommand::List)).await,

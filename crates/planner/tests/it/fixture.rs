@@ -22,6 +22,7 @@
 //! load 80 160 quiet 0           requests in flight over a minute and over six seconds; since when none
 //! scaled at 4
 //! restart r1#0 at 30 [5]        the next start, and the number of ends in a row
+//! told of r1                    somebody was told that it ends again and again
 //! blind                         the engine cannot be looked at
 //! last failed | draining | cleaned | left command r1
 //! ```
@@ -131,6 +132,7 @@ pub(crate) fn empty_world() -> World {
         load: None,
         scaled_at: None,
         restarts: BTreeMap::new(),
+        crash_alert: None,
     }
 }
 
@@ -166,6 +168,7 @@ fn fact(world: &mut World, words: &[&str]) {
         }
         ["woken", "since", s] => world.rest_since = Some(seconds(s.parse().expect("number"))),
         ["smoked", name] => world.smoked = Some(release(name)),
+        ["told", "of", name] => world.crash_alert = Some(release(name)),
         ["asked"] => world.wake_asked = true,
         ["scaled", "at", s] => world.scaled_at = Some(seconds(s.parse().expect("number"))),
         ["load", stable, panic, "quiet", s] => world.load = Some(load(stable, panic, s)),

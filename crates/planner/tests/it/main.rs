@@ -1,5 +1,6 @@
 //! The planner's policy, readable as worlds and plans.
 
+mod alerts;
 mod conditions;
 mod diagnose;
 mod fixture;

@@ -478,6 +478,11 @@ impl Model {
                 self.world.rest_since = Some(now);
                 self.world.wake_asked &= *rest != Rest::Awake;
             }
+            Step::Raise(_, release, _) => {
+                let before = self.world.crash_alert.replace(*release);
+                assert_eq!(before, None, "somebody was told already");
+            }
+            Step::Clear(_) => assert!(self.world.crash_alert.take().is_some(), "nobody was told"),
             Step::Purge => panic!("nothing was deleted"),
         }
     }
@@ -556,6 +561,7 @@ impl Model {
     /// What must be so at rest.
     fn judge(&self) {
         assert_eq!(self.world.deployment, None, "a deployment is stuck");
+        assert_eq!(self.world.crash_alert, None, "all is well, and nobody says so");
         let ids: BTreeSet<String> = self.engine.iter().map(|i| i.id.clone()).collect();
         assert_eq!(
             ids, self.world.route.instances,

@@ -16,6 +16,7 @@ use slipway_domain::name::HostName;
 use slipway_domain::quantity::Bytes;
 use slipway_domain::token::Token;
 use slipway_scheduler::DiskFloor;
+use url::Url;
 
 use crate::postgres::Programs;
 
@@ -125,6 +126,8 @@ pub struct Config {
     pub master_key_file: PathBuf,
     /// The first admin token.
     pub bootstrap_token: Option<Token>,
+    /// Who is told of alerts.
+    pub alert_webhook_url: Option<Url>,
     /// Where apps send what they tell, by the standard variable.
     pub otlp_endpoint: Option<String>,
     /// Whether the platform's own traces are exported, by the standard variables.
@@ -279,6 +282,7 @@ impl Config {
         let network_pool = faults.keep(network_pool(v));
         let disk_free_min = faults.keep(disk_floor(v));
         let bootstrap_token = faults.keep(bootstrap_token(v));
+        let alert_webhook_url = faults.keep(alert_webhook_url(v));
         let traces = faults.keep(traces(v));
         let postgres_image = faults.keep(postgres_image(v));
         let log = faults.keep(log_filter(v));
@@ -301,6 +305,7 @@ impl Config {
                 .get("master_key_file")
                 .map_or_else(|| data_dir.join("master.key"), |(f, _)| f.into()),
             bootstrap_token: bootstrap_token?,
+            alert_webhook_url: alert_webhook_url?,
             otlp_endpoint: v.standard(&["OTEL_EXPORTER_OTLP_ENDPOINT"]).map(|(_, e)| e.to_owned()),
             traces: traces?,
             postgres_image: postgres_image?,
@@ -319,7 +324,7 @@ impl Config {
     /// container.
     pub(crate) fn apps_otlp_endpoint(&self) -> Option<&str> {
         let reached = |endpoint: &&str| {
-            let url = url::Url::parse(endpoint).ok();
+            let url = Url::parse(endpoint).ok();
             !url.is_some_and(|url| match url.host() {
                 Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
                 Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
@@ -347,7 +352,7 @@ fn database_url(v: &Values) -> Result<Option<String>, ConfigError> {
     let Some((text, origin)) = v.get("database_url") else {
         return Ok(None);
     };
-    let usable = url::Url::parse(&text).is_ok_and(|u| matches!(u.scheme(), "postgres" | "postgresql"));
+    let usable = Url::parse(&text).is_ok_and(|u| matches!(u.scheme(), "postgres" | "postgresql"));
     if usable {
         return Ok(Some(text));
     }
@@ -356,6 +361,20 @@ fn database_url(v: &Values) -> Result<Option<String>, ConfigError> {
         value: "the value, not shown because it may hold a password,".into(),
         expected: "give the address of a Postgres: `postgres://user:password@host:5432/database`".into(),
     })
+}
+
+fn alert_webhook_url(v: &Values) -> Result<Option<Url>, ConfigError> {
+    let Some((text, origin)) = v.get("alert_webhook_url") else {
+        return Ok(None);
+    };
+    let url = Url::parse(&text).ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .map(Some)
+        .ok_or_else(|| ConfigError::Value {
+            origin,
+            value: "the value, not shown because it may hold a token,".into(),
+            expected: "give the address of a webhook: `https://host/path`".into(),
+        })
 }
 
 fn api_domain(v: &Values, base_domain: Option<&HostName>) -> Result<Option<HostName>, ConfigError> {
@@ -691,13 +710,16 @@ mod tests {
     }
 
     #[test]
-    fn a_bootstrap_token_is_checked_and_never_shown() {
-        let (_dir, sources) = sources(&[], &[("SLIPWAY_BOOTSTRAP_TOKEN", "slw_pat_typo")], "");
-        let error = Config::load(sources).expect_err("malformed").to_string();
-        assert!(
-            error.contains("SLIPWAY_BOOTSTRAP_TOKEN") && !error.contains("slw_pat_typo"),
-            "{error}"
-        );
+    fn a_secret_is_checked_and_never_shown() {
+        for (variable, value) in [
+            ("SLIPWAY_BOOTSTRAP_TOKEN", "slw_pat_typo"),
+            ("SLIPWAY_ALERT_WEBHOOK_URL", "ftp://host/typo"),
+            ("SLIPWAY_ALERT_WEBHOOK_URL", "typo"),
+        ] {
+            let (_dir, sources) = sources(&[], &[(variable, value)], "");
+            let error = Config::load(sources).expect_err("malformed").to_string();
+            assert!(error.contains(variable) && !error.contains("typo"), "{error}");
+        }
     }
 
     #[test]

@@ -15,6 +15,12 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// Whether its value is a secret: it is no flag, because everybody on the machine can read command lines, and it is
+    /// in no message.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.key, "bootstrap_token" | "alert_webhook_url")
+    }
+
     /// The environment variable.
     pub fn variable(&self) -> String {
         format!("SLIPWAY_{}", self.key.to_uppercase())
@@ -112,6 +118,11 @@ pub const SETTINGS: &[Setting] = &[
         "bootstrap_token",
         "",
         "The first admin token, for unattended installs. Default: made on first start, in <data dir>/admin.token.",
+    ),
+    setting(
+        "alert_webhook_url",
+        "",
+        "Where alerts are posted when they begin and end, in the form of Prometheus' Alertmanager. Not a flag: it may hold a token.",
     ),
     setting(
         "log",

@@ -1,5 +1,6 @@
 //! The whole platform, as its users meet it: the real binary, a real engine, a real registry, real TLS.
 
+mod alerts;
 mod chaos;
 mod concurrency;
 mod contained;
@@ -15,6 +16,7 @@ mod platform;
 mod previews;
 mod private_engine;
 mod readme;
+mod receiver;
 mod runs;
 mod scaling;
 mod strategies;

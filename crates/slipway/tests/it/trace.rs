@@ -2,11 +2,10 @@
 //! the app.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use crate::platform::{Options, Platform, answer, app_image, until, wait};
+use crate::receiver::receiver;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -25,51 +24,15 @@ type Spans = Arc<Mutex<BTreeSet<Span>>>;
 
 /// Takes traces over OTLP/HTTP.
 fn collector() -> (String, Spans) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("its address");
     let spans = Spans::default();
     let seen = Arc::clone(&spans);
-    std::thread::spawn(move || {
-        while let Ok((stream, _)) = listener.accept() {
-            let seen = Arc::clone(&seen);
-            std::thread::spawn(move || take(stream, &seen));
+    let address = receiver(move |first_line, body| {
+        if first_line.starts_with("post /v1/traces ") {
+            seen.lock().expect("no panic").extend(read(body));
         }
+        200
     });
-    (format!("http://{address}"), spans)
-}
-
-/// Requests of one connection, until it is closed.
-fn take(mut stream: TcpStream, spans: &Spans) {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let end = loop {
-            if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
-                break end;
-            }
-            match stream.read(&mut chunk) {
-                Ok(n) if n > 0 => bytes.extend(&chunk[..n]),
-                _ => return,
-            }
-        };
-        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-        let length = head.lines().find_map(|l| l.strip_prefix("content-length: "));
-        let length: usize = length.and_then(|l| l.trim().parse().ok()).expect("a length");
-        bytes.drain(..end + 4);
-        while bytes.len() < length {
-            let n = stream.read(&mut chunk).expect("the body");
-            assert!(n > 0, "the body was cut off");
-            bytes.extend(&chunk[..n]);
-        }
-        let body: Vec<u8> = bytes.drain(..length).collect();
-        if head.starts_with("post /v1/traces ") {
-            spans.lock().expect("no panic").extend(read(&body));
-        }
-        let answered = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-        if answered.is_err() {
-            return;
-        }
-    }
+    (address, spans)
 }
 
 /// The spans of an `ExportTraceServiceRequest`: `resource_spans` (1), `scope_spans` (2), `spans` (2).

@@ -1,6 +1,7 @@
 //! The store against a real Postgres server: one new database for each test.
 
 mod accepts;
+mod alerts;
 mod audit;
 mod db;
 mod fixture;

@@ -1,0 +1,3 @@
+//! What somebody is told of.
+
+pub(crate) mod list;

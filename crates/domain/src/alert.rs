@@ -1,0 +1,48 @@
+//! What somebody must be told of, once, and told again when it is over.
+
+use crate::Timestamp;
+use crate::ids::AlertId;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AlertKind {
+    /// An instance of the release that serves ends again and again.
+    CrashLoop,
+}
+
+impl AlertKind {
+    const ALL: [Self; 1] = [Self::CrashLoop];
+
+    /// The word in the database, in answers and in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CrashLoop => "crash_loop",
+        }
+    }
+
+    /// Back from the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// An alert as it is told to whoever is to hear of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Which alert: the same when it begins and when it is over.
+    pub id: AlertId,
+    /// What is wrong.
+    pub kind: AlertKind,
+    /// The team's name.
+    pub team: String,
+    /// The app's name.
+    pub app: String,
+    /// The environment's name.
+    pub environment: String,
+    /// What happened, in a sentence.
+    pub message: String,
+    /// Since when.
+    pub started_at: Timestamp,
+    /// Until when, once it is over.
+    pub ended_at: Option<Timestamp>,
+}

@@ -1,0 +1,208 @@
+//! `alerts`: what somebody is told of. Begun and ended only by the scheduler, under its fence.
+
+use slipway_domain::Timestamp;
+use slipway_domain::alert::{AlertKind, Notice};
+use slipway_domain::ids::{AlertId, EnvironmentId, ReleaseId, TeamId};
+use slipway_domain::name::{AppName, EnvironmentName};
+
+use crate::row::bad;
+use crate::{Environment, Page, StoreError, Tx};
+
+/// So many are handed out to be told at a time.
+const UNTOLD_MAX: i64 = 32;
+
+/// Whose alerts are listed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AlertFilter<'a> {
+    /// Only of this team.
+    pub team: Option<TeamId>,
+    /// Only of these apps.
+    pub apps: Option<&'a [AppName]>,
+    /// Only of these environments.
+    pub environments: Option<&'a [EnvironmentName]>,
+    /// Those that go on, or are over, if only those are wanted.
+    pub firing: Option<bool>,
+}
+
+struct Row {
+    id: uuid::Uuid,
+    team: String,
+    app_name: String,
+    environment_name: String,
+    kind: String,
+    message: String,
+    started_at: Timestamp,
+    ended_at: Option<Timestamp>,
+}
+
+impl TryFrom<Row> for Notice {
+    type Error = StoreError;
+
+    fn try_from(r: Row) -> Result<Self, StoreError> {
+        let id = AlertId::from_uuid(r.id);
+        Ok(Self {
+            id,
+            kind: AlertKind::parse(&r.kind).ok_or_else(|| bad("alerts", "kind", &id))?,
+            team: r.team,
+            app: r.app_name,
+            environment: r.environment_name,
+            message: r.message,
+            started_at: r.started_at,
+            ended_at: r.ended_at,
+        })
+    }
+}
+
+impl Tx {
+    /// Begins an alert, unless the same one goes on; fence the transaction first.
+    #[tracing::instrument(name = "db.raise_alert", level = "debug", skip_all)]
+    pub async fn raise_alert(
+        &mut self,
+        id: AlertId,
+        environment: &Environment,
+        (kind, release, message): (AlertKind, ReleaseId, &str),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.fenced()?;
+        sqlx::query!(
+            "insert into alerts (id, team_id, environment_id, app_name, environment_name, kind, release_id, message,
+                                 started_at, next_try_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+             on conflict (environment_id, kind) where ended_at is null do nothing",
+            id.uuid(),
+            environment.team.uuid(),
+            environment.id.uuid(),
+            environment.app_name.as_str(),
+            environment.name.as_str(),
+            kind.as_str(),
+            release.uuid(),
+            message,
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Ends an alert; fence the transaction first.
+    #[tracing::instrument(name = "db.clear_alert", level = "debug", skip_all)]
+    pub async fn clear_alert(
+        &mut self,
+        environment: EnvironmentId,
+        kind: AlertKind,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.fenced()?;
+        sqlx::query!(
+            "update alerts set ended_at = $3, tries = 0, next_try_at = $3
+             where environment_id = $1 and kind = $2 and ended_at is null",
+            environment.uuid(),
+            kind.as_str(),
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// The release of which an alert goes on.
+    #[tracing::instrument(name = "db.open_alert", level = "debug", skip_all)]
+    pub(crate) async fn open_alert(
+        &mut self,
+        environment: EnvironmentId,
+        kind: AlertKind,
+    ) -> Result<Option<ReleaseId>, StoreError> {
+        let release = sqlx::query_scalar!(
+            "select release_id from alerts where environment_id = $1 and kind = $2 and ended_at is null",
+            environment.uuid(),
+            kind.as_str()
+        )
+        .fetch_optional(self.c())
+        .await?;
+        Ok(release.map(ReleaseId::from_uuid))
+    }
+
+    /// Alerts, newest first.
+    #[tracing::instrument(name = "db.alerts", level = "debug", skip_all)]
+    pub async fn alerts(&mut self, wanted: &AlertFilter<'_>, page: &Page<AlertId>) -> Result<Vec<Notice>, StoreError> {
+        let texts = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let apps = wanted
+            .apps
+            .map(|names| texts(names.iter().map(AppName::as_str).collect()));
+        let environments = wanted
+            .environments
+            .map(|names| texts(names.iter().map(EnvironmentName::as_str).collect()));
+        let rows = sqlx::query_as!(
+            Row,
+            "select a.id, t.name as team, a.app_name, a.environment_name, a.kind, a.message, a.started_at, a.ended_at
+             from alerts a join teams t on t.id = a.team_id
+             where ($1::uuid is null or a.team_id = $1) and ($2::text[] is null or a.app_name = any($2))
+               and ($3::text[] is null or a.environment_name = any($3))
+               and ($4::boolean is null or (a.ended_at is null) = $4) and ($5::uuid is null or a.id < $5)
+             order by a.id desc limit $6",
+            wanted.team.map(TeamId::uuid),
+            apps.as_deref(),
+            environments.as_deref(),
+            wanted.firing,
+            page.after.map(AlertId::uuid),
+            page.limit()
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter().map(Notice::try_from).collect()
+    }
+
+    /// Alerts whose beginning or end is still to be told. What was over before anybody could be told of it is not.
+    #[tracing::instrument(name = "db.untold_alerts", level = "debug", skip_all)]
+    pub async fn untold_alerts(&mut self, now: Timestamp) -> Result<Vec<Notice>, StoreError> {
+        let rows = sqlx::query_as!(
+            Row,
+            "select a.id, t.name as team, a.app_name, a.environment_name, a.kind, a.message, a.started_at, a.ended_at
+             from alerts a join teams t on t.id = a.team_id
+             where a.next_try_at <= $1 and started_told = (ended_at is not null) and not ended_told
+             order by a.next_try_at limit $2",
+            now,
+            UNTOLD_MAX
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter().map(Notice::try_from).collect()
+    }
+
+    /// Notes that somebody was told.
+    #[tracing::instrument(name = "db.alert_told", level = "debug", skip_all)]
+    pub async fn alert_told(&mut self, notice: &Notice) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update alerts set started_told = true, ended_told = $2, tries = 0 where id = $1",
+            notice.id.uuid(),
+            notice.ended_at.is_some()
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Notes that nobody could be told: it is tried again 1, 2, 4, … seconds later, at most an hour.
+    #[tracing::instrument(name = "db.alert_not_told", level = "debug", skip_all)]
+    pub async fn alert_not_told(&mut self, notice: &Notice, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update alerts set tries = tries + 1,
+                    next_try_at = $2::timestamptz + least(2 ^ least(tries, 16), 3600) * interval '1 second'
+             where id = $1",
+            notice.id.uuid(),
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets alerts that were over before this time.
+    #[tracing::instrument(name = "db.prune_alerts", level = "debug", skip_all)]
+    pub async fn prune_alerts(&mut self, before: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!("delete from alerts where ended_at < $1", before)
+            .execute(self.c())
+            .await?;
+        Ok(())
+    }
+}
