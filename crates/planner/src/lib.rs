@@ -14,6 +14,7 @@ pub mod runs;
 pub mod settle;
 pub mod world;
 
+mod comeback;
 mod instances;
 mod liveness;
 mod rest;

@@ -13,7 +13,6 @@
 
 use std::collections::BTreeSet;
 
-use chrono::TimeDelta;
 use slipway_domain::Timestamp;
 use slipway_domain::deployment::{StepName, StepState};
 use slipway_domain::observed::Instance;
@@ -24,12 +23,9 @@ use slipway_domain::spec::Strategy;
 use crate::instances::{
     failed_by_itself, is_applying, is_healthy, of, publish, restart_missing, retire, start, wake_at,
 };
-use crate::liveness;
 use crate::plan::{Failure, Op, Plan, Route, Step};
 use crate::world::{Desired, Health, ReleaseFacts, World};
-
-/// A request waits so long for an app that wakes; then it is told that the app starts.
-const WAKING_MAX: TimeDelta = TimeDelta::seconds(30);
+use crate::{comeback, liveness};
 
 /// The next batch for an environment without an unfinished deployment.
 pub fn plan(world: &World, instances: &[Instance]) -> Plan {
@@ -64,7 +60,7 @@ fn keep_serving(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -
         liveness::restart(world, &mut plan, serving, hung);
     }
     let route = if routed.is_empty() {
-        Route::nowhere(waiting(world, serving))
+        Route::nowhere(comeback::waiting(world, &mut plan, serving, &own))
     } else {
         Route::serving(routed)
     };
@@ -91,18 +87,6 @@ fn keep_serving(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -
     plan.settled =
         published && due.is_empty() && proven && alone && !is_applying(world, serving) && instances.len() == keep.len();
     plan
-}
-
-/// What a request meets while nothing can answer it.
-fn waiting(world: &World, serving: &ReleaseFacts) -> RouteState {
-    let is_waking = serving.scale.sleeps() && world.rest_since.is_some_and(|at| world.now < at + WAKING_MAX);
-    match serving.strategy {
-        // What waits goes on waiting: no proxy needs to be told anything.
-        _ if is_waking && world.route.state == RouteState::Asleep => RouteState::Asleep,
-        _ if is_waking => RouteState::Holding,
-        Strategy::Recreate => RouteState::Holding,
-        _ => RouteState::Starting,
-    }
 }
 
 /// The end of the bake time, while it lasts and there is something to go back to.

@@ -58,6 +58,11 @@ fn less_busy<'a>(first: &'a Arc<Instance>, second: &'a Arc<Instance>) -> &'a Arc
     }
 }
 
+/// Whether there is an instance that was not tried for this request.
+pub(crate) fn has_other(groups: &[Group], tried: &[Arc<Instance>]) -> bool {
+    groups.iter().any(|group| is_usable(group, tried))
+}
+
 fn is_usable(group: &Group, tried: &[Arc<Instance>]) -> bool {
     group.instances.iter().any(|instance| !is_tried(instance, tried))
 }

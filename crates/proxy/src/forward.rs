@@ -2,7 +2,8 @@
 //!
 //! Promises: a request is sent again only if no byte of it can have had an effect: the connection was refused, the
 //! request was handed back unsent, or a connection used before was closed without an answer to a request that is
-//! idempotent and has no body. At most three sends, and no more retries than a fifth of the app's requests.
+//! idempotent and has no body. At most three sends, and no more retries than a fifth of the app's requests. Where nobody
+//! takes it, it waits a moment for the control plane to say why.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +19,7 @@ use hyper::client::conn::TrySendError;
 use hyper::upgrade::OnUpgrade;
 
 use slipway_domain::ReleaseNumber;
+use slipway_domain::routing::RouteState;
 
 use crate::access_log::Exchange;
 use crate::balance;
@@ -34,6 +36,8 @@ use crate::tunnel;
 use crate::upstream::{Instance, Lease, LeaseError, Sender};
 
 const SENDS_MAX: usize = 3;
+/// So long after an app's instances began to fail the control plane may take to say so.
+const NEWS_MS_MAX: u64 = 1_000;
 
 /// What stays the same over all attempts.
 #[derive(Debug)]
@@ -109,6 +113,15 @@ enum Attempt {
     TimedOut,
 }
 
+/// Why a request is sent once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// The connection was used before and closed meanwhile: the pool's doing, not the app's.
+    Stale,
+    /// The instance took no connection.
+    Refused,
+}
+
 /// Sends a request to one of the route's instances.
 pub(crate) async fn send(
     proxy: &Arc<Proxy>,
@@ -119,9 +132,9 @@ pub(crate) async fn send(
 ) -> Result<Answered, Refusal> {
     let mut tried: Vec<Arc<Instance>> = Vec::new();
     let mut last = Failure::NoInstance;
-    let mut fresh = false;
+    let mut again = None;
     for _ in 0..SENDS_MAX {
-        let (instance, lease, keep_with) = match admit(proxy, order, &mut route, &mut tried).await {
+        let mut admitted = match admit(proxy, order, &mut route, &mut tried).await {
             Ok(admitted) => admitted,
             Err(Failure::NoInstance) => break,
             Err(failure) => {
@@ -129,8 +142,16 @@ pub(crate) async fn send(
                 break;
             }
         };
+        if again.is_some_and(|why| !admitted.waited && !may(proxy, &route, why)) {
+            break;
+        }
+        let instance = admitted.instance;
         exchange.sent_to(&instance);
-        let reused = if fresh { None } else { instance.reuse() };
+        let reused = if again == Some(Again::Stale) {
+            None
+        } else {
+            instance.reuse()
+        };
         let was_reused = reused.is_some();
         let copy = if was_reused {
             spare(&request, &order.watch)
@@ -141,34 +162,26 @@ pub(crate) async fn send(
         match attempt(proxy, &instance, reused, request, order, first_byte).await {
             Attempt::Answered(response, sender) => {
                 instance.answered(response.status(), proxy.uptime().now_ms());
-                let mut lease = lease;
-                lease.hold(sender);
+                admitted.lease.hold(sender);
                 return Ok(Answered {
                     response,
-                    lease,
+                    lease: admitted.lease,
                     kind: route.kind,
-                    keep_with,
+                    keep_with: admitted.keep_with,
                 });
             }
             Attempt::TimedOut => return Err(lost(proxy, &instance, order, Failure::TimedOut)),
-            Attempt::Unsent(back, failure) => {
-                request = back;
-                last = failure;
-                if !again(proxy, &route, was_reused) {
-                    break;
-                }
-            }
-            Attempt::Lost => match copy.filter(|_| again(proxy, &route, was_reused)) {
-                Some(copy) => {
-                    request = copy;
-                    last = Failure::Broken;
-                }
+            Attempt::Unsent(back, failure) => (request, last) = (back, failure),
+            Attempt::Lost => match copy {
+                Some(copy) => (request, last) = (copy, Failure::Broken),
                 None => return Err(lost(proxy, &instance, order, Failure::Broken)),
             },
         }
         // A stale connection says nothing against the instance; a refused one does.
-        fresh = was_reused;
-        if !was_reused {
+        if was_reused {
+            again = Some(Again::Stale);
+        } else {
+            again = Some(Again::Refused);
             tried.push(instance);
         }
     }
@@ -190,23 +203,42 @@ fn lost(proxy: &Proxy, instance: &Instance, order: &Order, failure: Failure) -> 
     }
 }
 
-/// Finds an instance with room, and the release to keep the visitor with from now on. When the table changes under us,
-/// nothing was tried yet: look again, and wait where that is said now.
+/// A place at an instance.
+struct Admitted {
+    instance: Arc<Instance>,
+    lease: Lease,
+    /// The release to keep the visitor with from now on.
+    keep_with: Option<ReleaseNumber>,
+    /// Whether the table had to change first.
+    waited: bool,
+}
+
+/// Finds an instance with room. When the table changes under us, nothing was tried yet: look again, and wait where that
+/// is said now.
 async fn admit(
     proxy: &Proxy,
     order: &Order,
     route: &mut Arc<Route>,
     tried: &mut Vec<Arc<Instance>>,
-) -> Result<(Arc<Instance>, Lease, Option<ReleaseNumber>), Failure> {
+) -> Result<Admitted, Failure> {
+    let mut waited = false;
     for _ in 0..SENDS_MAX {
         let preferred = order.preferred.filter(|_| route.sticky);
         let (now_ms, dice) = (proxy.uptime().now_ms(), proxy.dice());
-        let chosen = balance::choose(&route.groups, preferred, tried, now_ms, dice);
-        let (release, instance) = chosen.ok_or(Failure::NoInstance)?;
+        let Some((release, instance)) = balance::choose(&route.groups, preferred, tried, now_ms, dice) else {
+            let now = renewed(proxy, order, tried).await.ok_or(Failure::NoInstance)?;
+            *route = gate(proxy, &order.host, now).await?;
+            waited = true;
+            continue;
+        };
         match instance.lease().await {
             Ok(lease) => {
-                let keep_with = Some(release).filter(|_| route.sticky && preferred != Some(release));
-                return Ok((instance, lease, keep_with));
+                return Ok(Admitted {
+                    instance,
+                    lease,
+                    keep_with: Some(release).filter(|_| route.sticky && preferred != Some(release)),
+                    waited,
+                });
             }
             Err(LeaseError::Full) => return Err(Failure::Overloaded),
             Err(LeaseError::Leaving) => {
@@ -219,14 +251,35 @@ async fn admit(
     Err(Failure::NoInstance)
 }
 
-/// Whether the budget has another attempt. A stale connection is the pool's doing, not the app's: always.
-fn again(proxy: &Proxy, route: &Route, was_reused: bool) -> bool {
-    let allowed = was_reused || route.environment.spend_retry();
+/// What is said of the app, once that is something else than the instances that were tried. They may have ended a moment
+/// ago, and who knows better than we is about to say so: it is waited for, but not at an app that has failed for longer.
+async fn renewed(proxy: &Proxy, order: &Order, tried: &[Arc<Instance>]) -> Option<Arc<Route>> {
+    let failing_ms = tried.iter().map(|instance| instance.failing_since_ms()).max()?;
+    let patience_ms = (failing_ms + NEWS_MS_MAX).saturating_sub(proxy.uptime().now_ms());
+    let deadline = tokio::time::Instant::now() + ms(patience_ms);
+    loop {
+        // Subscribed before looking, so that no change falls between the look and the wait.
+        let mut changes = proxy.watch_applied();
+        let now = proxy.table().find(&order.host)?;
+        if now.state != RouteState::Serving || balance::has_other(&now.groups, tried) {
+            return Some(now);
+        }
+        tokio::select! {
+            known = changes.changed() => known.ok()?,
+            () = tokio::time::sleep_until(deadline) => return None,
+            () = proxy.stopping().cancelled() => return None,
+        }
+    }
+}
+
+/// Whether the budget has another attempt. For a stale connection it always has.
+fn may(proxy: &Proxy, route: &Route, why: Again) -> bool {
+    let (allowed, name) = match why {
+        Again::Stale => (true, "stale_connection"),
+        Again::Refused => (route.environment.spend_retry(), "refused"),
+    };
     if allowed {
-        proxy
-            .metrics()
-            .retries
-            .add(if was_reused { "stale_connection" } else { "refused" });
+        proxy.metrics().retries.add(name);
     }
     allowed
 }

@@ -32,6 +32,9 @@ const COOL_DOWN_MS_MAX: u64 = 30_000;
 /// So many answers 5xx in a row count as a failure: one may be the request's fault.
 const SERVER_ERRORS_MAX: u32 = 5;
 
+/// An instance that does not answer a connection's first packet is sent another after so long.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
 /// One side of an HTTP/1.1 connection to an instance.
 pub(crate) type Sender = SendRequest<RequestBody>;
 
@@ -68,9 +71,13 @@ pub(crate) struct Instance {
     in_flight: AtomicUsize,
     waiting: AtomicUsize,
     leaving: AtomicBool,
+    /// Tells those who are connecting to it that it is leaving.
+    left: Notify,
     cool_until_ms: AtomicU64,
     /// Failures in a row.
     failures: AtomicU32,
+    /// Since the first of them.
+    failing_since_ms: AtomicU64,
     /// Answers 5xx in a row.
     server_errors: AtomicU32,
     slots: Arc<Semaphore>,
@@ -89,8 +96,10 @@ impl Instance {
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             leaving: AtomicBool::new(false),
+            left: Notify::new(),
             cool_until_ms: AtomicU64::new(0),
             failures: AtomicU32::new(0),
+            failing_since_ms: AtomicU64::new(0),
             server_errors: AtomicU32::new(0),
             slots: Arc::new(Semaphore::new(limits.upstream_in_flight_max)),
             idle: Mutex::new(Vec::new()),
@@ -146,9 +155,17 @@ impl Instance {
     /// It refused a connection, broke one, or did not answer in time: others come first for a while.
     pub(crate) fn failed(&self, now_ms: u64) {
         let before = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
+        if before == 0 {
+            self.failing_since_ms.store(now_ms, Ordering::Relaxed);
+        }
         let cool_down_ms = (COOL_DOWN_MS << before).min(COOL_DOWN_MS_MAX);
         self.cool_until_ms
             .store(now_ms.saturating_add(cool_down_ms), Ordering::Relaxed);
+    }
+
+    /// Since when it has done nothing but fail.
+    pub(crate) fn failing_since_ms(&self) -> u64 {
+        self.failing_since_ms.load(Ordering::Relaxed)
     }
 
     /// It answered. One that does nothing but fail is as good as one that does not answer.
@@ -165,6 +182,7 @@ impl Instance {
     /// It has left the snapshot.
     pub(crate) fn retire(&self) {
         self.leaving.store(true, Ordering::SeqCst);
+        self.left.notify_waiters();
         self.idle.lock().clear();
     }
 
@@ -226,8 +244,7 @@ impl Instance {
 
     /// A new connection.
     pub(crate) async fn connect(&self, tracker: &TaskTracker) -> io::Result<Sender> {
-        let connecting = TcpStream::connect(self.upstream.address);
-        let stream = tokio::time::timeout(ms(self.limits.connect_ms_max), connecting).await??;
+        let stream = tokio::time::timeout(ms(self.limits.connect_ms_max), self.open()).await??;
         stream.set_nodelay(true)?;
         // An instance that went without a word, its network with it, is found out within half a minute.
         sockopt::set_socket_keepalive(&stream, true)?;
@@ -244,6 +261,22 @@ impl Instance {
             let _ = connection.with_upgrades().await;
         });
         Ok(sender)
+    }
+
+    /// Asks until somebody is there. The kernel asks again after a second (RFC 6298 section 2), which is long for an
+    /// instance that is started again a moment after it was asked.
+    async fn open(&self) -> io::Result<TcpStream> {
+        loop {
+            let left = self.left.notified();
+            if self.leaving.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            tokio::select! {
+                opened = TcpStream::connect(self.upstream.address) => return opened,
+                () = left => {}
+                () = tokio::time::sleep(ASK_AGAIN) => {}
+            }
+        }
     }
 
     fn put_back(&self, sender: Sender) {

@@ -7,6 +7,7 @@ use slipway_domain::observed::Instance;
 use slipway_domain::routing::RouteState;
 
 use super::{is_done, mark};
+use crate::comeback;
 use crate::instances::{has_ended, is_applying, is_healthy, of, publish, restart_missing, start, wake_at};
 use crate::plan::{Failure, Op, Plan, Route, Step};
 use crate::world::{DeploymentFacts, Health, ReleaseFacts, World};
@@ -201,7 +202,10 @@ impl<'a> Group<'a> {
         let serves = |i: &Instance| i.is_running() && self.world.route.instances.contains(&i.id);
         let is_held = matches!(self.world.route.state, RouteState::Holding | RouteState::Asleep);
         if !self.instances.iter().any(serves) && !is_held {
-            publish(self.world, plan, Route::nowhere(RouteState::Starting));
+            let state = self.serving().map_or(RouteState::Starting, |serving| {
+                comeback::waiting(self.world, plan, serving, &of(self.instances, serving))
+            });
+            publish(self.world, plan, Route::nowhere(state));
         }
     }
 

@@ -13,7 +13,7 @@ fn rendered(text: &str) -> String {
 
 #[test]
 fn the_third_end_in_a_row_is_told_once() {
-    check(&format!("{LOOPS}restart r1#0 at 65 2"), &[]);
+    check(&format!("{LOOPS}restart r1#0 at 65 2"), &["publish holding"]);
     check(&format!("{LOOPS}restart r1#0 at 65 3"), &[RAISED]);
     check(&format!("{LOOPS}restart r1#0 at 65 4\ntold of r1"), &[]);
 }

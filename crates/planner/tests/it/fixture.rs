@@ -16,7 +16,7 @@
 //! r1#0 running healthy routed draining since 4
 //! route serving [unacked] [10% to r2]
 //! busy pull r2 | busy start r2 0 | busy remove r1#0
-//! failed pull r2 until 20 [fatal]
+//! failed pull r2 until 20 [fatal] | failed start r2 0 until 20
 //! smoked r2                     its own checks (`smoke` among the WAY) have passed
 //! rest dozing|paused|asleep since 4 | woken since 4 | asked    a request waits for it to wake
 //! load 80 160 quiet 0           requests in flight over a minute and over six seconds; since when none
@@ -174,8 +174,8 @@ fn fact(world: &mut World, words: &[&str]) {
         ["load", stable, panic, "quiet", s] => world.load = Some(load(stable, panic, s)),
         ["route", state, rest @ ..] => route(world, state, rest),
         ["busy", op @ ..] => drop(world.running.insert(operation(op))),
-        ["failed", kind, what, "until", s, rest @ ..] => {
-            let fatal = rest
+        ["failed", op @ .., "until", s] | ["failed", op @ .., "until", s, "fatal"] => {
+            let fatal = words
                 .contains(&"fatal")
                 .then(|| (ReasonCode::ImageNotFound, "no such image".to_owned()));
             let failure = OpFailure {
@@ -183,7 +183,7 @@ fn fact(world: &mut World, words: &[&str]) {
                 fatal,
                 error: "no".into(),
             };
-            world.failed.insert(operation(&[kind, what]), failure);
+            world.failed.insert(operation(op), failure);
         }
         ["restart", slot, "at", s, count @ ..] => {
             let (name, slot) = slot.split_once('#').expect("r#slot");

@@ -39,9 +39,27 @@ fn a_dead_instance_is_unrouted_and_started_again() {
 
 #[test]
 fn a_crashing_instance_is_started_again_only_when_its_time_has_come() {
-    let world = "serving r1 x1\nroute starting\nr1#0 exited\nrestart r1#0 at 30";
+    let world = "serving r1 x1\nroute starting\nr1#0 exited\nrestart r1#0 at 30 3\ntold of r1";
     check(&format!("now 29\n{world}"), &[]);
     check(&format!("now 30\n{world}"), &["start r1 slots 0"]);
+}
+
+#[test]
+fn visitors_wait_for_an_instance_that_ended_and_not_for_one_that_ends_again_and_again() {
+    let ended = "now 30\nserving r1 x1\nroute serving\nr1#0 exited routed";
+    let again = |count: u32| format!("{ended}\nrestart r1#0 at 30 {count}\ntold of r1");
+    check(&again(2), &["publish holding", "start r1 slots 0"]);
+    check(&again(3), &["publish starting", "start r1 slots 0"]);
+    check(ended, &["publish holding", "start r1 slots 0"]);
+    // One that was removed comes back too, unless it cannot be started.
+    let removed = "now 30\nserving r1 x1\nroute serving";
+    check(removed, &["publish holding", "start r1 slots 0"]);
+    check(&format!("{removed}\nfailed start r1 0 until 33"), &["publish holding"]);
+    check(&format!("{removed}\nfailed start r1 0 until 34"), &["publish starting"]);
+    // Not for long.
+    let starts = "serving r1 x1\nroute holding\nr1#0 running unproven since 30";
+    check(&format!("now 39\n{starts}"), &[]);
+    check(&format!("now 40\n{starts}"), &["publish starting"]);
 }
 
 #[test]
@@ -74,7 +92,7 @@ fn of_several_that_do_not_answer_one_at_a_time_is_started_again() {
 
 #[test]
 fn an_instance_without_an_address_is_made_anew() {
-    let cut_off = "serving r1 x1\nroute starting\nr1#0 running healthy unrouted nowhere";
+    let cut_off = "serving r1 x1\nroute holding\nr1#0 running healthy unrouted nowhere";
     check(&format!("now 4\n{cut_off}"), &[]);
     check(&format!("now 5\n{cut_off}"), &["remove r1#0"]);
 }

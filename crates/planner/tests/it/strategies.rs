@@ -47,7 +47,7 @@ fn an_old_instance_that_ends_while_the_new_group_starts_is_started_again() {
         &format!(
             "serving r1 x1\nroute serving\nr1#0 exited routed\ndeploying r2 x1 bluegreen\n{PULLED}\nstep start succeeded 0\nstep health running 0\nr2#0 running unproven"
         ),
-        &["start r1 slots 0", "publish starting"],
+        &["start r1 slots 0", "publish holding"],
     );
 }
 
@@ -88,7 +88,7 @@ fn a_release_that_ends_by_itself_within_its_bake_time_is_taken_back() {
     let world = "serving r2 x1\nserving since 0\nprevious r1 x1\nroute serving\nr2#0 exited routed";
     let back = "roll back from r2 to r1: r2#0 exited";
     check(&format!("now 119\n{world}"), &[back]);
-    check(&format!("now 120\n{world}"), &["publish starting", "start r2 slots 0"]);
+    check(&format!("now 120\n{world}"), &["publish holding", "start r2 slots 0"]);
     check(
         "now 9\nserving r2 x1\nserving since 0\nprevious r1 x1\nroute serving\nr2#0 running failing routed",
         &["roll back from r2 to r1: r2#0 unhealthy"],
@@ -97,7 +97,7 @@ fn a_release_that_ends_by_itself_within_its_bake_time_is_taken_back() {
 
 #[test]
 fn what_was_killed_from_outside_or_has_nothing_before_it_or_went_back_already_is_started_again() {
-    let again = ["publish starting", "start r2 slots 0"];
+    let again = ["publish holding", "start r2 slots 0"];
     let killed = "serving r2 x1\nserving since 0\nprevious r1 x1\nroute serving\nr2#0 killed routed";
     check(killed, &again);
     check(

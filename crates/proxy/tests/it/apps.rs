@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -18,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256};
 use slipway_domain::routing::Upstream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc};
 
 /// A running instance.
@@ -63,6 +64,24 @@ pub(crate) async fn nobody(name: &str) -> Upstream {
         instance: name.into(),
         address,
     }
+}
+
+/// An instance whose machine takes no further connection: packets to it get no answer. For as long as the rest lives.
+pub(crate) async fn black_hole(name: &str) -> (Upstream, impl Sized) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let listener = socket.listen(1).expect("listens");
+    let address = listener.local_addr().expect("an address");
+    let mut waiting = Vec::new();
+    // Until its line is full.
+    while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        waiting.push(stream);
+    }
+    let upstream = Upstream {
+        instance: name.into(),
+        address,
+    };
+    (upstream, (listener, waiting))
 }
 
 /// An instance that behaves.

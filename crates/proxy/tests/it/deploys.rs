@@ -1,10 +1,11 @@
 //! Deploys as the proxy sees them: instances come and go while requests run.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use slipway_domain::ReleaseNumber;
 use slipway_domain::routing::{GroupRoute, RouteState};
 
 use crate::apps;
+use crate::client::{Speak, request};
 use crate::world::{LIMITS, Scene, World, within};
 
 const NAME: &str = "web.apps.localhost";
@@ -51,7 +52,7 @@ async fn no_request_is_lost_while_instances_are_swapped() {
         let mut sent = 0;
         let mut connection = world.client.h1::<http_body_util::Full<bytes::Bytes>>(NAME).await;
         while !done.is_cancelled() {
-            let request = crate::client::request(http::Method::POST, "/digest", &[("host", NAME)], "abc");
+            let request = request(Method::POST, "/digest", &[("host", NAME)], "abc");
             let answer = within("an answer", connection.send_request(request))
                 .await
                 .expect("an answer");
@@ -97,7 +98,7 @@ async fn two_releases_share_traffic_by_weight() {
     let world = World::start(&scene).await;
     let mut connection = world.client.h1::<http_body_util::Full<bytes::Bytes>>(NAME).await;
     for _ in 0..400 {
-        let request = crate::client::request(http::Method::GET, "/", &[("host", NAME)], "");
+        let request = request(Method::GET, "/", &[("host", NAME)], "");
         let answer = connection.send_request(request).await.expect("an answer");
         http_body_util::BodyExt::collect(answer.into_body())
             .await
@@ -115,18 +116,7 @@ async fn a_held_request_is_served_once_the_app_serves() {
     let world = World::start(&scene).await;
     let held = world.client.get(NAME, "/");
     let wake = async {
-        within("the request to be held", async {
-            while !world
-                .client
-                .admin("/metrics")
-                .await
-                .text()
-                .contains("http_server_active_requests{app=\"web\",environment=\"production\"} 1")
-            {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        world.is_asked_for_web().await;
         world
             .show(&scene.clone().next().serving("web", &[app.upstream()]))
             .await;
@@ -146,4 +136,26 @@ async fn a_held_request_does_not_wait_for_ever() {
     let answer = world.client.get(NAME, "/").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(!answer.header("retry-after").is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_finds_nobody_waits_for_word_and_goes_where_it_is_told() {
+    let app = apps::polite("web2").await;
+    let (hole, _full) = apps::black_hole("web1").await;
+    for gone in [apps::nobody("web1").await, hole] {
+        let scene = Scene::new().serving("web", std::slice::from_ref(&gone));
+        let world = World::start(&scene).await;
+        // With a body: nothing of it was sent, so nothing speaks against sending it elsewhere.
+        let upload = request(Method::POST, "/digest", &[], "abc");
+        let asked = world.client.send(Speak::H1, NAME, upload);
+        let news = async {
+            world.is_asked_for_web().await;
+            let held = scene.clone().next().app("web", RouteState::Holding, &[], LIMITS);
+            world.show(&held).await;
+            world.show(&held.next().serving("web", &[app.upstream()])).await;
+        };
+        let (answer, ()) = tokio::join!(asked, news);
+        assert_eq!(answer.status, StatusCode::OK, "{gone:?}: {}", answer.text());
+        assert!(answer.text().starts_with("3 "), "the body came along");
+    }
 }

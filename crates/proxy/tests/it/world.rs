@@ -214,6 +214,17 @@ impl World {
             .await;
     }
 
+    /// Waits until a request for the app `web` is under way.
+    pub(crate) async fn is_asked_for_web(&self) {
+        let under_way = "http_server_active_requests{app=\"web\",environment=\"production\"} 1";
+        within("a request to be under way", async {
+            while !self.client.admin("/metrics").await.text().contains(under_way) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Tells the proxy to stop, without waiting.
     pub(crate) fn tell_to_stop(&self) {
         self.shutdown.cancel();
