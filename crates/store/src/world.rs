@@ -10,7 +10,7 @@ use slipway_domain::rest::Rest;
 use crate::row::bad;
 use crate::{Deployment, Environment, EnvironmentStatus, ProxyRow, RouteRow, StoreError, Tx};
 
-/// The newest releases whose containers may still be alive.
+/// The newest releases, whose containers may be alive without having been seen yet.
 const RELEASES_MAX: i64 = 20;
 
 /// Everything about one environment.
@@ -22,7 +22,7 @@ pub struct EnvironmentWorld {
     pub status: EnvironmentStatus,
     /// The unfinished deployment.
     pub deployment: Option<Deployment>,
-    /// What should run, what serves, and the newest ones.
+    /// What should run, what serves, those that have instances, and the newest ones.
     pub releases: Vec<Release>,
     /// What proxies are told.
     pub route: Option<RouteRow>,
@@ -87,6 +87,13 @@ impl Tx {
             .await?
             .ok_or_else(|| bad("environment_status", "environment_id", &id))?;
         let deployment = self.unfinished(id).await?;
+        // After going back, and after a change of scale, instances are those of an earlier release of the same contents,
+        // which may be long ago.
+        let alive = status.instances.iter().map(|i| i.release);
+        let named = [environment.release, status.serving, status.previous]
+            .into_iter()
+            .flatten();
+        let wanted: Vec<_> = named.chain(alive).map(ReleaseId::uuid).collect();
         let rows = sqlx::query_as!(
             crate::releases::Row,
             "select id, environment_id, number, image, pin, spec, secrets, cause, created_at, created_by, good, same_as
@@ -95,11 +102,7 @@ impl Tx {
                 or number > (select last_release_number from environments where id = $1) - $3)
              order by number desc",
             id.uuid(),
-            &[environment.release, status.serving, status.previous]
-                .into_iter()
-                .flatten()
-                .map(ReleaseId::uuid)
-                .collect::<Vec<_>>(),
+            &wanted,
             RELEASES_MAX
         )
         .fetch_all(self.c())

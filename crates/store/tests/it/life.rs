@@ -300,6 +300,30 @@ async fn the_world_of_an_environment_is_whole() {
 }
 
 #[tokio::test]
+async fn a_release_that_has_instances_is_known_however_old_it_is() {
+    with_store(async |_, store| {
+        let (_, _, environment) = web(&store).await;
+        let epoch = lead(&store, 1).await.expect("free");
+        let first = deploy(&store, environment.id, second(1)).await;
+        let mut last = first.clone();
+        for s in 2..30 {
+            last = deploy(&store, environment.id, second(s)).await;
+        }
+        let mut found = status(last.generation, last.release);
+        found.instances[0].release = first.release;
+        let mut scheduler = fenced(&store, epoch).await;
+        let saved = scheduler.save_status(environment.id, &found).await;
+        saved.expect("written");
+        scheduler.commit().await.expect("commits");
+        let world = tx(&store).await.load_world(environment.id).await;
+        let world = world.expect("read").expect("is there");
+        assert!(world.release(first.release).is_some());
+        assert_eq!(world.releases.len(), 21, "and the newest ones");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn environments_are_due_whose_intent_is_not_fulfilled() {
     with_store(async |_, store| {
         let team = add_team(&store, "default").await;
