@@ -178,13 +178,29 @@ pub(crate) fn accept(change: &Change, present: Present<'_>) -> Result<Draft, Ref
     }
 }
 
+/// Whether what runs has none of these secrets: then nothing was taken away.
+fn never_had(missing: &[VariableName], present: &Present<'_>) -> bool {
+    let had = |name| {
+        present
+            .current
+            .is_some_and(|current| current.secrets.contains_key(name))
+    };
+    !missing.iter().any(had)
+}
+
 /// What a change of settings leads to: a release at once, unless it is to wait, nothing was ever deployed, or the
 /// environment is stopped.
 pub(crate) fn settle(cause: ReleaseCause, apply: bool, present: Present<'_>) -> Result<Settled, Refusal> {
     if !apply || present.stopped || present.current.is_none() {
         return Ok(Settled::Staged);
     }
-    accept(&Change::Settings(cause), present).map(|draft| Settled::Release(Box::new(draft)))
+    match accept(&Change::Settings(cause), present) {
+        // One of several that are still to be set: it is kept, and the last one makes the release.
+        Err(Refusal::MissingSecrets(missing)) if cause == ReleaseCause::Secrets && never_had(&missing, &present) => {
+            Ok(Settled::Staged)
+        }
+        accepted => accepted.map(|draft| Settled::Release(Box::new(draft))),
+    }
 }
 
 #[cfg(test)]

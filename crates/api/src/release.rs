@@ -58,18 +58,18 @@ impl Refusal {
                 ),
             ),
             Self::MissingSecrets(names) => {
-                let command = |name| format!("slipway secrets set {name} -a {app} -e {environment}");
+                let command = |names: &str| format!("slipway secrets set {names} -a {app} -e {environment}");
                 let listed: Vec<_> = names.iter().map(ToString::to_string).collect();
-                let first = names.first().map(command).unwrap_or_default();
+                let all = command(&listed.join(" "));
                 let errors = names
                     .iter()
                     .map(|n| FieldProblem {
                         pointer: "/secrets/required".into(),
-                        detail: format!("`{n}` is not set; set it with `{}`", command(n)),
+                        detail: format!("`{n}` is not set; set it with `{}`", command(n.as_str())),
                     })
                     .collect();
                 let detail = format!(
-                    "The spec requires secrets that are not set: {}. Set them first (`{first}`), then repeat the call.",
+                    "The spec requires secrets that are not set: {}. Set them first (`{all}`), then repeat the call.",
                     listed.join(", ")
                 );
                 ApiError::Invalid(Code::MissingSecrets, detail, errors)

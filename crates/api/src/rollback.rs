@@ -16,6 +16,9 @@ use crate::extract::{MaybeJson, Names, Params};
 use crate::release::{Place, current_release};
 use crate::wait::Wait;
 
+/// So many releases of the same contents in a row are looked past.
+const ALIKE_MAX: u32 = 100;
+
 /// Go back to an earlier release.
 #[utoipa::path(post, path = "/v1/apps/{app}/rollback", tag = "releases", operation_id = "rollback",
     params(("app" = String, Path, description = "The app's name."), WaitParams,
@@ -73,16 +76,7 @@ async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNum
             ),
         ));
     }
-    // After going back, the one before is that of what was gone back to: to go back twice is to go back further.
-    let root = match current_release(tx, environment).await?.map(|r| r.root()) {
-        Some(root) => tx.release(root).await?.map(|r| r.number),
-        None => None,
-    };
-    let last = match root {
-        Some(number) => tx.last_good_release(environment.id, Some(number)).await?,
-        None => None,
-    };
-    last.ok_or_else(|| {
+    before_current(tx, environment).await?.ok_or_else(|| {
         ApiError::Refused(
             Code::NothingDeployed,
             format!(
@@ -91,4 +85,24 @@ async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNum
             ),
         )
     })
+}
+
+/// The last good release before the current one with other contents: one before a restart, or before a deploy of the
+/// same once more, is nothing to go back to.
+async fn before_current(tx: &mut Tx, environment: &Environment) -> Result<Option<Release>> {
+    let Some(current) = current_release(tx, environment).await? else {
+        return Ok(None);
+    };
+    // After going back, the one before is that of what was gone back to: to go back twice is to go back further.
+    let mut number = tx.release(current.root()).await?.map(|root| root.number);
+    for _ in 0..ALIKE_MAX {
+        let Some(release) = tx.last_good_release(environment.id, number).await? else {
+            return Ok(None);
+        };
+        if !release.has_contents_of(&current) {
+            return Ok(Some(release));
+        }
+        number = Some(release.number);
+    }
+    Ok(None)
 }

@@ -128,6 +128,14 @@ pub enum Alignment {
 }
 
 impl Release {
+    /// Whether another release has the same bytes, settings and secrets, in whatever number of instances and however it
+    /// came into service: going from one to the other changes nothing for a visitor.
+    pub fn has_contents_of(&self, other: &Self) -> bool {
+        let mut spec = self.spec.with_strategy(other.spec.deploy.strategy);
+        spec.scale = other.spec.scale;
+        self.pin.digest() == other.pin.digest() && self.secrets == other.secrets && spec == other.spec
+    }
+
     /// What becomes of the environment's settings, its newest secrets among them. A strategy given for one deployment
     /// is no difference.
     pub fn align(&self, spec: &Spec, newest: &BTreeMap<VariableName, SecretId>) -> Alignment {

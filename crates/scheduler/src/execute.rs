@@ -254,9 +254,16 @@ fn next_status(rows: &EnvironmentWorld, world: &World, plan: &Plan) -> Environme
     let mut status = rows.status.clone();
     let succeeded = plan.steps.iter().any(|s| matches!(s, Step::Succeed(_)));
     if succeeded && let Some(deployment) = &rows.deployment {
-        status.previous = status.serving.filter(|before| *before != deployment.release);
-        status.serving = Some(deployment.release);
-        status.serving_since = Some(world.now);
+        let before = status.serving.replace(deployment.release);
+        let pair = before
+            .and_then(|id| rows.release(id))
+            .zip(rows.release(deployment.release));
+        // The same once more, or in another number, is watched for as long as what it repeats, and gone back from to what
+        // was before that.
+        if !pair.is_some_and(|(before, now)| now.has_contents_of(before)) {
+            status.previous = before;
+            status.serving_since = Some(world.now);
+        }
     }
     for step in &plan.steps {
         match step {

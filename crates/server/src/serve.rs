@@ -84,7 +84,11 @@ pub(crate) async fn run(
     bootstrap::certificates(&store, &ca, &vault, &names, clock.as_ref(), entropy.as_ref()).await?;
     let mut tx = store.begin().await?;
     tx.disconnect_proxies().await?;
+    let moved = tx.move_platform_domains(&config.base_domain).await?;
     tx.commit().await?;
+    if moved > 0 {
+        tracing::info!(moved, base_domain = %config.base_domain, "domains.moved: apps answer below the new base domain");
+    }
     Plane {
         config,
         installation,

@@ -195,7 +195,7 @@ async fn a_missing_required_secret_is_named_with_the_command_that_sets_it() {
         assert!(
             refused
                 .detail()
-                .contains("slipway secrets set SESSION_KEY -a web -e production"),
+                .contains("slipway secrets set SESSION_KEY DATABASE_URL -a web -e production"),
             "{}",
             refused.text
         );

@@ -40,6 +40,25 @@ async fn a_rollback_is_a_new_release_with_the_contents_of_the_last_good_one() {
 }
 
 #[tokio::test]
+async fn a_rollback_looks_past_restarts_and_deploys_of_the_same() {
+    in_world(async |world| {
+        world.deployed("web", "web:1").await;
+        world.deployed("web", "web:2").await;
+        let restarted = world.post("/v1/apps/web/restart", json!({})).await;
+        world.succeed(&restarted.json).await;
+        world.deployed("web", "web:2").await;
+        let back = world.post("/v1/apps/web/rollback", json!({})).await;
+        assert_eq!(
+            (back.status, &back.json["message"]),
+            (202, &json!("rollback to v1")),
+            "{}",
+            back.text
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_rollback_to_nowhere_is_refused() {
     in_world(async |world| {
         world.post("/v1/apps", json!({"name": "web"})).await;

@@ -68,6 +68,29 @@ async fn a_required_secret_is_not_taken_away_at_once() {
 }
 
 #[tokio::test]
+async fn required_secrets_are_set_one_by_one_and_the_last_one_makes_the_release() {
+    in_world(async |world| {
+        world.deployed("web", "web:1").await;
+        let required = json!({"secrets": {"required": ["ONE", "TWO"]}});
+        let refused = world.put("/v1/apps/web/spec", required.clone()).await;
+        assert_eq!(refused.code(), "missing_secrets");
+        assert!(refused.text.contains("slipway secrets set ONE TWO"), "{}", refused.text);
+        assert_eq!(world.put("/v1/apps/web/spec?apply=false", required).await.status, 204);
+        let first = world.put("/v1/apps/web/secrets/ONE", json!({"value": "x"})).await;
+        assert_eq!(first.status, 204, "{}", first.text);
+        assert_eq!(world.get("/v1/apps/web/secrets").await.column("name"), ["ONE"]);
+        let second = world.put("/v1/apps/web/secrets/TWO", json!({"value": "y"})).await;
+        assert_eq!(
+            (second.status, &second.json["cause"]),
+            (202, &json!("secrets")),
+            "{}",
+            second.text
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn wrong_secrets_are_refused() {
     in_world(async |world| {
         world.post("/v1/apps", json!({"name": "web"})).await;

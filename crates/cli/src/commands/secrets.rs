@@ -11,6 +11,7 @@ use crate::args::{SecretsCommand, WaitArgs};
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::model::Deployment;
 use crate::show::{age_cell, cell};
 use crate::values::MaybeAssignment;
 
@@ -57,10 +58,33 @@ async fn set(ctx: &mut Context, secrets: Vec<MaybeAssignment>, stage: bool, wait
         .query("apply", !stage && rest == 0);
         let answer = ctx.send(call).await?;
         if rest == 0 {
-            watch::settle(ctx, answer, wait, STAGED).await?;
+            let waits = !stage && !Deployment::is_one(&answer.body);
+            let missing = if waits { missing(ctx).await } else { Vec::new() };
+            let done = if missing.is_empty() {
+                STAGED.to_owned()
+            } else {
+                format!("kept; the next release comes when {} is set too", missing.join(", "))
+            };
+            watch::settle(ctx, answer, wait, &done).await?;
         }
     }
     Ok(())
+}
+
+/// Required secrets that are not set yet; none where the token may not look.
+async fn missing(ctx: &mut Context) -> Vec<String> {
+    look_for_missing(ctx).await.unwrap_or_default()
+}
+
+async fn look_for_missing(ctx: &mut Context) -> Result<Vec<String>, CliError> {
+    let (app, environment) = ctx.app_scope()?;
+    let of = |what| Call::get(&["apps", app.as_str(), what]).query("environment", &environment);
+    let spec = ctx.send(of("spec")).await?.body;
+    let set = ctx.list_all(of("secrets")).await?;
+    let required = spec.pointer("/spec/secrets/required").and_then(Value::as_array);
+    let required = required.into_iter().flatten().filter_map(Value::as_str);
+    let is_set = |name: &str| set.items.iter().any(|item| cell(item, "name") == name);
+    Ok(required.filter(|name| !is_set(name)).map(str::to_owned).collect())
 }
 
 /// Every value, before anything is sent: from the command line, standard input or a person.

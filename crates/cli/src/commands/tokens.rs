@@ -8,7 +8,7 @@ use crate::args::TokensCommand;
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::show::{age_cell, cell};
+use crate::show::{age_cell, cell, time_of};
 use crate::style::clean;
 
 /// Runs one of them.
@@ -87,6 +87,12 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
         .to_vec();
     row.extend([age_cell(item, "expires_at", now), age_cell(item, "last_used_at", now)]);
     let is_revoked = item.get("revoked_at").is_some_and(|at| !at.is_null());
-    row.push(if is_revoked { "revoked" } else { "valid" }.into());
+    let is_expired = time_of(item, "expires_at").is_some_and(|at| at <= now);
+    let state = match (is_revoked, is_expired) {
+        (true, _) => "revoked",
+        (false, true) => "expired",
+        (false, false) => "valid",
+    };
+    row.push(state.into());
     row
 }

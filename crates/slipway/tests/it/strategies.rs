@@ -193,6 +193,10 @@ fn a_release_that_ends_by_itself_after_the_switch_is_taken_back_and_is_no_target
     let first = platform.deploy("back", "1").expect(200);
     platform.deploy("back", "2").expect(200);
     assert_eq!(answers(&platform, "back"), "2");
+    // The same once more is not what is gone back to, and does not end the watch.
+    platform
+        .call("POST", "/v1/apps/back/restart?wait=60s", None)
+        .expect(200);
     platform.visit("back.apps.localhost", "/exit");
     let taken_back = until("the release before serves again", || {
         let newest = platform.get("/v1/apps/back/deployments")["items"][0].clone();
@@ -201,7 +205,7 @@ fn a_release_that_ends_by_itself_after_the_switch_is_taken_back_and_is_no_target
     assert_eq!(taken_back["digest"], first["digest"], "{taken_back}");
     let message = taken_back["message"].as_str().expect("why");
     assert!(message.contains("exit code 7"), "{message}");
-    assert_eq!(answers(&platform, "back"), "3");
+    assert_eq!(answers(&platform, "back"), "4");
     let releases = platform.get("/v1/apps/back/releases");
     let good: Vec<&Value> = releases["items"]
         .as_array()
@@ -209,7 +213,11 @@ fn a_release_that_ends_by_itself_after_the_switch_is_taken_back_and_is_no_target
         .iter()
         .map(|r| &r["good"])
         .collect();
-    assert_eq!(good, [&json!(true), &json!(false), &json!(true)], "{releases}");
+    assert_eq!(
+        good,
+        [true, false, true, true].map(|g| json!(g)).each_ref(),
+        "{releases}"
+    );
     let none = platform
         .call("POST", "/v1/apps/back/rollback", Some(&json!({})))
         .expect(409);

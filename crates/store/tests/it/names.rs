@@ -38,6 +38,32 @@ async fn a_second_team_app_or_environment_of_a_name_is_told_apart() {
 }
 
 #[tokio::test]
+async fn environments_move_to_another_base_domain_and_proxies_are_told() {
+    with_store(async |_, store| {
+        let (_, _, web) = web(&store).await;
+        let version = tx(&store).await.route_version().await.expect("read");
+        let elsewhere = "example.org".parse().expect("a name");
+        let mut api = tx(&store).await;
+        assert_eq!(api.move_platform_domains(&elsewhere).await.expect("moved"), 1);
+        api.commit().await.expect("commits");
+        let mut reader = tx(&store).await;
+        let hosts = reader.domains(web.id).await.expect("read");
+        assert_eq!(
+            hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["web.example.org"]
+        );
+        let moved = reader.route_version().await.expect("read");
+        assert!(moved > version);
+        assert_eq!(
+            reader.move_platform_domains(&elsewhere).await.expect("nothing to do"),
+            0
+        );
+        assert_eq!(reader.route_version().await.expect("read"), moved);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_host_name_that_is_taken_is_told_apart() {
     with_store(async |db, store| {
         let (_, app, production) = web(&store).await;
