@@ -7,4 +7,5 @@ step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --document-private-items --locked --quiet
 step cargo xtask deps
+step cargo xtask bans
 step cargo xtask tidy

@@ -117,9 +117,12 @@ pub enum Job {
     Run(RunId),
 }
 
-/// What the container of a run is called.
-pub fn run_container(run: RunId) -> String {
-    format!("slipway-{run}")
+/// What the container of a one-off command is called.
+pub fn job_container(job: Job) -> String {
+    match job {
+        Job::Release(release) => format!("slipway-job-{release}-release_command"),
+        Job::Run(run) => format!("slipway-{run}"),
+    }
 }
 
 /// How a one-off command ended.

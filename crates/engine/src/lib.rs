@@ -8,5 +8,5 @@ mod testing;
 
 pub use engine::{
     Engine, EngineError, EngineEvent, EngineEvents, EngineInfo, GroupSpec, Job, JobExit, JobState, LocalImage,
-    NetworkSpec, Owner, PullProgress, run_container,
+    NetworkSpec, Owner, PullProgress, job_container,
 };

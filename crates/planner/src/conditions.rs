@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use slipway_domain::deployment::{StepName, StepState};
-use slipway_domain::observed::Instance;
+use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::rest::Rest;
 
 use crate::instances::is_healthy;
@@ -94,12 +94,37 @@ fn after<'a>(world: &'a World, plan: &'a Plan) -> After<'a> {
     after
 }
 
-/// All conditions, once the plan's rows are written; `None` while the engine cannot be looked at.
-pub fn conditions(world: &World, plan: &Plan) -> Option<[Condition; 3]> {
-    let instances = world.instances.known()?;
+/// What can be said once the plan's rows are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// All of it.
+    Seen([Condition; 3]),
+    /// The engine cannot be looked at: how far a deployment is, and why the rest is as it was seen last.
+    Blind {
+        /// The one thing that is known.
+        progress: Condition,
+        /// For scripts: what the others say instead of their own reason.
+        reason: &'static str,
+        /// For people.
+        message: String,
+    },
+}
+
+/// All conditions, once the plan's rows are written.
+pub fn conditions(world: &World, plan: &Plan) -> Said {
     let after = after(world, plan);
-    let (ready, available) = service(world, &after, instances);
-    Some([ready, available, progress(&after)])
+    let progress = progress(&after);
+    match &world.instances {
+        Observed::Known(instances) => {
+            let (ready, available) = service(world, &after, instances);
+            Said::Seen([ready, available, progress])
+        }
+        Observed::Unknown { .. } => Said::Blind {
+            progress,
+            reason: "EngineUnavailable",
+            message: "the container engine does not answer: this is what was seen last".into(),
+        },
+    }
 }
 
 fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Condition, Condition) {

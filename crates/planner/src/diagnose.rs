@@ -114,7 +114,7 @@ fn command(exit_code: Option<i64>, evidence: &Evidence) -> Reason {
         ),
         None => (
             "the release command did not end within 10 minutes and was stopped; no traffic was moved".into(),
-            "make it shorter, or run long work outside of deploys".into(),
+            "the last it wrote is below: where that is the app serving, the image takes no command in the place of its own; otherwise make it shorter, or run long work outside of deploys".into(),
         ),
     };
     Reason {

@@ -3,7 +3,7 @@
 use slipway_domain::deployment::Reason;
 use slipway_domain::observed::Instance;
 use slipway_domain::release::Release;
-use slipway_engine::{Job, JobState};
+use slipway_engine::{Job, JobState, job_container};
 use slipway_planner::diagnose::{Evidence, diagnose};
 use slipway_planner::plan::Failure;
 use slipway_store::EnvironmentWorld;
@@ -46,10 +46,14 @@ pub(crate) async fn reason(
             evidence.log_tail = deps.engine.log_tail(instance, LOG_LINES_MAX).await.unwrap_or_default();
         }
         Failure::Command { .. } => {
-            let job = deps.engine.job(Job::Release(release.id), LOG_LINES_MAX).await;
-            if let Ok(JobState::Ended(exit)) = job {
-                evidence.log_tail = exit.log_tail;
-            }
+            let job = Job::Release(release.id);
+            evidence.log_tail = match deps.engine.job(job, LOG_LINES_MAX).await {
+                Ok(JobState::Ended(exit)) => exit.log_tail,
+                _ => {
+                    let name = job_container(job);
+                    deps.engine.log_tail(&name, LOG_LINES_MAX).await.unwrap_or_default()
+                }
+            };
         }
         Failure::Canary { .. } => {
             let own = instances.iter().find(|i| i.release == release.id);

@@ -7,7 +7,7 @@ use slipway_domain::observed::{Instance, InstanceState, Observed};
 use slipway_domain::rest::Rest;
 use slipway_domain::routing::{GroupRoute, Split, Upstream};
 use slipway_domain::{Entropy, Epoch, Timestamp};
-use slipway_planner::conditions::{self, conditions};
+use slipway_planner::conditions::{self, Said, conditions};
 use slipway_planner::plan::{Judged, Plan, Route, Step};
 use slipway_planner::world::{Health, World};
 use slipway_store::{Condition, EnvironmentStatus, EnvironmentWorld, InstanceRecord, LastExit, Store, StoreError, Tx};
@@ -185,7 +185,7 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
         (StepName::Canary, StepState::Skipped) => Some("there is no old release to be judged against".into()),
         (StepName::Switch, StepState::Succeeded) => number.map(|n| format!("all traffic is on {n}")),
         (StepName::Drain, StepState::Running) => Some("requests on the old instances finish".into()),
-        (StepName::Drain | StepName::Stop, StepState::Skipped) => Some("there was nothing before".into()),
+        (StepName::Drain | StepName::Stop, StepState::Skipped) => Some("there is no old instance".into()),
         (StepName::Stop, StepState::Succeeded) => Some("the old instances are gone".into()),
         _ => None,
     }
@@ -279,9 +279,23 @@ fn next_status(rows: &EnvironmentWorld, world: &World, plan: &Plan) -> Environme
         let before = |id: &str| rows.status.instances.iter().find(|r| r.instance == id);
         status.instances = instances.iter().map(|i| record(world, i, before(&i.id))).collect();
     }
-    if let Some(now) = conditions(world, plan) {
-        status.conditions = now.map(|c| said(&rows.status.conditions, c, world.now)).into();
-    }
+    let before = &rows.status.conditions;
+    status.conditions = match conditions(world, plan) {
+        Said::Seen(now) => now.map(|c| said(before, c, world.now)).into(),
+        Said::Blind {
+            progress,
+            reason,
+            message,
+        } => {
+            let progress = said(before, progress, world.now);
+            let others = before.iter().filter(|c| c.kind != progress.kind).map(|c| Condition {
+                reason: reason.into(),
+                message: message.clone(),
+                ..c.clone()
+            });
+            others.chain([progress.clone()]).collect()
+        }
+    };
     status
 }
 

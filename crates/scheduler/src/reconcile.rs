@@ -85,7 +85,7 @@ fn alerts(session: &Session, rows: &EnvironmentWorld, plan: &Plan) {
     for step in &plan.steps {
         match step {
             Step::Raise(kind, _, message) => {
-                tracing::warn!(%app, %environment, kind = kind.as_str(), message, "alert.raised");
+                tracing::warn!(%app, %environment, kind = kind.as_str(), why = message, "alert.raised");
             }
             Step::Clear(kind) => tracing::info!(%app, %environment, kind = kind.as_str(), "alert.cleared"),
             _ => continue,

@@ -12,7 +12,7 @@ use slipway_domain::Timestamp;
 use slipway_domain::ids::RunId;
 use slipway_domain::run::RunState;
 use slipway_domain::spec::CronJob;
-use slipway_engine::{EngineError, Job, JobExit, JobState, run_container};
+use slipway_engine::{EngineError, Job, JobExit, JobState, job_container};
 use slipway_planner::runs::{Container, RunFacts, RunStep, Verdict, due, next};
 use slipway_store::{CronEnvironment, Run, RunEnd, StoreError, Tx};
 
@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// So many last lines of a run are kept, of so many bytes each.
 pub const OUTPUT_LINES_MAX: u32 = 500;
 const LINE_BYTES_MAX: usize = 1_000;
+/// What a run waits for that cannot be looked at.
+const ENGINE_AWAY: &str = "the container engine does not answer; it is waited for";
 /// Steps of one run between two looks at the clock.
 const STEPS_MAX: u32 = 8;
 
@@ -165,6 +167,7 @@ async fn carry_on(session: &Session, id: RunId) -> Result<(), OpError> {
             timeout: run.timeout,
             cancel_requested: run.cancel_requested,
         };
+        note(session, &run, container).await?;
         let now = deps.clock.now();
         match next(facts, container, now) {
             RunStep::Wait => return Ok(()),
@@ -198,6 +201,17 @@ async fn carry_on(session: &Session, id: RunId) -> Result<(), OpError> {
     Ok(())
 }
 
+/// Whoever waits for it is told when the engine keeps it waiting.
+async fn note(session: &Session, run: &Run, container: Container) -> Result<(), StoreError> {
+    let waits_for = (container == Container::Unknown).then_some(ENGINE_AWAY);
+    if run.state.is_final() || run.reason.as_deref() == waits_for {
+        return Ok(());
+    }
+    let mut tx = fenced(session).await?;
+    tx.note_run(run.id, waits_for).await?;
+    tx.commit().await
+}
+
 async fn fenced(session: &Session) -> Result<Tx, StoreError> {
     let mut tx = session.deps.store.begin().await?;
     tx.fence(session.epoch).await?;
@@ -224,7 +238,7 @@ async fn start(session: &Session, run: &Run) -> Result<(), OpError> {
 
 /// What a run that is stopped has written until then.
 async fn seen_so_far(session: &Session, id: RunId) -> Option<JobExit> {
-    let name = run_container(id);
+    let name = job_container(Job::Run(id));
     let lines = session.deps.engine.log_tail(&name, OUTPUT_LINES_MAX).await.ok()?;
     Some(JobExit {
         exit_code: -1,

@@ -9,6 +9,7 @@ use slipway_engine::docker::DockerEngine;
 use slipway_store::{SchemaState, Store, StoreOptions};
 
 use crate::config::Config;
+use crate::uninstall::control_plane_answers;
 use crate::{postgres, up};
 
 /// How long a name may take to resolve.
@@ -48,7 +49,9 @@ pub async fn examine(config: &Config, postgres_places: &[PathBuf]) -> Vec<Findin
     findings.extend(engine(config).await);
     findings.push(base_domain(config).await);
     if let Some(pid) = up::running(&config.data_dir) {
-        findings.push(platform(config, pid).await);
+        findings.push(platform(config, format!("runs with pid {pid}")).await);
+    } else if control_plane_answers(config) {
+        findings.push(platform(config, "runs in parts, `slipway serve` by itself".into()).await);
     } else {
         findings.push(note("platform", "does not run: `slipway up` starts it"));
         findings.extend(ports(config));
@@ -235,14 +238,14 @@ async fn base_domain(config: &Config) -> Finding {
 }
 
 /// Whether the platform that runs can do its work.
-async fn platform(config: &Config, pid: i32) -> Finding {
+async fn platform(config: &Config, runs: String) -> Finding {
     match up::unready(config).await {
-        None => finding("platform", true, format!("runs with pid {pid} and is ready")),
+        None => finding("platform", true, format!("{runs} and is ready")),
         Some(why) => finding(
             "platform",
             false,
             format!(
-                "runs with pid {pid}, but {why} (its log is {}, or where it was started)",
+                "{runs}, but {why} (its log is {}, or where it was started)",
                 up::log_path(&config.data_dir).display()
             ),
         ),

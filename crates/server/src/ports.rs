@@ -50,7 +50,7 @@ impl InstanceReader for EnginePorts {
 
     fn run_output(&self, run: RunId) -> BoxFuture<'_, Vec<String>> {
         Box::pin(async move {
-            let name = slipway_engine::run_container(run);
+            let name = slipway_engine::job_container(slipway_engine::Job::Run(run));
             self.0.log_tail(&name, RUN_OUTPUT_LINES_MAX).await.unwrap_or_default()
         })
     }

@@ -11,9 +11,10 @@ use crate::error::ServerError;
 use crate::up;
 
 /// Everything that a platform has in its data directory; what shows that it is one comes last.
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "slipway.pid",
     "control.sock",
+    up::in_force::FILE,
     "log",
     "proxy",
     "postgres",
@@ -24,7 +25,7 @@ const OWN: [&str; 10] = [
     bootstrap::INSTALLATION_FILE,
 ];
 /// So many of them are of no use to a later start.
-const TRANSIENT_COUNT: usize = 2;
+const TRANSIENT_COUNT: usize = 3;
 
 /// What was removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,12 @@ pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<Removed, S
         )));
     };
     up::down(dir).await?;
+    if control_plane_answers(config) {
+        return Err(ServerError::Setup(format!(
+            "nothing was removed: a control plane that was started by itself (`slipway serve`) still runs on {}. Stop it and its proxy first, for example `systemctl disable --now slipway-control slipway-proxy slipway-proxy.socket`, then run this again",
+            dir.display()
+        )));
+    }
     let engine = DockerEngine::new(&config.docker_host);
     let things = engine
         .remove_installation(&installation, config.network_pool, delete_data)
@@ -79,6 +86,11 @@ pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<Removed, S
         true => Directory::Emptied,
     };
     Ok(Removed { things, directory })
+}
+
+/// Whether somebody listens on the control socket.
+pub(crate) fn control_plane_answers(config: &Config) -> bool {
+    std::os::unix::net::UnixStream::connect(&config.control_socket).is_ok()
 }
 
 fn remove(path: &Path) -> Result<(), ServerError> {

@@ -49,6 +49,19 @@ impl Tx {
         id.ok_or(StoreError::LostRace("the deployment"))
     }
 
+    /// The last event of this type of a deployment.
+    #[tracing::instrument(name = "db.last_event", level = "debug", skip_all)]
+    pub async fn last_event(&mut self, deployment: DeploymentId, kind: &str) -> Result<Option<i64>, StoreError> {
+        let id = sqlx::query_scalar!(
+            "select max(id) from events where deployment_id = $1 and type = $2",
+            deployment.uuid(),
+            kind
+        )
+        .fetch_one(self.c())
+        .await?;
+        Ok(id)
+    }
+
     /// Events of a deployment after an id, oldest first.
     #[tracing::instrument(name = "db.events_after", level = "debug", skip_all)]
     pub async fn events_after(

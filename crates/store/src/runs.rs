@@ -35,7 +35,7 @@ pub struct Run {
     pub exit_code: Option<i64>,
     /// Whether the kernel ended it for want of memory.
     pub oom_killed: bool,
-    /// Why it did not succeed, for people.
+    /// Why it did not succeed, for people; before its end, what it waits for.
     pub reason: Option<String>,
     /// Its last lines, once it has ended.
     pub output: Vec<String>,
@@ -280,6 +280,20 @@ impl Tx {
         .execute(self.c())
         .await?;
         one(done.rows_affected(), "the run")
+    }
+
+    /// Notes what it waits for, or that it waits no more; fence the transaction first.
+    #[tracing::instrument(name = "db.note_run", level = "debug", skip_all)]
+    pub async fn note_run(&mut self, id: RunId, waits_for: Option<&str>) -> Result<(), StoreError> {
+        self.fenced()?;
+        sqlx::query!(
+            "update runs set reason = $2 where id = $1 and finished_at is null",
+            id.uuid(),
+            waits_for
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
     }
 
     /// It ends; fence the transaction first.

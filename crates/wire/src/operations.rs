@@ -50,7 +50,7 @@ pub struct Operation {
     pub exit_code: Option<i64>,
     /// Whether the kernel ended it for want of memory.
     pub oom_killed: bool,
-    /// Why it did not succeed.
+    /// Why it did not succeed; before its end, what it waits for.
     pub reason: Option<String>,
     /// Its last lines, at most 500; left out in lists.
     pub output: Vec<String>,

@@ -3,6 +3,7 @@
 //! Each task prints what it found and fails when something is wrong; with `--check` a generator compares instead of
 //! writing, which is what continuous integration runs.
 
+mod bans;
 mod deps;
 mod generated;
 mod sqlx;
@@ -17,6 +18,7 @@ const USAGE: &str = "Usage: cargo xtask TASK
 
   tidy                  rules of the house that the compiler does not know
   deps                  which crate may depend on which
+  bans                  licences, sources and banned packages, as .deny.toml has them
   sqlx [--check]        the committed description of the store's queries (needs DATABASE_URL of a superuser)
   generated [--check]   docs/openapi.json, config/slipway-server.example.toml, config/config.schema.json
 ";
@@ -39,6 +41,7 @@ fn run(arguments: &[&str]) -> anyhow::Result<String> {
     let root = root()?;
     match arguments {
         ["tidy"] => tidy::run(&root),
+        ["bans"] => bans::run(&root),
         ["deps"] => deps::run(&root),
         ["sqlx"] => sqlx::run(&root, false),
         ["sqlx", "--check"] => sqlx::run(&root, true),

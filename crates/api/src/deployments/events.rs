@@ -147,7 +147,15 @@ impl Feed {
     async fn look(&mut self) -> Result<bool> {
         let mut tx = self.call.begin().await?;
         let ended = tx.deployment(self.id).await?.is_none_or(|d| d.state.is_final());
-        self.ready.extend(tx.events_after(self.id, self.after, BATCH).await?);
+        // What happens afterwards, such as the end of the old instances, is in the list and not in the stream.
+        let last = if ended {
+            tx.last_event(self.id, FINISHED).await?
+        } else {
+            None
+        };
+        let rows = tx.events_after(self.id, self.after, BATCH).await?;
+        let until = last.unwrap_or(i64::MAX);
+        self.ready.extend(rows.into_iter().filter(|row| row.id <= until));
         if ended && self.ready.is_empty() {
             self.over = true;
         }

@@ -6,7 +6,9 @@ use axum::body::Body;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use crate::world::{World, in_world};
+use slipway_domain::clock::testing::at;
+
+use crate::world::{World, id_of, in_world};
 
 /// Reads a stream until a text has come, or its end; ten seconds at most.
 async fn read_until(body: &mut Body, text: &str) -> String {
@@ -59,6 +61,11 @@ async fn a_stream_follows_a_deployment_to_its_end_and_resumes_without_a_gap() {
         let begun = read_until(&mut body, "deployment.accepted").await;
         assert!(begun.contains("v1 of web/production accepted: web:1"), "{begun}");
         world.succeed(&deployment).await;
+        // The old instances end later: that is in the list, and no stream goes on for it.
+        let mut tx = world.scheduler_tx().await;
+        let later = tx.append_event(id_of(&deployment), "step.succeeded", at(9_000), None, "stop succeeded");
+        later.await.expect("appended");
+        tx.commit().await.expect("commits");
         let rest = read_until(&mut body, "").await;
         let kinds = fields(&rest, "event");
         assert_eq!(kinds.last(), Some(&"deployment.finished"), "{rest}");

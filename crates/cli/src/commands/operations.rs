@@ -54,6 +54,7 @@ async fn follow(ctx: &mut Context, mut operation: Operation) -> Result<(), CliEr
     let interrupt = ctx.env.interrupt.clone();
     let mut shown = Shown::default();
     let mut document = Value::Null;
+    let mut noted = None;
     while !operation.state.is_final() {
         let call = Call::get(&["operations", &id]).waiting(Some(LOOK_EVERY));
         let answer = tokio::select! {
@@ -74,6 +75,11 @@ async fn follow(ctx: &mut Context, mut operation: Operation) -> Result<(), CliEr
         for line in shown.new_lines(&operation.output) {
             ctx.print(clean(&line))?;
         }
+        let waits_for = operation.reason.clone().filter(|_| !operation.state.is_final());
+        if waits_for != noted {
+            waits_for.iter().for_each(|reason| ctx.note(clean(reason)));
+        }
+        noted = waits_for;
     }
     if ctx.globals.json {
         ctx.print_json(&document)?;

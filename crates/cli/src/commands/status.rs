@@ -22,11 +22,16 @@ pub(crate) async fn run(ctx: &mut Context, app: AppArg) -> Result<(), CliError> 
     ctx.take_app(app);
     let (name, environment) = ctx.app_scope()?;
     let app = ctx.send(Call::get(&["apps", name.as_str()])).await?.body;
-    let mut running = ctx.list_all(instances::call(ctx)?).await?;
+    // What the database knows is shown without the engine too.
+    let mut running = match ctx.list_all(instances::call(ctx)?.once()).await {
+        Ok(listing) => Some(listing.items),
+        Err(error) if error.code() == Some("engine_unavailable") => None,
+        Err(error) => return Err(error),
+    };
     let newest = Call::get(&["apps", name.as_str(), "deployments"]).query("environment", &environment);
     let newest = ctx.list(newest, 1).await?.items.into_iter().next();
     if ctx.globals.json {
-        return ctx.print_json(&json!({ "app": app, "instances": running.items, "deployment": newest }));
+        return ctx.print_json(&json!({ "app": app, "instances": running, "deployment": newest }));
     }
     ctx.print(format!("{:<12} {name}", "app"))?;
     ctx.print(format!("{:<12} {environment}", "environment"))?;
@@ -47,11 +52,14 @@ pub(crate) async fn run(ctx: &mut Context, app: AppArg) -> Result<(), CliError> 
     last_deployment(ctx, newest)?;
     ctx.print("")?;
     let now = ctx.now();
-    instances::retain_current(&mut running.items);
-    if running.items.is_empty() {
+    let Some(running) = &mut running else {
+        return ctx.print("what runs is not known: the container engine does not answer");
+    };
+    instances::retain_current(running);
+    if running.is_empty() {
         return ctx.print("nothing runs");
     }
-    let rows: Vec<_> = running.items.iter().map(|item| instances::row(item, now)).collect();
+    let rows: Vec<_> = running.iter().map(|item| instances::row(item, now)).collect();
     ctx.print(table(&instances::HEADINGS, &rows))
 }
 

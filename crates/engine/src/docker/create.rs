@@ -16,7 +16,7 @@ use slipway_domain::name::VolumeName;
 use slipway_domain::spec::RunAs;
 
 use crate::docker::labels::{self, Role};
-use crate::engine::{GroupSpec, Job, run_container};
+use crate::engine::{GroupSpec, Job};
 
 /// Open files per process.
 const NOFILE_MAX: i64 = 4096;
@@ -45,14 +45,6 @@ pub(crate) fn instance_name(group: &GroupSpec, slot: u32) -> String {
         "slipway-{}-{}-{}-{slot}-{apart}",
         owner.app, owner.environment, group.release_number
     )
-}
-
-/// A one-off command's container name.
-pub(crate) fn job_name(job: Job) -> String {
-    match job {
-        Job::Release(release) => format!("slipway-job-{release}-release_command"),
-        Job::Run(run) => run_container(run),
-    }
 }
 
 /// The body of an instance.

@@ -120,7 +120,7 @@ pub(crate) fn registry(error: Error, reference: &ImageReference, username: Optio
         ));
     }
     // The engine's words name resolvers and addresses of the server's own network: they are for its log.
-    tracing::warn!(%host, %reference, %message, "registry.unavailable");
+    tracing::warn!(%host, %reference, said = %message, "registry.unavailable");
     let cause = if says(&["no such host"]) {
         "its name does not resolve on the server: check the name"
     } else if says(&["connection refused"]) {

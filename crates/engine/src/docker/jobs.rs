@@ -9,21 +9,21 @@ use slipway_domain::ids::{EnvironmentId, ReleaseId};
 
 use crate::docker::labels::Role;
 use crate::docker::{WORK, containers, create, labels, logs, observe, volumes, within};
-use crate::engine::{EngineError, GroupSpec, Job, JobExit, JobState};
+use crate::engine::{EngineError, GroupSpec, Job, JobExit, JobState, job_container};
 
 pub(crate) async fn start(docker: &Docker, group: &GroupSpec, job: Job, command: &[String]) -> Result<(), EngineError> {
     if state(docker, job, 0).await? != JobState::Absent {
         return Ok(());
     }
     volumes::ensure(docker, group).await?;
-    let id = containers::ensure(docker, &create::job_name(job), create::job(group, job, command)).await?;
+    let id = containers::ensure(docker, &job_container(job), create::job(group, job, command)).await?;
     // A command may be the first to use a volume.
     volumes::hand_over(docker, group, &id).await?;
     within(WORK, docker.start_container(&id, None::<StartContainerOptions>)).await
 }
 
 pub(crate) async fn state(docker: &Docker, job: Job, lines_max: u32) -> Result<JobState, EngineError> {
-    let name = create::job_name(job);
+    let name = job_container(job);
     let Some(found) = find(docker, job, &name).await? else {
         return Ok(JobState::Absent);
     };
@@ -45,7 +45,7 @@ pub(crate) async fn state(docker: &Docker, job: Job, lines_max: u32) -> Result<J
 }
 
 pub(crate) async fn remove(docker: &Docker, job: Job) -> Result<(), EngineError> {
-    let name = create::job_name(job);
+    let name = job_container(job);
     match find(docker, job, &name).await? {
         Some(_) => containers::discard(docker, &name).await,
         None => Ok(()),

@@ -1,6 +1,6 @@
 //! What is said of an environment.
 
-use slipway_planner::conditions::conditions;
+use slipway_planner::conditions::{Said, conditions};
 use slipway_planner::plan;
 
 use crate::fixture::world;
@@ -8,7 +8,9 @@ use crate::fixture::world;
 /// Each condition as `Ready Healthy: the message`, with an exclamation mark before what is not so.
 fn said(text: &str) -> Vec<String> {
     let world = world(text);
-    let conditions = conditions(&world, &plan(&world)).expect("the engine can be looked at");
+    let Said::Seen(conditions) = conditions(&world, &plan(&world)) else {
+        panic!("the engine can be looked at");
+    };
     let line = |c: &slipway_planner::conditions::Condition| {
         let not = if c.status { "" } else { "!" };
         format!("{not}{} {}: {}", c.kind.as_str(), c.reason, c.message)
@@ -90,9 +92,14 @@ fn a_deployment_under_way_is_told_with_its_step() {
 }
 
 #[test]
-fn what_cannot_be_seen_changes_nothing_of_what_was_said() {
-    let blind = world("blind\nserving r1 x1");
-    assert_eq!(conditions(&blind, &plan(&blind)), None);
+fn what_cannot_be_seen_is_called_so_and_a_deployment_is_told_of_all_the_same() {
+    let blind = world("blind\nserving r1 x1\ndeploying r2 x1\nstep pull running 0");
+    let Said::Blind { progress, reason, .. } = conditions(&blind, &plan(&blind)) else {
+        panic!("nothing can be seen");
+    };
+    assert_eq!(reason, "EngineUnavailable");
+    assert!(progress.status, "{}", progress.message);
+    assert_eq!(progress.message, "at the step `pull`");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-use super::{lock, log};
+use super::{in_force, lock, log};
 use crate::config::Config;
 use crate::error::ServerError;
 
@@ -37,6 +37,13 @@ pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Re
     let begun = std::fs::metadata(log_path(&config.data_dir)).map_or(0, |m| m.len());
     if let Some(pid) = lock::holder(&config.data_dir) {
         tracing::debug!(pid, "up.runs_already");
+        let others = in_force::compare(config);
+        if !others.is_empty() {
+            return Err(ServerError::Setup(format!(
+                "the platform runs already (pid {pid}), with other settings: {}. `slipway down`, then `slipway up --detach` takes them into use; the apps run on meanwhile",
+                others.join("; ")
+            )));
+        }
         return wait_ready(config, None, 0).await;
     }
     // Somebody else's answers there would pass for this platform's.
@@ -215,12 +222,16 @@ pub async fn down(data_dir: &Path) -> Result<Stopped, ServerError> {
 pub fn screen(config: &Config) -> String {
     let api = config.api_listen;
     let token = config.data_dir.join("admin.token").display().to_string();
+    let domain = config.api_domain.as_ref();
     let port = match config.https_port() {
         443 => String::new(),
         port => format!(":{port}"),
     };
+    let outside = domain.map_or(String::new(), |host| {
+        format!("               https://{host}{port}   (from elsewhere: `slipway login https://{host}{port}`)\n")
+    });
     format!(
-        "Slipway runs.\n\n  API          http://{api}   (reference: http://{api}/docs)\n  Admin token  {token}\n  Apps         https://<app>.{base}{port}\n  CA root      {ca}\n\nDeploy an image:\n\n  slipway deploy registry.example.com/team/web:1\n  curl -X POST -H \"Authorization: Bearer $(cat {token})\" \\\n    \"http://{api}/v1/deploy?image=registry.example.com/team/web:1&wait=120s\"\n\nStop the platform with `slipway down`; the apps run on.\n",
+        "Slipway runs.\n\n  API          http://{api}   (reference: http://{api}/docs)\n{outside}  Admin token  {token}\n  Apps         https://<app>.{base}{port}\n  CA root      {ca}\n\nDeploy an image:\n\n  slipway deploy registry.example.com/team/web:1\n  curl -X POST -H \"Authorization: Bearer $(cat {token})\" \\\n    \"http://{api}/v1/deploy?image=registry.example.com/team/web:1&wait=120s\"\n\nStop the platform with `slipway down`; the apps run on.\n",
         base = config.base_domain,
         ca = config.data_dir.join("ca/root.pem").display(),
     )

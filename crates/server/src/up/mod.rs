@@ -5,6 +5,7 @@
 
 mod child;
 mod detach;
+pub(crate) mod in_force;
 mod lock;
 mod log;
 mod stand_in;

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::Spec;
 use super::log::{Pump, SharedLog};
-use super::{lock, stand_in};
+use super::{in_force, lock, stand_in};
+use crate::bootstrap;
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::ServerError;
@@ -95,6 +96,9 @@ pub async fn run(up: UpConfig, shutdown: CancellationToken) -> Result<(), Server
         Some(_) => Some(SharedLog::open(&config.data_dir, "postgres")?.pipe().map_err(fail())?),
         None => None,
     };
+    in_force::record(config)?;
+    // Whatever becomes of the start: `slipway uninstall` knows by it that this directory is ours.
+    bootstrap::installation(&config.data_dir, SystemClock.now(), &SystemEntropy)?;
     up.begun.cancel();
 
     let pipe = up.log.as_ref().map(SharedLog::pipe).transpose();

@@ -1,6 +1,7 @@
 //! The whole platform, as its users meet it: the real binary, a real engine, a real registry, real TLS.
 
 mod alerts;
+mod apart;
 mod chaos;
 mod concurrency;
 mod contained;
