@@ -181,6 +181,7 @@ impl Call {
         if let Some(release) = tx.release(deployment.release).await? {
             warnings = release.warnings();
             warnings.extend(not_undone(&mut tx, &release).await?);
+            warnings.extend(other_scale(&mut tx, &release).await?);
             warnings.extend(forecast(&mut tx, &deployment).await?);
         }
         drop(tx);
@@ -208,6 +209,23 @@ async fn not_undone(tx: &mut Tx, release: &Release) -> Result<Option<String>> {
         root.number,
         root.number
     )))
+}
+
+/// What going back changes in the number of instances, which a release brings along like the rest of its spec.
+async fn other_scale(tx: &mut Tx, release: &Release) -> Result<Option<String>> {
+    if !release.cause.is_rollback() {
+        return Ok(None);
+    }
+    let before = tx.last_good_release(release.environment, Some(release.number)).await?;
+    let (now, before) = (release.spec.scale, before.map(|b| b.spec.scale));
+    let changed = before.filter(|before| (before.floor(), before.ceiling()) != (now.floor(), now.ceiling()));
+    Ok(changed.map(|before| {
+        format!(
+            "going back brings its number of instances along: at least {}, where it was {}; `slipway scale` changes it",
+            now.floor(),
+            before.floor()
+        )
+    }))
 }
 
 /// Where a deployment is found.

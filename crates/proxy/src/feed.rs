@@ -28,6 +28,8 @@ use crate::config::{CERTIFICATE_BYTES_MAX, SNAPSHOT_BYTES_MAX};
 use crate::proxy::Proxy;
 use crate::sync::Routes;
 
+/// So long after our own start the control plane may take for its own.
+const START_MS_MAX: u64 = 10_000;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// The control plane sends an empty line every 15 s.
@@ -141,8 +143,9 @@ pub(crate) async fn follow(proxy: Arc<Proxy>, control: Control, id: ProxyId, mut
             back_off = BACK_OFF_FIRST;
             told = false;
         }
-        // Once per outage: while it lasts nothing new is known.
-        if !told {
+        // Once per outage: while it lasts nothing new is known. At first the control plane may be starting beside us.
+        let is_starting = !received && proxy.uptime().now_ms() < START_MS_MAX;
+        if !told && !is_starting {
             tracing::warn!(socket = %control.socket.display(), %error, "proxy.control_plane_away");
             told = true;
         }

@@ -47,12 +47,11 @@ pub(crate) async fn reason(
         }
         Failure::Command { .. } => {
             let job = Job::Release(release.id);
-            evidence.log_tail = match deps.engine.job(job, LOG_LINES_MAX).await {
-                Ok(JobState::Ended(exit)) => exit.log_tail,
-                _ => {
-                    let name = job_container(job);
-                    deps.engine.log_tail(&name, LOG_LINES_MAX).await.unwrap_or_default()
-                }
+            evidence.log_tail = if let Ok(JobState::Ended(exit)) = deps.engine.job(job, LOG_LINES_MAX).await {
+                exit.log_tail
+            } else {
+                let written = deps.engine.log_tail(&job_container(job), LOG_LINES_MAX).await;
+                written.unwrap_or_default()
             };
         }
         Failure::Canary { .. } => {

@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
+
+/// Commands that a later version has.
+const NOT_THERE_YET: [&str; 5] = ["backup", "certs", "db", "domains", "exec"];
 
 /// Hosts small apps on your own machine: an image goes in by one call and serves HTTPS.
 #[derive(Debug, Parser)]
@@ -23,7 +27,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => refuse(&error),
+    };
     match cli.command {
         Command::Server(command) => slipway_server::run(command, cli.globals.json),
         Command::Client(slipway_cli::Command::Completions { shell }) => {
@@ -32,6 +39,19 @@ fn main() -> ExitCode {
         }
         Command::Client(command) => client(command, cli.globals),
     }
+}
+
+/// Ends with what is wrong with the command line; a command that is only not there yet is not taken for a mistyped one.
+fn refuse(error: &clap::Error) -> ! {
+    let given = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(given))) => given.as_str(),
+        _ => error.exit(),
+    };
+    if !NOT_THERE_YET.contains(&given) {
+        error.exit()
+    }
+    let message = format!("`slipway {given}` is not there yet in this version; README.md says what is\n");
+    Cli::command().error(ErrorKind::InvalidSubcommand, message).exit()
 }
 
 fn client(command: slipway_cli::Command, globals: slipway_cli::Globals) -> ExitCode {

@@ -10,6 +10,8 @@ use utoipa::ToSchema;
 pub struct Instance {
     /// The engine's identifier.
     pub id: String,
+    /// What it is told that it is (`SLIPWAY_INSTANCE`): app, release and place.
+    pub name: String,
     /// The number of its release.
     pub release: i64,
     /// What the engine says of it.

@@ -69,7 +69,10 @@ pub(crate) async fn instance_list(
     let record = |id: &str| status.iter().flat_map(|s| &s.instances).find(|r| r.instance == id);
     let items = seen
         .into_iter()
-        .map(|i| shown(&i, record(&i.id), usage.get(&i.id), asleep == Some(i.release)))
+        .map(|i| {
+            let name = format!("{}-{}-{}", app.name, i.release_number, i.slot);
+            shown(name, &i, record(&i.id), usage.get(&i.id), asleep == Some(i.release))
+        })
         .collect();
     Ok(axum::Json(whole(items)))
 }
@@ -88,7 +91,13 @@ fn health_of(word: &str) -> InstanceHealth {
     }
 }
 
-fn shown(row: &Observed, record: Option<&InstanceRecord>, usage: Option<&Usage>, asleep: bool) -> Instance {
+fn shown(
+    name: String,
+    row: &Observed,
+    record: Option<&InstanceRecord>,
+    usage: Option<&Usage>,
+    asleep: bool,
+) -> Instance {
     let health = record.map_or(InstanceHealth::Unknown, |r| health_of(&r.health));
     let last_exit = record.and_then(|r| r.last_exit).map(|e| LastExit {
         at: e.at,
@@ -97,6 +106,7 @@ fn shown(row: &Observed, record: Option<&InstanceRecord>, usage: Option<&Usage>,
     });
     let mut instance = Instance {
         id: row.id.clone(),
+        name,
         release: row.release_number.0,
         state: InstanceState::Created,
         health: if row.is_running() {

@@ -17,8 +17,8 @@ use crate::show::{age_cell, bytes, cell, instance, release_cell};
 const WAIT_MAX: Span = Span::from_secs(600);
 
 /// The headings of a table of instances.
-pub(crate) const HEADINGS: [&str; 8] = [
-    "INSTANCE", "RELEASE", "STATE", "HEALTH", "STARTED", "RESTARTS", "CPU", "MEMORY",
+pub(crate) const HEADINGS: [&str; 9] = [
+    "INSTANCE", "NAME", "RELEASE", "STATE", "HEALTH", "STARTED", "RESTARTS", "CPU", "MEMORY",
 ];
 
 /// What can be done to all instances at once.
@@ -72,6 +72,7 @@ pub(crate) fn row(item: &Value, now: Timestamp) -> Vec<String> {
         .map_or_else(|| "-".to_owned(), bytes);
     vec![
         instance(&cell(item, "id")),
+        cell(item, "name"),
         release_cell(item, "release"),
         state,
         cell(item, "health"),

@@ -77,7 +77,9 @@ async fn follow(ctx: &mut Context, mut operation: Operation) -> Result<(), CliEr
         }
         let waits_for = operation.reason.clone().filter(|_| !operation.state.is_final());
         if waits_for != noted {
-            waits_for.iter().for_each(|reason| ctx.note(clean(reason)));
+            if let Some(reason) = &waits_for {
+                ctx.note(clean(reason));
+            }
         }
         noted = waits_for;
     }

@@ -103,7 +103,7 @@ pub(crate) fn logout(ctx: &mut Context, address: Option<&str>) -> Result<(), Cli
         Some(text) => key_of(&parse_url(text)?),
         None if config.current.is_none() => {
             ctx.note("not logged in");
-            return Ok(());
+            return say_admin(ctx);
         }
         None => config.current.clone().unwrap_or_default(),
     };
@@ -123,6 +123,15 @@ pub(crate) fn logout(ctx: &mut Context, address: Option<&str>) -> Result<(), Cli
         ctx.note(format!(
             "still known: {other}; `slipway login {other}` makes it the current one"
         ));
+    }
+    say_admin(ctx)
+}
+
+/// On the server's own machine whoever can read its admin token needs no login.
+fn say_admin(ctx: &mut Context) -> Result<(), CliError> {
+    let target = Target::resolve(&ctx.globals, &ctx.env)?;
+    if target.source == Source::ThisMachine && target.token.is_some() {
+        ctx.note("commands go on with the admin token of this machine's own server, which you can read");
     }
     Ok(())
 }
