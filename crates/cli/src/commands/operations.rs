@@ -76,10 +76,8 @@ async fn follow(ctx: &mut Context, mut operation: Operation) -> Result<(), CliEr
             ctx.print(clean(&line))?;
         }
         let waits_for = operation.reason.clone().filter(|_| !operation.state.is_final());
-        if waits_for != noted {
-            if let Some(reason) = &waits_for {
-                ctx.note(clean(reason));
-            }
+        if let Some(reason) = waits_for.as_ref().filter(|_| waits_for != noted) {
+            ctx.note(clean(reason));
         }
         noted = waits_for;
     }
