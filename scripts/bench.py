@@ -82,7 +82,9 @@ def switch_and_rollback():
     call("PUT", "/v1/apps/blue/spec", SPEC | {"deploy": SPEC["deploy"] | {"strategy": "bluegreen", "bake_time": "10m"}})
     call("POST", "/v1/apps/blue/deployments?wait=60s", BODY)
     switches, backs = [], []
-    for _ in range(20):
+    for n in range(20):
+        # Otherwise it would be the same once more, which is nothing to go back from.
+        call("PATCH", "/v1/apps/blue/env?apply=false", {"env": {"ROUND": str(n)}})
         deployment = call("POST", "/v1/apps/blue/deployments?wait=60s", BODY)
         step = next(step for step in deployment["steps"] if step["name"] == "switch")
         begun, ended = (datetime.datetime.fromisoformat(step[key].replace("Z", "+00:00")) for key in ("started_at", "finished_at"))

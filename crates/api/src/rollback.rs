@@ -80,7 +80,7 @@ async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNum
         ApiError::Refused(
             Code::NothingDeployed,
             format!(
-                "{} of {} has no earlier release that was good.",
+                "{} of {} has no earlier release that was good and differs from what runs.",
                 environment.name, environment.app_name
             ),
         )
