@@ -1,6 +1,6 @@
 """The measuring part of bench.sh: prints one table row per number."""
 
-import datetime, glob, json, os, socket, ssl, statistics, subprocess, time, urllib.request
+import datetime, glob, json, os, socket, ssl, statistics, subprocess, time, urllib.error, urllib.request
 
 slipway, data, api = os.environ["SLIPWAY"], os.environ["SLIPWAY_DATA_DIR"], "http://" + os.environ["SLIPWAY_API_LISTEN"]
 BODY = {"image": "slipway-bench/app:1", "pull": "local"}
@@ -15,8 +15,11 @@ def call(method, path, body=None):
     request = urllib.request.Request(api + path, method=method, data=None if body is None else json.dumps(body).encode())
     request.add_header("authorization", "Bearer " + open(data + "/admin.token").read().strip())
     request.add_header("content-type", "application/json")
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return json.loads(answer.read() or "null")
+    try:
+        with urllib.request.urlopen(request, timeout=660) as answer:
+            return json.loads(answer.read() or "null")
+    except urllib.error.HTTPError as error:
+        raise SystemExit(f"{method} {path}: {error.code} {error.read().decode()}")
 
 
 def run(*words):

@@ -33,11 +33,9 @@ use crate::rescue::{self, Manner};
 use crate::sticky;
 use crate::table::{Route, RouteKind};
 use crate::tunnel;
-use crate::upstream::{Instance, Lease, LeaseError, Sender};
+use crate::upstream::{Instance, Lease, LeaseError, NEWS_MS_MAX, Sender};
 
 const SENDS_MAX: usize = 3;
-/// So long after an app's instances began to fail the control plane may take to say so.
-const NEWS_MS_MAX: u64 = 1_000;
 
 /// What stays the same over all attempts.
 #[derive(Debug)]
@@ -113,6 +111,22 @@ enum Attempt {
     TimedOut,
 }
 
+/// What a request goes over.
+enum Wire {
+    /// A connection that was used before.
+    Kept(Sender),
+    /// One that is still to be opened.
+    New {
+        /// Whether no other instance is left to take the request.
+        alone: bool,
+    },
+}
+
+fn is_alone(route: &Route, tried: &[Arc<Instance>], instance: &Arc<Instance>) -> bool {
+    let with_it: Vec<_> = tried.iter().chain([instance]).cloned().collect();
+    !balance::has_other(&route.groups, &with_it)
+}
+
 /// Why a request is sent once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
@@ -153,13 +167,15 @@ pub(crate) async fn send(
             instance.reuse()
         };
         let was_reused = reused.is_some();
-        let copy = if was_reused {
-            spare(&request, &order.watch)
-        } else {
-            None
-        };
+        let wire = reused.map_or_else(
+            || Wire::New {
+                alone: is_alone(&route, &tried, &instance),
+            },
+            Wire::Kept,
+        );
+        let copy = was_reused.then(|| spare(&request, &order.watch)).flatten();
         let first_byte = Duration::from_millis(route.limits.first_byte_ms_max);
-        match attempt(proxy, &instance, reused, request, order, first_byte).await {
+        match attempt(proxy, &instance, wire, request, order, first_byte).await {
             Attempt::Answered(response, sender) => {
                 instance.answered(response.status(), proxy.uptime().now_ms());
                 admitted.lease.hold(sender);
@@ -287,17 +303,17 @@ fn may(proxy: &Proxy, route: &Route, why: Again) -> bool {
 async fn attempt(
     proxy: &Arc<Proxy>,
     instance: &Arc<Instance>,
-    reused: Option<Sender>,
+    wire: Wire,
     request: Request<RequestBody>,
     order: &Order,
     first_byte: Duration,
 ) -> Attempt {
-    let mut sender = match reused {
-        Some(sender) => {
+    let mut sender = match wire {
+        Wire::Kept(sender) => {
             proxy.metrics().upstream_reuses.fetch_add(1, Ordering::Relaxed);
             sender
         }
-        None => match instance.connect(proxy.wires()).await {
+        Wire::New { alone } => match instance.connect(proxy.wires(), alone.then(|| proxy.uptime())).await {
             Ok(sender) => {
                 proxy.metrics().upstream_connects.fetch_add(1, Ordering::Relaxed);
                 sender

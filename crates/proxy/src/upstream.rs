@@ -6,6 +6,7 @@
 //! no request enters, idle connections close at once, and those under way are counted until the last ends.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::app_io::AppIo;
-use crate::body::RequestBody;
+use crate::body::{RequestBody, Uptime};
 use crate::config::{CONNECTION_BUFFER_BYTES_MAX, ProxyLimits, ms};
 
 /// After a failure other instances are preferred for this long, twice as long after each further one in a row.
@@ -32,6 +33,8 @@ const COOL_DOWN_MS_MAX: u64 = 30_000;
 /// So many answers 5xx in a row count as a failure: one may be the request's fault.
 const SERVER_ERRORS_MAX: u32 = 5;
 
+/// So long after an app's instances began to fail one may be back, or the control plane may say what became of them.
+pub(crate) const NEWS_MS_MAX: u64 = 1_000;
 /// An instance that does not answer a connection's first packet is sent another after so long.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -242,9 +245,9 @@ impl Instance {
         None
     }
 
-    /// A new connection.
-    pub(crate) async fn connect(&self, tracker: &TaskTracker) -> io::Result<Sender> {
-        let stream = tokio::time::timeout(ms(self.limits.connect_ms_max), self.open()).await??;
+    /// A new connection; `alone` where no other instance could take the request.
+    pub(crate) async fn connect(&self, tracker: &TaskTracker, alone: Option<Uptime>) -> io::Result<Sender> {
+        let stream = tokio::time::timeout(ms(self.limits.connect_ms_max), self.open(alone)).await??;
         stream.set_nodelay(true)?;
         // An instance that went without a word, its network with it, is found out within half a minute.
         sockopt::set_socket_keepalive(&stream, true)?;
@@ -264,19 +267,38 @@ impl Instance {
     }
 
     /// Asks until somebody is there. The kernel asks again after a second (RFC 6298 section 2), which is long for an
-    /// instance that is started again a moment after it was asked.
-    async fn open(&self) -> io::Result<TcpStream> {
+    /// instance that is started again a moment after it was asked; and where there is no other, one that refuses may be
+    /// such a one too.
+    async fn open(&self, alone: Option<Uptime>) -> io::Result<TcpStream> {
         loop {
-            let left = self.left.notified();
+            let mut left = pin!(self.left.notified());
             if self.leaving.load(Ordering::SeqCst) {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
+            let mut pause = pin!(tokio::time::sleep(ASK_AGAIN));
             tokio::select! {
-                opened = TcpStream::connect(self.upstream.address) => return opened,
-                () = left => {}
-                () = tokio::time::sleep(ASK_AGAIN) => {}
+                opened = TcpStream::connect(self.upstream.address) => {
+                    let waits = opened.is_err() && alone.is_some_and(|uptime| self.may_come_back(uptime.now_ms()));
+                    if !waits {
+                        return opened;
+                    }
+                    tokio::select! {
+                        () = &mut left => {}
+                        () = &mut pause => {}
+                    }
+                }
+                () = &mut left => {}
+                () = &mut pause => {}
             }
         }
+    }
+
+    /// Whether it has begun to fail only a moment ago.
+    fn may_come_back(&self, now_ms: u64) -> bool {
+        if self.failures.load(Ordering::Relaxed) == 0 {
+            self.failed(now_ms);
+        }
+        now_ms < self.failing_since_ms() + NEWS_MS_MAX
     }
 
     fn put_back(&self, sender: Sender) {

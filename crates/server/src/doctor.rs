@@ -58,6 +58,7 @@ pub async fn examine(config: &Config, postgres_places: &[PathBuf]) -> Vec<Findin
     }
     findings.extend(telemetry(config));
     findings.extend(swap());
+    findings.extend(neighbours());
     findings
 }
 
@@ -280,6 +281,29 @@ fn telemetry(config: &Config) -> Option<Finding> {
 }
 
 /// Without swap an app at its memory limit is killed at once, which is what we promise; with it, the machine slows down.
+/// With some 500 instances the kernel's table of neighbours is full in its usual size, and packets to instances get lost.
+fn neighbours() -> Option<Finding> {
+    let text = std::fs::read_to_string("/proc/net/stat/arp_cache").ok()?;
+    let times = table_fulls(&text)?;
+    (times > 0).then(|| {
+        note(
+            "neighbours",
+            format!("the kernel's table of neighbours was full {times} times: instances lose packets then. For more than 500 instances: `sysctl -w net.ipv4.neigh.default.gc_thresh2=4096 net.ipv4.neigh.default.gc_thresh3=8192`, and the same in /etc/sysctl.d"),
+        )
+    })
+}
+
+/// The column `table_fulls` of a table with one line for each processor, in hexadecimal.
+fn table_fulls(text: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    let at = lines
+        .next()?
+        .split_whitespace()
+        .position(|name| name == "table_fulls")?;
+    let counts = lines.filter_map(|line| u64::from_str_radix(line.split_whitespace().nth(at)?, 16).ok());
+    Some(counts.sum())
+}
+
 fn swap() -> Option<Finding> {
     let text = std::fs::read_to_string("/proc/swaps").ok()?;
     (text.lines().count() > 1).then(|| {
@@ -335,5 +359,12 @@ mod tests {
         let found = data_dir(&config(&[], &file.join("data")));
         assert_eq!(found.ok, Some(false));
         assert!(found.detail.contains("SLIPWAY_DATA_DIR"), "{}", found.detail);
+    }
+
+    #[test]
+    fn how_often_the_table_of_neighbours_was_full_is_added_up_over_processors() {
+        let text = "entries  table_fulls\n00000440 0000000a\n00000440 00000010\n";
+        assert_eq!(table_fulls(text), Some(26));
+        assert_eq!(table_fulls("entries\n00000440\n"), None);
     }
 }

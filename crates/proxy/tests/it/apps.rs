@@ -86,7 +86,13 @@ pub(crate) async fn black_hole(name: &str) -> (Upstream, impl Sized) {
 
 /// An instance that behaves.
 pub(crate) async fn polite(name: &str) -> App {
-    let (listener, address) = listener().await;
+    polite_at(name, ([127, 0, 0, 1], 0).into()).await
+}
+
+/// The same at an address that is free.
+pub(crate) async fn polite_at(name: &str, address: SocketAddr) -> App {
+    let listener = TcpListener::bind(address).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
     let (events, receiver) = mpsc::channel(4);
     let app = App {
         name: name.into(),

@@ -159,3 +159,18 @@ async fn a_request_that_finds_nobody_waits_for_word_and_goes_where_it_is_told() 
         assert!(answer.text().starts_with("3 "), "the body came along");
     }
 }
+
+#[tokio::test]
+async fn an_instance_that_is_back_a_moment_later_is_found_without_any_word() {
+    let gone = apps::nobody("web1").await;
+    let world = World::start(&Scene::new().serving("web", std::slice::from_ref(&gone))).await;
+    let upload = request(Method::POST, "/digest", &[], "abc");
+    let asked = world.client.send(Speak::H1, NAME, upload);
+    let back = async {
+        world.is_asked_for_web().await;
+        apps::polite_at("web1", gone.address).await
+    };
+    let (answer, app) = tokio::join!(asked, back);
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    assert_eq!(app.seen(), 1);
+}
