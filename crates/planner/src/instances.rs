@@ -30,9 +30,16 @@ pub(crate) fn failed_by_itself(instance: &Instance) -> bool {
         if oom_killed || !matches!(exit_code, SIGKILL | SIGTERM))
 }
 
+/// Whether a stop or a removal of it is under way: what it meets when it runs again, or answers again meanwhile.
+pub(crate) fn is_ending(world: &World, instance: &Instance) -> bool {
+    let id = || instance.id.clone();
+    world.running.contains(&Op::Stop(id())) || world.running.contains(&Op::Remove(id()))
+}
+
 pub(crate) fn is_healthy(world: &World, instance: &Instance) -> bool {
     instance.is_running()
         && instance.address.is_some()
+        && !is_ending(world, instance)
         && matches!(world.health.get(&instance.id), Some(Health::Healthy))
 }
 
@@ -69,7 +76,7 @@ pub(crate) fn restart_missing(
     let mut due = BTreeSet::new();
     for slot in 0..serving.replicas {
         let instance = own.iter().find(|i| i.slot == slot);
-        if instance.is_some_and(|i| i.is_running()) {
+        if instance.is_some_and(|i| i.is_running() || is_ending(world, i)) {
             continue;
         }
         let release = instance.map_or(serving.id, |i| i.release);

@@ -32,8 +32,9 @@ pub(crate) fn plan(world: &World, serving: &ReleaseFacts, instances: &[Instance]
     };
     let wanted = world.wake_asked || world.deployment.is_some() || !serving.scale.sleeps();
     let is_stopping = world.rest == Rest::Asleep && live().next().is_some();
-    let is_freezing = world.running.iter().any(|op| matches!(op, Op::Pause(_)));
-    if wanted && !is_stopping && !is_freezing {
+    // What is begun may still have its effect, also on an instance that has ended by itself meanwhile.
+    let is_ending = world.running.iter().any(|op| matches!(op, Op::Pause(_) | Op::Stop(_)));
+    if wanted && !is_stopping && !is_ending {
         wake(world, serving, instances, &mut plan);
         return plan;
     }

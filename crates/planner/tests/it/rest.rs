@@ -110,3 +110,16 @@ fn the_number_of_instances_follows_the_load_and_only_grows_while_something_is_de
     check(&format!("{wide}\nload 0 0 quiet 9"), &[]);
     check(&format!("{wide}\nload 200 200 quiet 0"), &["scale to 4"]);
 }
+
+#[test]
+fn nothing_wakes_or_starts_again_while_a_stop_of_it_is_still_under_way() {
+    let ended = "now 61\nrest asleep since 60\nserving r1 x1 sleeps\nroute asleep\nr1#0 exited\nasked";
+    check(&format!("{ended}\nbusy stop r1#0"), &[]);
+    check(ended, &["rest awake", "resume r1#0"]);
+    let back = "now 61\nserving r1 x1\nroute holding\nr1#0 running healthy";
+    check(&format!("{back}\nbusy stop r1#0"), &[]);
+    check(back, &["publish serving r1#0"]);
+    let hung = "now 61\nserving r1 x1\nroute holding\nr1#0 exited";
+    check(&format!("{hung}\nbusy stop r1#0"), &[]);
+    check(hung, &["start r1 slots 0"]);
+}
