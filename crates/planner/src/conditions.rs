@@ -1,6 +1,6 @@
 //! What is true of an environment, in words for those who look at it. Nothing is decided by it.
 //!
-//! Promises: what cannot be seen changes nothing of what was said before.
+//! Promises: what cannot be seen is called so, and is told as it was seen last.
 
 use std::collections::BTreeSet;
 

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde::Deserialize;
 use spdx::{Expression, LicenseReq, ParseMode};
 
-use crate::verdict;
+use crate::{metadata, verdict};
 
 const FILE: &str = ".deny.toml";
 /// The one place packages come from.
@@ -61,17 +60,7 @@ struct Package {
 pub(crate) fn run(root: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(root.join(FILE)).with_context(|| format!("{FILE} cannot be read"))?;
     let deny: Deny = toml::from_str(&text).with_context(|| format!("{FILE} cannot be read"))?;
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--locked", "--format-version", "1"])
-        .current_dir(root)
-        .output()
-        .context("cargo metadata cannot be started")?;
-    ensure!(
-        output.status.success(),
-        "cargo metadata failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cargo metadata cannot be read")?;
+    let metadata: Metadata = metadata(root, "--locked")?;
     let foreign = metadata.packages.iter().filter(|p| p.source.is_some());
     let findings: Vec<String> = foreign.clone().flat_map(|p| check(p, &deny)).collect();
     let count = foreign.count();

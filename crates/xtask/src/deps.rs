@@ -3,12 +3,10 @@
 //! Dev-dependencies are exempt: a test may look at everything.
 
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, ensure};
 use serde::Deserialize;
 
-use crate::verdict;
+use crate::{metadata, verdict};
 
 /// A crate and the only siblings it may have; `None` where all are allowed. Names without the prefix `slipway-`.
 const SIBLINGS: &[(&str, Option<&[&str]>)] = &[
@@ -71,26 +69,12 @@ struct Dependency {
 
 /// Compares what the manifests say with the table.
 pub(crate) fn run(root: &Path) -> anyhow::Result<String> {
-    let metadata = metadata(root)?;
+    let metadata: Metadata = metadata(root, "--no-deps")?;
     let findings: Vec<String> = metadata.packages.iter().flat_map(check).collect();
     verdict(
         &findings,
         format!("deps: {} crates keep to their directions", metadata.packages.len()),
     )
-}
-
-fn metadata(root: &Path) -> anyhow::Result<Metadata> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--format-version", "1"])
-        .current_dir(root)
-        .output()
-        .context("cargo metadata cannot be started")?;
-    ensure!(
-        output.status.success(),
-        "cargo metadata failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).context("cargo metadata cannot be read")
 }
 
 fn check(package: &Package) -> Vec<String> {

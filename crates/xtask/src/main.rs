@@ -10,9 +10,10 @@ mod sqlx;
 mod tidy;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use serde::de::DeserializeOwned;
 
 const USAGE: &str = "Usage: cargo xtask TASK
 
@@ -58,6 +59,21 @@ fn root() -> anyhow::Result<PathBuf> {
         .nth(2)
         .map(Path::to_path_buf)
         .context("this crate is not inside the workspace")
+}
+
+/// What `cargo metadata` says of the workspace, with one more option.
+fn metadata<T: DeserializeOwned>(root: &Path, option: &str) -> anyhow::Result<T> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", option, "--format-version", "1"])
+        .current_dir(root)
+        .output()
+        .context("cargo metadata cannot be started")?;
+    ensure!(
+        output.status.success(),
+        "cargo metadata failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).context("cargo metadata cannot be read")
 }
 
 /// Fails with all findings at once, so that one run is enough to mend them.
