@@ -59,6 +59,23 @@ async fn a_rollback_looks_past_restarts_and_deploys_of_the_same() {
 }
 
 #[tokio::test]
+async fn a_rollback_says_when_it_changes_the_number_of_instances() {
+    in_world(async |world| {
+        world.deployed("web", "web:1").await;
+        world.deployed("web", "web:2").await;
+        let back = world.post("/v1/apps/web/rollback", json!({"release": 1})).await;
+        assert!(!back.text.contains("number of instances"), "{}", back.text);
+        world.succeed(&back.json).await;
+        let scaled = world.post("/v1/apps/web/scale", json!({"count": 3})).await;
+        world.succeed(&scaled.json).await;
+        let back = world.post("/v1/apps/web/rollback", json!({"release": 2})).await;
+        let said = "number of instances along: at least 1, where it was 3";
+        assert!(back.json["warnings"].to_string().contains(said), "{}", back.text);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_rollback_to_nowhere_is_refused() {
     in_world(async |world| {
         world.post("/v1/apps", json!({"name": "web"})).await;

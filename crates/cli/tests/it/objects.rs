@@ -262,6 +262,27 @@ async fn a_new_token_is_alone_on_standard_output() {
 }
 
 #[tokio::test]
+async fn tokens_are_listed_as_valid_expired_or_revoked() {
+    let server = Server::start(|_| {
+        list(&[
+            json!({"id": "tok_1", "name": "good", "scopes": ["read:app"], "expires_at": "2126-01-01T00:00:00Z"}),
+            json!({"id": "tok_2", "name": "late", "scopes": ["read:app"], "expires_at": "2006-01-01T00:00:00Z"}),
+            json!({"id": "tok_3", "name": "gone", "scopes": ["read:app"], "expires_at": "2006-01-01T00:00:00Z",
+                "revoked_at": "2005-01-01T00:00:00Z"}),
+        ])
+    })
+    .await;
+    let outcome = World::at(&server.url).run(&["tokens", "list"]).await.succeeded();
+    let states: Vec<_> = outcome
+        .stdout
+        .lines()
+        .skip(1)
+        .filter_map(|row| row.split_whitespace().last())
+        .collect();
+    assert_eq!(states, ["valid", "expired", "revoked"], "{outcome:?}");
+}
+
+#[tokio::test]
 async fn a_registry_password_comes_from_standard_input() {
     let server = Server::start(|_| empty(204)).await;
     let world = World::at(&server.url).stdin("pass word\r\n");

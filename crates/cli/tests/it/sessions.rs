@@ -100,6 +100,11 @@ async fn on_the_server_itself_the_admin_token_is_found() {
     world.run(&["apps", "list"]).await.succeeded();
     // Named explicitly it is still this machine.
     world.run(&["apps", "list", "--url", &server.url]).await.succeeded();
+    let outcome = world.run(&["logout"]).await.succeeded();
+    assert!(
+        outcome.stderr.contains("go on with the admin token of this machine"),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]

@@ -185,6 +185,39 @@ fn an_image_that_only_the_engine_has_is_pinned_by_its_id() {
 }
 
 #[test]
+fn a_release_command_that_takes_too_long_is_ended_and_its_last_lines_are_told() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    let mut spec = healthy_spec();
+    spec["deploy"] = json!({"release_command": ["/app", "release", "hang"]});
+    platform.app("overlong", &spec);
+    let path = format!("/v1/deploy?image={}&app=overlong", app_image("1"));
+    let id = platform.call("POST", &path, None).expect(202)["id"].clone();
+    until("the command runs and has written", || {
+        let running = containers("overlong")
+            .into_iter()
+            .find(|(_, state)| state == "running")?;
+        docker(&["logs", &running.0]).contains("release command").then_some(())
+    });
+    platform.sql(
+        "update deployment_steps set started_at = started_at - interval '11 minutes' where name = 'release_command'",
+    );
+    let path = format!("/v1/deployments/{}", id.as_str().expect("an id"));
+    let failed = until("the deployment fails", || {
+        let deployment = platform.get(&path);
+        (deployment["state"] == "failed").then_some(deployment)
+    });
+    assert_eq!(
+        failed["reason"]["log_tail"],
+        json!(["release command: hang"]),
+        "{failed}"
+    );
+    until("the command's container is gone", || {
+        containers("overlong").is_empty().then_some(())
+    });
+}
+
+#[test]
 fn the_release_command_runs_once_before_any_traffic() {
     let platform = Platform::start();
     platform.log_in_to_registry();

@@ -291,8 +291,67 @@ fn the_command_line_deploys_and_explains() {
     assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{out}");
     let (code, _, err) = platform.cli(&["deploy", &app_image("no-such-tag"), "--app", "typed"]);
     assert_eq!(code, 1, "{err}");
-    let (code, _, _) = platform.cli(&["no-such-command"]);
-    assert_eq!(code, 2);
+    let (code, _, err) = platform.cli(&["no-such-command"]);
+    assert_eq!(code, 2, "{err}");
+    let (code, _, err) = platform.cli(&["domains", "list"]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("`slipway domains` is not there yet"), "{err}");
+}
+
+/// The names in a JSON object, each as often as it is written.
+fn names_in(object: &str) -> Vec<String> {
+    struct Names(Vec<String>);
+    impl<'de> serde::Deserialize<'de> for Names {
+        fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+            source.deserialize_map(Visit)
+        }
+    }
+    struct Visit;
+    impl<'de> serde::de::Visitor<'de> for Visit {
+        type Value = Names;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+            let mut names = Vec::new();
+            while let Some((name, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
+                names.push(name);
+            }
+            Ok(Names(names))
+        }
+    }
+    serde_json::from_str::<Names>(object)
+        .unwrap_or_else(|e| panic!("{e}: {object}"))
+        .0
+}
+
+#[test]
+fn every_line_of_the_log_is_one_object_without_a_doubled_name() {
+    let mut platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("logged", &spec());
+    platform.deploy("logged", "1").expect(200);
+    platform.visit("logged.apps.localhost", "/echo").expect(200);
+    let failing = json!({"env": {"MODE": "exit"}, "health": {"path": "/healthz", "deadline": "4s"}});
+    platform
+        .call("PUT", "/v1/apps/logged/spec?apply=false", Some(&failing))
+        .expect(204);
+    platform.deploy("logged", "1").expect(422);
+    signal(platform.child_pid("serve").expect("the control plane"), "KILL");
+    until("it is said that the control plane ended", || {
+        platform.log().contains("child.ended").then_some(())
+    });
+    platform.down();
+    let log = platform.log();
+    let lines: Vec<&str> = log.lines().filter(|l| l.starts_with('{')).collect();
+    assert!(lines.len() > 20, "{log}");
+    for line in lines {
+        let mut names = names_in(line);
+        let written = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), written, "{line}");
+    }
 }
 
 #[test]
