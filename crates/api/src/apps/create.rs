@@ -49,7 +49,6 @@ pub(crate) async fn app_create(call: Call, Json(body): Json<NewApp>) -> Result<R
         .into_response())
 }
 
-/// A new environment that runs nothing.
 /// What a new environment begins with.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Beginning {
@@ -71,6 +70,14 @@ impl Beginning {
         Ok(Self { from, expires_in })
     }
 
+    /// The command that makes such an environment.
+    pub(crate) fn command(&self, app: &AppName, name: &EnvironmentName) -> String {
+        let from = self.from.as_ref().map(|from| format!(" --from {from}"));
+        let life = self.expires_in.map(|life| format!(" --expires-in {life}"));
+        let (from, life) = (from.unwrap_or_default(), life.unwrap_or_default());
+        format!("slipway environments create {name}{from}{life} -a {app}")
+    }
+
     /// What was made to stay does not go away because somebody deploys to it.
     pub(crate) fn check_existing(&self, environment: &Environment) -> Result<()> {
         if self.expires_in.is_none() || environment.expiry.is_some() {
@@ -84,6 +91,7 @@ impl Beginning {
     }
 }
 
+/// A new environment that runs nothing.
 fn fresh(id: EnvironmentId, app: &App, name: &EnvironmentName, now: Timestamp, by: &str) -> Environment {
     Environment {
         id,

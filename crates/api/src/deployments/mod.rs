@@ -38,20 +38,21 @@ impl Call {
         self.caller.reach.sees_environment(name) && self.may_create_app(app)
     }
 
-    /// The environment, made if it is missing and the token may.
-    pub(crate) async fn environment_or_new(
+    /// The environment, made if it is missing and the token may; and whether it was.
+    async fn environment_or_new(
         &self,
         tx: &mut Tx,
         app: &App,
         name: &EnvironmentName,
         beginning: &Beginning,
-    ) -> Result<Environment> {
+    ) -> Result<(Environment, bool)> {
         if let Some(found) = self.find_environment(tx, app, name).await? {
             beginning.check_existing(&found)?;
-            return Ok(found);
+            return Ok((found, false));
         }
         if self.may_create_environment(&app.name, name) {
-            return self.insert_environment(tx, app, name, beginning).await;
+            let made = self.insert_environment(tx, app, name, beginning).await?;
+            return Ok((made, true));
         }
         Err(ApiError::not_found("environment", &format!("{}/{name}", app.name)))
     }
@@ -127,7 +128,7 @@ impl Call {
     async fn deploy_once(&self, request: &DeployRequest, change: Change) -> Result<Deployment> {
         let mut tx = self.begin().await?;
         let app = self.app_or_new(&mut tx, &request.app).await?;
-        let seen = self
+        let (seen, is_new) = self
             .environment_or_new(&mut tx, &app, &request.environment, &request.beginning)
             .await?;
         let environment = self.lock(&mut tx, &app, &seen).await?;
@@ -135,7 +136,16 @@ impl Call {
             app: &app,
             environment: &environment,
         };
-        let deployment = self.release(&mut tx, &place, change, request.message.clone()).await?;
+        let released = self.release(&mut tx, &place, change, request.message.clone()).await;
+        let deployment = match released {
+            // Secrets can be set only where there is an environment, and this one goes with the refusal.
+            Err(ApiError::Invalid(code @ Code::MissingSecrets, detail, errors)) if is_new => {
+                let first = request.beginning.command(&app.name, &request.environment);
+                let detail = format!("{detail} The environment is not there yet: make it before (`{first}`).");
+                return Err(ApiError::Invalid(code, detail, errors));
+            }
+            other => other?,
+        };
         tx.commit().await?;
         Ok(deployment)
     }

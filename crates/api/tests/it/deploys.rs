@@ -184,6 +184,40 @@ async fn deploys_that_make_no_sense_are_refused_by_place() {
 }
 
 #[tokio::test]
+async fn a_preview_is_made_without_the_values_of_secrets_and_says_how_to_give_its_own() {
+    in_world(async |world| {
+        world.deployed("web", "web:1").await;
+        let set = |environment: &str| format!("/v1/apps/web/secrets/SESSION_KEY?environment={environment}&apply=false");
+        world.put(&set("production"), json!({"value": "x"})).await;
+        let spec = json!({"secrets": {"required": ["SESSION_KEY"]}});
+        world.put("/v1/apps/web/spec?apply=false", spec).await;
+
+        let preview = "/v1/deploy?image=web:2&app=web&environment=pr-1&from=production&expires_in=1h";
+        let before = world.db.rows().await;
+        let refused = world.ask("POST", preview).send().await;
+        assert_eq!(refused.code(), "missing_secrets", "{}", refused.text);
+        assert_eq!(
+            world.db.rows().await,
+            before,
+            "no environment is left without its deploy"
+        );
+        for command in [
+            "slipway environments create pr-1 --from production --expires-in 1h -a web",
+            "slipway secrets set SESSION_KEY",
+        ] {
+            assert!(refused.detail().contains(command), "{}", refused.text);
+        }
+
+        let made = json!({"name": "pr-1", "from": "production", "expires_in": "1h"});
+        let made = world.post("/v1/apps/web/environments", made).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        world.put(&set("pr-1"), json!({"value": "y"})).await;
+        assert_eq!(world.ask("POST", preview).send().await.status, 202);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_missing_required_secret_is_named_with_the_command_that_sets_it() {
     in_world(async |world| {
         world.post("/v1/apps", json!({"name": "web"})).await;

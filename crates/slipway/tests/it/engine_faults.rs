@@ -157,19 +157,19 @@ fn f34_after_a_power_cut_everything_that_should_run_is_back_and_what_was_stopped
     assert!(engine.containers("halted").is_empty(), "it was stopped and stays so");
 }
 
-/// An image with a layer that takes a moment to pull, in the test registry.
-fn big_image(engine: &PrivateEngine) -> String {
+/// An image with a layer of so many MiB, in the test registry and not on the engine.
+fn big_image(engine: &PrivateEngine, tag: &str, mib: u64) -> String {
     let dir = tempfile::tempdir().expect("a directory");
     let mut random = std::fs::File::open("/dev/urandom").expect("random bytes");
     let mut layer = std::fs::File::create(dir.path().join("layer")).expect("a file");
-    std::io::copy(&mut std::io::Read::take(&mut random, 256 << 20), &mut layer).expect("written");
+    std::io::copy(&mut std::io::Read::take(&mut random, mib << 20), &mut layer).expect("written");
     std::fs::write(
         dir.path().join("Dockerfile"),
         format!("FROM {}\nCOPY layer /layer\n", app_image("1")),
     )
     .expect("written");
     let name = format!(
-        "{}/slipway-test/big:{}",
+        "{}/slipway-test/big:{}-{tag}",
         crate::platform::registry(),
         std::process::id()
     );
@@ -191,7 +191,8 @@ fn big_image(engine: &PrivateEngine) -> String {
 #[test]
 fn f42_a_pull_that_is_cut_short_is_begun_again_and_leaves_no_half_layer() {
     let mut engine = PrivateEngine::start(true);
-    let image = big_image(&engine);
+    // It takes a moment to pull.
+    let image = big_image(&engine, "1", 256);
     let platform = platform_on(engine.url());
     platform.app("heavy", &spec());
     let begun = platform.call("POST", &format!("/v1/deploy?image={image}&app=heavy"), None);
@@ -217,4 +218,51 @@ fn f42_a_pull_that_is_cut_short_is_begun_again_and_leaves_no_half_layer() {
         (newest["state"] == "succeeded").then_some(())
     });
     assert_eq!(half(), 0, "what was half pulled is gone");
+}
+
+#[test]
+fn a_pull_for_which_there_is_no_room_makes_room_of_what_nobody_needs_first() {
+    let engine = PrivateEngine::with_disk_of(400);
+    let (first, second) = (big_image(&engine, "1", 80), big_image(&engine, "2", 80));
+    // What the build left is not ours to remove.
+    engine.docker(&["builder", "prune", "--force", "--all"]);
+    engine.docker(&["image", "prune", "--force", "--all"]);
+    let platform = Platform::with(Options {
+        variables: vec![
+            ("SLIPWAY_DOCKER_HOST", engine.url()),
+            ("SLIPWAY_DISK_FREE_MIN", "85%".into()),
+        ],
+        ..Options::default()
+    });
+    platform.log_in_to_registry();
+    for app in ["brief", "lasting"] {
+        platform.app(app, &spec());
+    }
+    let deploy =
+        |app: &str, image: &str| platform.call("POST", &format!("/v1/deploy?image={image}&app={app}&wait=60s"), None);
+    let digest = deploy("brief", &first).expect(200)["digest"]
+        .as_str()
+        .expect("a digest")
+        .to_owned();
+    let listed = || engine.docker(&["images", "--digests", "--format", "{{.Digest}}"]);
+    let refused = deploy("lasting", &second).expect(422);
+    assert_eq!(refused["deployment"]["reason"]["code"], "disk_full", "{refused}");
+    assert!(listed().contains(&digest), "it is needed");
+
+    // A container of somebody else's keeps the image from going with its app.
+    let name = first.rsplit_once(':').expect("a tag").0;
+    let foreign = engine.docker(&["create", &format!("{name}@{digest}")]);
+    platform.call("DELETE", "/v1/apps/brief", None);
+    until("the app is gone", || {
+        engine.containers("brief").is_empty().then_some(())
+    });
+    until("its image was looked at", || {
+        (platform.sql("select count(*) from orphan_images").trim() == "1").then_some(())
+    });
+    let refused = deploy("lasting", &second).expect(422);
+    assert_eq!(refused["deployment"]["reason"]["code"], "disk_full", "{refused}");
+    engine.docker(&["rm", foreign.trim()]);
+    deploy("lasting", &second).expect(200);
+    assert!(!listed().contains(&digest), "it made room");
+    platform.visit("lasting.apps.localhost", "/echo").expect(200);
 }

@@ -1,7 +1,8 @@
 //! A container engine of a test's own, which may be killed, stopped and started as the shared one may not.
 //!
-//! It has its own data, its own sockets and a containerd that runs on when it is killed, as where an init starts both; a default bridge that nothing uses, and no firewall rules: containers are reached over the
-//! bridges of their own networks, which is all that the platform needs. It needs root, as every engine does.
+//! It has its own data, its own sockets and a containerd that runs on when it is killed, as where an init starts both; a
+//! default bridge that nothing uses, and no firewall rules: containers are reached over the bridges of their own networks,
+//! which is all that the platform needs. It needs root, as every engine does.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -20,6 +21,15 @@ pub(crate) struct PrivateEngine {
 impl PrivateEngine {
     /// Starts one; with `live_restore` its containers run on while it does not.
     pub(crate) fn start(live_restore: bool) -> Self {
+        Self::start_on(live_restore, None)
+    }
+
+    /// Starts one whose disk has room for so many MiB.
+    pub(crate) fn with_disk_of(mib: u32) -> Self {
+        Self::start_on(false, Some(mib))
+    }
+
+    fn start_on(live_restore: bool, disk_mib: Option<u32>) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "this test starts a container engine of its own and must run as root"
@@ -37,6 +47,16 @@ impl PrivateEngine {
             containerd: None,
             engine: None,
         };
+        if let Some(mib) = disk_mib {
+            let data = engine.data();
+            std::fs::create_dir(&data).expect("our own directory");
+            let size = format!("size={mib}m");
+            let status = Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+                .arg(&data)
+                .status();
+            assert!(status.is_ok_and(|s| s.success()), "a file system in memory is mounted");
+        }
         engine.up();
         engine
     }
@@ -202,7 +222,7 @@ impl Drop for PrivateEngine {
         self.stop();
         end(&mut self.containerd, "TERM");
         ip(&["link", "delete", &self.bridge]);
-        // With live restore the engine leaves its directory mounted upon itself.
+        // With live restore the engine leaves its directory mounted upon itself; else it is a disk of its own.
         let _ = Command::new("umount").arg(self.data()).stderr(Stdio::null()).status();
     }
 }

@@ -15,6 +15,7 @@ mod names;
 mod outages;
 mod routes;
 mod rows;
+mod runs;
 mod schema;
 mod secrets;
 mod tokens;
