@@ -18,6 +18,7 @@ use slipway_domain::rest::Rest;
 use slipway_domain::spec::Scale;
 
 use crate::plan::{Plan, Step};
+use crate::settle;
 use crate::world::{Desired, Load, World};
 
 /// Averages over so long decide calmly.
@@ -95,7 +96,7 @@ fn is_watched(world: &World) -> bool {
     let (Some(serving), Some(since)) = (&world.serving, world.serving_since) else {
         return false;
     };
-    let baking = world.previous.is_some() && world.now < since + serving.bake_time.to_chrono();
+    let baking = settle::bake_end(world, serving).is_some();
     let idle = serving.scale.idle_timeout.to_chrono();
     let woken = world.rest_since.is_some_and(|at| world.now < at + idle);
     baking || woken || world.now < since + idle

@@ -90,7 +90,7 @@ fn keep_serving(world: &World, serving: &ReleaseFacts, instances: &[Instance]) -
 }
 
 /// The end of the bake time, while it lasts and there is something to go back to.
-fn bake_end<'a>(world: &'a World, serving: &ReleaseFacts) -> Option<(Timestamp, &'a ReleaseFacts)> {
+pub(crate) fn bake_end<'a>(world: &'a World, serving: &ReleaseFacts) -> Option<(Timestamp, &'a ReleaseFacts)> {
     let previous = world.previous.as_ref().filter(|p| !serving.is(p.id))?;
     let end = world.serving_since? + serving.bake_time.to_chrono();
     (world.now < end).then_some((end, previous))

@@ -6,6 +6,7 @@
 mod alerts;
 mod assemble;
 mod board;
+mod by_itself;
 mod collect;
 mod evidence;
 mod execute;

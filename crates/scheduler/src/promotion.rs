@@ -4,16 +4,12 @@
 //! Promises: it is written in the transaction in which the deployment succeeds, so that neither is there without the
 //! other; where it cannot be done, the deployment's events say why, and nothing else fails.
 
-use serde_json::json;
 use slipway_domain::ids::{DeploymentId, ReleaseId};
 use slipway_domain::release::{Release, ReleaseCause};
 use slipway_domain::{Entropy, ReleaseNumber, Timestamp};
-use slipway_store::{
-    AuditEntry, AuditOutcome, Deployment, Desired, Environment, EnvironmentWorld, Intent, StoreError, Tx,
-};
+use slipway_store::{Desired, EnvironmentWorld, Intent, StoreError, Tx};
 
-/// As whom the platform acts in the record.
-const ACTOR: &str = "slipway";
+use crate::by_itself::{ACTOR, record};
 
 /// Writes the deployment in the next environment, if there is to be one.
 pub(crate) async fn accept(
@@ -101,25 +97,7 @@ async fn next(
         trace_context: None,
     };
     let deployment = tx.intend(&environment, made, intent, &secrets, now).await?;
-    tx.append_audit(&record(rows, &environment, &deployment), now).await?;
+    let why = format!("`deploy.promote_to` of {}", rows.environment.name);
+    tx.append_audit(&record(&environment, &deployment, why), now).await?;
     Ok(Ok(deployment.id))
-}
-
-/// What the audit log keeps of it.
-fn record(rows: &EnvironmentWorld, environment: &Environment, deployment: &Deployment) -> AuditEntry {
-    let name = format!("{}/{}", environment.app_name, environment.name);
-    AuditEntry {
-        team: Some(environment.team),
-        actor: json!({"type": "platform", "name": ACTOR}),
-        action: "deployment.create".into(),
-        target: json!({"type": "deployment", "id": deployment.id, "name": name}),
-        outcome: AuditOutcome::Allowed,
-        reason: Some(format!("`deploy.promote_to` of {}", rows.environment.name)),
-        request_id: None,
-        trace_id: None,
-        change: Some(json!({
-            "release": deployment.release_number.0, "image": deployment.image, "digest": deployment.digest,
-            "cause": deployment.cause.as_str(),
-        })),
-    }
 }

@@ -4,15 +4,13 @@
 //! Promises: nothing happens when the intent has changed meanwhile; the failed release is no target for a rollback any
 //! more; the audit log says that the platform did it, and why.
 
-use serde_json::json;
 use slipway_domain::deployment::Reason;
 use slipway_domain::ids::{DeploymentId, ReleaseId};
 use slipway_domain::release::{Release, ReleaseCause};
 use slipway_domain::{Entropy, ReleaseNumber, Timestamp};
-use slipway_store::{AuditEntry, AuditOutcome, Deployment, Desired, EnvironmentWorld, Intent, StoreError, Tx};
+use slipway_store::{Deployment, Desired, EnvironmentWorld, Intent, StoreError, Tx};
 
-/// As whom the platform acts in the record.
-const ACTOR: &str = "slipway";
+use crate::by_itself::{ACTOR, record};
 
 /// Writes the deployment; `None` when something else is wanted by now.
 pub(crate) async fn accept(
@@ -53,26 +51,6 @@ pub(crate) async fn accept(
     tx.condemn_release(from).await?;
     let newest = tx.newest_secrets(&environment).await?;
     let deployment = tx.intend(&environment, release, intent, &newest, now).await?;
-    tx.append_audit(
-        &AuditEntry {
-            team: Some(environment.team),
-            actor: json!({"type": "platform", "name": ACTOR}),
-            action: "deployment.create".into(),
-            target: json!({
-                "type": "deployment", "id": deployment.id,
-                "name": format!("{}/{}", environment.app_name, environment.name),
-            }),
-            outcome: AuditOutcome::Allowed,
-            reason: Some(why),
-            request_id: None,
-            trace_id: None,
-            change: Some(json!({
-                "release": deployment.release_number.0, "image": deployment.image, "digest": deployment.digest,
-                "cause": deployment.cause.as_str(),
-            })),
-        },
-        now,
-    )
-    .await?;
+    tx.append_audit(&record(&environment, &deployment, why), now).await?;
     Ok(Some(deployment))
 }
