@@ -164,6 +164,25 @@ def replacing():
     row("a killed instance: until the next one answers, 10 times", f"median {statistics.median(took):.0f} ms, worst {max(took):.0f} ms", "≤ 1 s")
 
 
+def degrading():
+    """An app that hangs, with the default interval (1 s) and time-out (5 s) of its probes: until the API says so; and its way back."""
+    call("POST", "/v1/apps", {"name": "hang"})
+    call("PUT", "/v1/apps/hang/spec", SPEC)
+    call("POST", "/v1/apps/hang/deployments?wait=60s", BODY)
+    id = until("it runs", lambda: containers("hang", "status=running"))[0]
+    processes = run("docker", "top", id, "-eo", "pid").split()[1:]
+    state = lambda: call("GET", "/v1/apps/hang")["environments"][0]["state"]
+    told, well = [], []
+    for _ in range(5):
+        run("kill", "-STOP", *processes)
+        told.append(timed(lambda: until("the API says so", lambda: state() == "degraded")))
+        run("kill", "-CONT", *processes)
+        well.append(timed(lambda: until("it is well", lambda: state() == "running")))
+    call("POST", "/v1/apps/hang/stop?wait=60s")
+    row("an app hangs: until the API says `degraded`, 5 times",
+        f"median {statistics.median(told) / 1000:.1f} s, worst {max(told) / 1000:.1f} s; that it is well again, worst {max(well) / 1000:.1f} s", "")
+
+
 def five_hundred():
     """Sixteen apps of 32 instances."""
     for n in range(16):
@@ -234,6 +253,7 @@ def main():
     switch_and_rollback()
     waking()
     replacing()
+    degrading()
     fifty_apps()
     list_apps()
     if os.environ.get("WIDE"):

@@ -79,15 +79,16 @@ async fn within<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T, 
 
 /// Each part with what is wrong with it; ready when the database and the engine answer.
 async fn readyz(State(admin): State<Admin>) -> Response {
-    let database = within(async { admin.store.ping().await.map_err(|e| e.to_string()) }).await;
-    let engine = within(async { admin.engine.info().await.map(|i| i.version).map_err(|e| e.to_string()) }).await;
+    let database = within(async { admin.store.ping().await.map_err(|e| e.to_string()) });
+    let engine = within(async { admin.engine.info().await.map(|i| i.version).map_err(|e| e.to_string()) });
     let proxies = async {
         let mut tx = admin.store.begin().await?;
         let version = tx.route_version().await?;
         let proxies = tx.proxies().await?;
         Ok::<_, slipway_store::StoreError>((version, proxies))
     };
-    let proxies = within(Box::pin(async { proxies.await.map_err(|e| e.to_string()) })).await;
+    let proxies = within(Box::pin(async { proxies.await.map_err(|e| e.to_string()) }));
+    let (database, engine, proxies) = tokio::join!(database, engine, proxies);
     let proxies = proxies.map(|(version, proxies)| {
         let of = |p: &slipway_store::ProxyRow| {
             serde_json::json!({"id": p.id, "connected": p.connected, "behind": (version.0 - p.applied.0).max(0)})

@@ -7,6 +7,7 @@
 mod alerts;
 mod apps;
 mod audit;
+mod bounded;
 mod certificates;
 mod deployments;
 mod domains;

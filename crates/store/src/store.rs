@@ -1,7 +1,8 @@
 //! The pool, transactions and migrations.
 //!
 //! Promises: locks of a transaction are taken in one order, the audit chain's last; what only the scheduler may write
-//! is refused in a transaction that did not check its lease; a migration waits as long as it takes, and for its turn.
+//! is refused in a transaction that did not check its lease; a database that is silent is an error in time (see
+//! `bounded.rs`); a migration waits as long as it takes, and for its turn.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
 use crate::AuditEntry;
+use crate::bounded::{Bounded, within};
 use crate::error::StoreError;
 
 /// All migrations, embedded.
@@ -19,6 +21,9 @@ static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
 /// For one statement of a migration, and for its turn.
 const MIGRATION_MS_MAX: u64 = 600_000;
+
+/// The database ends a slow statement by itself; so long after that it is taken for silent.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// How the pool behaves.
 #[derive(Debug, Clone, Copy)]
@@ -64,12 +69,14 @@ pub enum SchemaState {
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
+    silence_max: Duration,
 }
 
 /// A transaction.
 #[derive(Debug)]
 pub struct Tx {
     inner: Transaction<'static, Postgres>,
+    silence_max: Duration,
     /// Under which the lease was found held in this transaction.
     pub(crate) epoch: Option<Epoch>,
     /// What is appended to the audit chain at the end.
@@ -97,15 +104,21 @@ impl Store {
             .max_connections(options.connections_max)
             .acquire_timeout(acquire_max)
             .idle_timeout(Duration::from_mins(1))
+            // Who comes back from a silent database would hold its place in the pool until the kernel gives up.
+            .after_release(move |connection, _| {
+                Box::pin(async move { within(acquire_max, connection.ping()).await.map(|()| true) })
+            })
             .connect_lazy_with(connect);
-        Ok(Self { pool })
+        let silence_max = Duration::from_millis(options.statement_ms_max) + SILENCE;
+        Ok(Self { pool, silence_max })
     }
 
     /// Begins a transaction.
     #[tracing::instrument(name = "db.begin", level = "debug", skip_all)]
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(Tx {
-            inner: self.pool.begin().await?,
+            inner: within(self.silence_max, Box::pin(self.pool.begin())).await?,
+            silence_max: self.silence_max,
             epoch: None,
             audit: Vec::new(),
         })
@@ -114,8 +127,8 @@ impl Store {
     /// Whether the database answers.
     #[tracing::instrument(name = "db.ping", level = "debug", skip_all)]
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query!("select 1 as one").fetch_one(&self.pool).await?;
-        Ok(())
+        let mut connection = self.pool.acquire().await?;
+        Ok(within(self.silence_max, connection.ping()).await?)
     }
 
     /// Closes all connections, after the transactions on them have ended.
@@ -131,7 +144,7 @@ impl Store {
     #[tracing::instrument(name = "db.schema_state", level = "debug", skip_all)]
     pub async fn schema_state(&self) -> Result<SchemaState, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        schema_state(&mut connection).await
+        schema_state(&mut connection, self.silence_max).await
     }
 
     /// Applies what is missing, one process at a time, and says how much it was. Refuses a newer schema.
@@ -157,16 +170,16 @@ impl Store {
     }
 }
 
-async fn schema_state(connection: &mut PgConnection) -> Result<SchemaState, StoreError> {
+async fn schema_state(connection: &mut PgConnection, silence_max: Duration) -> Result<SchemaState, StoreError> {
     let known = MIGRATOR.iter().map(|m| m.version).max().unwrap_or(0);
     let table = sqlx::query_scalar!("select to_regclass('_sqlx_migrations')::text")
-        .fetch_one(&mut *connection)
+        .fetch_one(Bounded::new(connection, silence_max))
         .await?;
     if table.is_none() {
         return Ok(SchemaState::Pending(MIGRATOR.iter().count()));
     }
     let applied = sqlx::query_scalar!("select version from _sqlx_migrations where success")
-        .fetch_all(&mut *connection)
+        .fetch_all(Bounded::new(connection, silence_max))
         .await?;
     let found = applied.iter().copied().max().unwrap_or(0);
     if found > known {
@@ -182,7 +195,7 @@ async fn schema_state(connection: &mut PgConnection) -> Result<SchemaState, Stor
 
 async fn migrate(pool: &PgPool) -> Result<usize, StoreError> {
     let mut connection = pool.acquire().await?;
-    let state = schema_state(&mut connection).await?;
+    let state = schema_state(&mut connection, Duration::from_millis(MIGRATION_MS_MAX)).await?;
     drop(connection);
     match state {
         SchemaState::Current => Ok(0),
@@ -202,7 +215,7 @@ impl Tx {
     #[tracing::instrument(name = "db.commit", level = "debug", skip_all)]
     pub async fn commit(mut self) -> Result<(), StoreError> {
         self.write_audit().await?;
-        Ok(self.inner.commit().await?)
+        Ok(within(self.silence_max, Box::pin(self.inner.commit())).await?)
     }
 
     /// The epoch under which this transaction is fenced; what only the scheduler writes asks for it.
@@ -210,7 +223,7 @@ impl Tx {
         self.epoch.ok_or(StoreError::Fenced)
     }
 
-    pub(crate) fn c(&mut self) -> &mut PgConnection {
-        &mut self.inner
+    pub(crate) fn c(&mut self) -> Bounded<'_> {
+        Bounded::new(&mut self.inner, self.silence_max)
     }
 }

@@ -16,7 +16,7 @@ use slipway_chaos::oracle::{
 
 use crate::platform::{Options, Platform, app_image, containers, docker, signal, until, wait};
 
-const ENGINE: &str = "/var/run/docker.sock";
+pub(crate) const ENGINE: &str = "/var/run/docker.sock";
 
 /// A container that is not the platform's; nothing may touch it.
 struct Decoy(String);
@@ -327,8 +327,8 @@ fn f31_a_call_that_hangs_is_given_up_and_tried_again() {
     });
 }
 
-/// About a dozen rounds, spread over the many round trips to the database.
-fn at_round_trips(name: &str, fault: Fault) {
+/// About so many rounds, spread over the many round trips to the database.
+fn at_round_trips(name: &str, fault: Fault, rounds_wanted: u64) {
     let mut scene = Scene::start(name);
     let (_, trips) = scene.calls_of_a_deploy();
     assert!(trips > 20, "{trips} round trips are no deploy");
@@ -336,7 +336,7 @@ fn at_round_trips(name: &str, fault: Fault) {
     let step = if every {
         1
     } else {
-        usize::try_from(trips / 12).expect("few").max(1)
+        usize::try_from(trips / rounds_wanted).expect("few").max(1)
     };
     rounds(scene, (1..=trips).step_by(step), |scene, call| {
         let call = scene.database.control().calls() + call;
@@ -346,12 +346,17 @@ fn at_round_trips(name: &str, fault: Fault) {
 
 #[test]
 fn f21_a_statement_that_had_its_effect_and_was_never_answered_is_found_done() {
-    at_round_trips("commit-cut", Fault::CutAfter);
+    at_round_trips("commit-cut", Fault::CutAfter, 12);
 }
 
 #[test]
 fn f21_a_statement_that_never_arrived_is_made_again() {
-    at_round_trips("never-sent", Fault::CutBefore);
+    at_round_trips("never-sent", Fault::CutBefore, 12);
+}
+
+#[test]
+fn f20_a_statement_that_meets_silence_is_given_up_and_everything_goes_on() {
+    at_round_trips("silent", Fault::Hang, 6);
 }
 
 /// A number out of the environment, for the soak.

@@ -1,15 +1,17 @@
 //! What the platform does while its database or a registry is away, slow, locked or read-only: visitors notice nothing,
 //! callers are told to come again, and afterwards everything goes on.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use slipway_chaos::faults::{Fault, Script};
+use slipway_chaos::faults::http::HttpProxy;
+use slipway_chaos::faults::{Control, Fault, Script};
 
-use crate::chaos::database_proxy;
+use crate::chaos::{ENGINE, database_proxy};
 use crate::own_registry::Registry;
-use crate::platform::{Options, Platform, psql, until};
+use crate::platform::{Options, Platform, answer, psql, until, wait};
 
 fn spec() -> Value {
     json!({"health": {"path": "/healthz", "interval": "100ms", "deadline": "30s"}, "resources": {"memory": "64MiB"},
@@ -37,24 +39,80 @@ fn running(app: &str, platform: &Platform) {
 }
 
 #[test]
-fn f20_a_database_that_is_away_for_a_while_stops_no_visitor_and_is_found_again() {
+fn f20_a_database_that_is_away_or_silent_for_a_while_stops_no_visitor_and_is_found_again() {
     let mut platform = Platform::prepare(Options::default());
     let database = database_proxy(&mut platform);
     platform.up();
     running("cutoff", &platform);
-    database
-        .control()
-        .follow(Script::new().onwards(database.control().calls() + 1, Fault::CutBefore));
-    until("callers are told", || {
-        (platform.call("GET", "/v1/apps", None).status == 503).then_some(())
+    for (fault, tag) in [(Fault::CutBefore, "2"), (Fault::Hang, "1")] {
+        let next = database.control().calls() + 1;
+        database.control().follow(Script::new().onwards(next, fault));
+        until("callers are told", || {
+            (platform.call("GET", "/v1/apps", None).status == 503).then_some(())
+        });
+        is_told_to_come_again(&platform);
+        serves(&platform, "cutoff");
+        database.control().follow(Script::new());
+        until("the database is found again", || {
+            (platform.call("GET", "/v1/apps", None).status == 200).then_some(())
+        });
+        platform.deploy("cutoff", tag).expect(200);
+    }
+}
+
+#[test]
+fn i12_the_control_plane_says_which_part_is_away_and_goes_on_being_alive() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let socket = dir.path().join("engine.sock");
+    let engine = wait(async { HttpProxy::start(&socket, Path::new(ENGINE), Script::new()) }).expect("a proxy");
+    let mut platform = Platform::prepare(Options {
+        variables: vec![("SLIPWAY_DOCKER_HOST", format!("unix://{}", socket.display()))],
+        ..Options::default()
     });
-    is_told_to_come_again(&platform);
-    serves(&platform, "cutoff");
-    database.control().follow(Script::new());
-    until("the database is found again", || {
-        (platform.call("GET", "/v1/apps", None).status == 200).then_some(())
-    });
-    platform.deploy("cutoff", "2").expect(200);
+    let database = database_proxy(&mut platform);
+    platform.up();
+    let asked = |address: std::net::SocketAddr, path: &str| {
+        let url = format!("http://{address}{path}");
+        wait(async {
+            let asked = reqwest::Client::new().get(url).timeout(Duration::from_secs(30));
+            answer(
+                asked
+                    .send()
+                    .await
+                    .unwrap_or_else(|e| panic!("{e:?} api={} admin={}", platform.api, platform.admin)),
+            )
+            .await
+        })
+    };
+    let parts = |status: u16| {
+        let told = until("it is noticed", || {
+            let told = asked(platform.admin, "/readyz");
+            (told.status == status).then(|| told.json())
+        });
+        assert_eq!(asked(platform.api, "/healthz").status, 200, "{told}");
+        (
+            told["database"] == "ok",
+            told["engine"]
+                .as_str()
+                .unwrap_or_default()
+                .starts_with(|c: char| c.is_ascii_digit()),
+        )
+    };
+    assert_eq!(parts(200), (true, true));
+    for fault in [Fault::CutBefore, Fault::Hang] {
+        let from = |control: &Control| Script::new().onwards(control.calls() + 1, fault);
+        engine.control().follow(from(engine.control()));
+        assert_eq!(parts(503), (true, false), "{fault:?}");
+        database.control().follow(from(database.control()));
+        until("both are noticed", || (parts(503) == (false, false)).then_some(()));
+        assert_eq!(asked(platform.api, "/readyz").status, 503, "{fault:?}");
+        engine.control().follow(Script::new());
+        until("the engine is found again", || {
+            (parts(503) == (false, true)).then_some(())
+        });
+        database.control().follow(Script::new());
+        assert_eq!(parts(200), (true, true), "{fault:?}");
+    }
 }
 
 #[test]
