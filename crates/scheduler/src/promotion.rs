@@ -9,7 +9,7 @@ use slipway_domain::release::{Release, ReleaseCause};
 use slipway_domain::{Entropy, ReleaseNumber, Timestamp};
 use slipway_store::{Desired, EnvironmentWorld, Intent, StoreError, Tx};
 
-use crate::by_itself::{ACTOR, record};
+use crate::by_itself::record;
 
 /// Writes the deployment in the next environment, if there is to be one.
 pub(crate) async fn accept(
@@ -88,7 +88,8 @@ async fn next(
         cause: ReleaseCause::Promote,
         same_as: None,
         created_at: now,
-        created_by: ACTOR.into(),
+        // As the one who began it, so that nobody approves what they set in motion themselves.
+        created_by: release.created_by.clone(),
         good: false,
     };
     let intent = Intent {

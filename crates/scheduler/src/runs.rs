@@ -32,6 +32,8 @@ const STEPS_MAX: u32 = 8;
 /// Drives runs for as long as the term lasts.
 pub(crate) async fn drive(session: &Arc<Session>) {
     let busy: Arc<Mutex<HashSet<RunId>>> = Arc::default();
+    // What was taken out of a spec before this term is looked for once.
+    let mut stale = true;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -39,7 +41,7 @@ pub(crate) async fn drive(session: &Arc<Session>) {
             _ = tick.tick() => {}
             () = session.runs.notified() => {}
         }
-        let open = match look(session).await {
+        let open = match look(session, &mut stale).await {
             Ok(open) => open,
             Err(error) => {
                 tracing::warn!(%error, "runs.unknown: the database does not answer");
@@ -63,10 +65,18 @@ pub(crate) async fn drive(session: &Arc<Session>) {
 }
 
 /// What the clock calls for is written down; then what is open.
-async fn look(session: &Session) -> Result<Vec<RunId>, StoreError> {
+async fn look(session: &Session, stale: &mut bool) -> Result<Vec<RunId>, StoreError> {
     let mut tx = session.deps.store.begin().await?;
     let environments = tx.cron_environments().await?;
     drop(tx);
+    *stale |= forget_what_is_gone(session, &environments);
+    if *stale {
+        let mut tx = session.deps.store.begin().await?;
+        tx.fence(session.epoch).await?;
+        tx.forget_cron_marks().await?;
+        tx.commit().await?;
+        *stale = false;
+    }
     for environment in environments {
         for job in &environment.spec.cron {
             if let Err(error) = clock(session, &environment, job).await {
@@ -78,6 +88,18 @@ async fn look(session: &Session) -> Result<Vec<RunId>, StoreError> {
     tx.open_runs().await
 }
 
+/// True when a command that was looked at before is not there any more.
+fn forget_what_is_gone(session: &Session, environments: &[CronEnvironment]) -> bool {
+    let here: HashSet<_> = environments
+        .iter()
+        .flat_map(|e| e.spec.cron.iter().map(|job| (e.id, job.name.clone())))
+        .collect();
+    let mut known = session.cron_next.lock();
+    let before = known.len();
+    known.retain(|key, _| here.contains(key));
+    known.len() < before
+}
+
 async fn clock(session: &Session, environment: &CronEnvironment, job: &CronJob) -> Result<(), StoreError> {
     let now = session.deps.clock.now();
     let key = (environment.id, job.name.clone());
@@ -87,7 +109,7 @@ async fn clock(session: &Session, environment: &CronEnvironment, job: &CronJob) 
     }
     let mut tx = session.deps.store.begin().await?;
     tx.fence(session.epoch).await?;
-    let last_at = tx.cron_mark(environment.id, &job.name, now).await?;
+    let last_at = tx.cron_mark(environment.id, job, now).await?;
     let unfinished = tx.unfinished_cron_runs(environment.id, &job.name).await?;
     let mut seen = last_at;
     if let Some(found) = due(job, last_at, unfinished.len(), now) {

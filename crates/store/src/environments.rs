@@ -279,6 +279,25 @@ impl Tx {
         Ok(())
     }
 
+    /// It goes away by itself so long after the last deploy from now on.
+    #[tracing::instrument(name = "db.set_environment_life", level = "debug", skip_all)]
+    pub async fn set_environment_life(
+        &mut self,
+        id: EnvironmentId,
+        life: Span,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let ms = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
+        sqlx::query!(
+            "update environments set expires_after_ms = $2 where id = $1 and expires_after_ms is not null",
+            id.uuid(),
+            ms
+        )
+        .execute(self.c())
+        .await?;
+        self.extend_environment(id, now).await
+    }
+
     /// Environments whose time is over, locked.
     #[tracing::instrument(name = "db.expired_environments", level = "debug", skip_all)]
     pub async fn expired_environments(&mut self, now: Timestamp) -> Result<Vec<Environment>, StoreError> {

@@ -5,7 +5,7 @@ use slipway_domain::ids::{EnvironmentId, ReleaseId, RunId, TeamId};
 use slipway_domain::name::CronName;
 use slipway_domain::quantity::Span;
 use slipway_domain::run::RunState;
-use slipway_domain::spec::Spec;
+use slipway_domain::spec::{CronJob, Spec};
 
 use crate::row::{bad, json, one, parse, spec, to_json};
 use crate::{Environment, Page, StoreError, Tx};
@@ -350,27 +350,46 @@ impl Tx {
             .collect()
     }
 
-    /// Up to when the times of a command by the clock are dealt with: from now on, if it was never seen before.
+    /// Up to when the times of a command by the clock are dealt with: from now on, if it was not there with this
+    /// schedule before.
     #[tracing::instrument(name = "db.cron_mark", level = "debug", skip_all)]
     pub async fn cron_mark(
         &mut self,
         environment: EnvironmentId,
-        name: &CronName,
+        job: &CronJob,
         now: Timestamp,
     ) -> Result<Timestamp, StoreError> {
         self.fenced()?;
         let at = sqlx::query_scalar!(
-            "with made as (insert into cron_marks (environment_id, name, last_at) values ($1, $2, $3)
-                           on conflict do nothing returning last_at)
-             select coalesce((select last_at from made),
-                             (select last_at from cron_marks where environment_id = $1 and name = $2)) as \"at!\"",
+            "insert into cron_marks as m (environment_id, name, schedule, last_at) values ($1, $2, $3, $4)
+             on conflict (environment_id, name) do update set schedule = excluded.schedule,
+                last_at = case when coalesce(m.schedule, excluded.schedule) = excluded.schedule then m.last_at
+                          else excluded.last_at end
+             returning last_at",
             environment.uuid(),
-            name.as_str(),
+            job.name.as_str(),
+            format!("{} {}", job.schedule, job.schedule.zone()),
             now
         )
         .fetch_one(self.c())
         .await?;
         Ok(at)
+    }
+
+    /// Forgets commands that are in no release any more that serves: should one come back, it begins anew. Fence the
+    /// transaction first.
+    #[tracing::instrument(name = "db.forget_cron_marks", level = "debug", skip_all)]
+    pub async fn forget_cron_marks(&mut self) -> Result<u64, StoreError> {
+        self.fenced()?;
+        let done = sqlx::query!(
+            "delete from cron_marks m using environment_status s, releases r
+             where s.environment_id = m.environment_id and r.id = s.serving_release_id
+               and not exists (select 1 from jsonb_array_elements(coalesce(r.spec->'cron', '[]')) c
+                               where c->>'name' = m.name)"
+        )
+        .execute(self.c())
+        .await?;
+        Ok(done.rows_affected())
     }
 
     /// The times up to then are dealt with; fence the transaction first.

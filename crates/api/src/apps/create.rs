@@ -53,9 +53,9 @@ pub(crate) async fn app_create(call: Call, Json(body): Json<NewApp>) -> Result<R
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Beginning {
     /// The environment whose spec it takes.
-    from: Option<EnvironmentName>,
+    pub(crate) from: Option<EnvironmentName>,
     /// It is deleted so long after the last deploy.
-    expires_in: Option<Span>,
+    pub(crate) expires_in: Option<Span>,
 }
 
 impl Beginning {

@@ -48,6 +48,9 @@ impl Call {
     ) -> Result<(Environment, bool)> {
         if let Some(found) = self.find_environment(tx, app, name).await? {
             beginning.check_existing(&found)?;
+            if let Some(life) = beginning.expires_in {
+                tx.set_environment_life(found.id, life, self.now()).await?;
+            }
             return Ok((found, false));
         }
         if self.may_create_environment(&app.name, name) {
@@ -57,9 +60,13 @@ impl Call {
         Err(ApiError::not_found("environment", &format!("{}/{name}", app.name)))
     }
 
-    async fn app_or_new(&self, tx: &mut Tx, name: &AppName) -> Result<App> {
+    async fn app_or_new(&self, tx: &mut Tx, name: &AppName, beginning: &Beginning) -> Result<App> {
         if let Some(found) = self.find_app(tx, name).await? {
             return Ok(found);
+        }
+        // There is no other environment to begin with: the name is mistyped.
+        if beginning.from.is_some() {
+            return Err(ApiError::not_found("app", name));
         }
         if !self.may_create_app(name) {
             return Err(ApiError::not_found("app", name));
@@ -127,7 +134,7 @@ impl Call {
 
     async fn deploy_once(&self, request: &DeployRequest, change: Change) -> Result<Deployment> {
         let mut tx = self.begin().await?;
-        let app = self.app_or_new(&mut tx, &request.app).await?;
+        let app = self.app_or_new(&mut tx, &request.app, &request.beginning).await?;
         let (seen, is_new) = self
             .environment_or_new(&mut tx, &app, &request.environment, &request.beginning)
             .await?;

@@ -26,6 +26,15 @@ const LOG_FILES_MAX: &str = "3";
 /// The writable `/tmp` of a read-only container.
 const TMPFS: &str = "rw,noexec,nosuid,nodev,size=64m,mode=1777";
 
+/// Where the image has no `/tmp`, runc gives it the mode of the directory it made itself (0755) from the second start on:
+/// the user owns it, then, and can write all the same.
+fn tmpfs(group: &GroupSpec) -> String {
+    match group.user {
+        RunAs::Uid(uid) => format!("{TMPFS},uid={uid},gid={uid}"),
+        RunAs::Image => TMPFS.into(),
+    }
+}
+
 /// The network of an environment.
 pub(crate) fn network_name(environment: EnvironmentId) -> String {
     format!("slipway-{environment}")
@@ -109,7 +118,7 @@ fn host(group: &GroupSpec) -> HostConfig {
         readonly_rootfs: Some(group.read_only),
         tmpfs: group
             .read_only
-            .then(|| HashMap::from([("/tmp".to_owned(), TMPFS.to_owned())])),
+            .then(|| HashMap::from([("/tmp".to_owned(), tmpfs(group))])),
         memory: Some(memory),
         memory_swap: Some(memory),
         nano_cpus: Some(i64::from(group.resources.cpu.0) * 1_000_000),

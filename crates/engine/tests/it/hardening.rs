@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
+use slipway_domain::observed::InstanceState;
 use slipway_domain::secret::Secret;
 use slipway_domain::spec::RunAs;
 
-use crate::place::{Place, docker, get};
+use crate::place::{Place, docker, get, until};
 
 fn inspected(id: &str) -> Value {
     let text = docker(&["inspect", id]);
@@ -104,7 +105,8 @@ async fn the_app_finds_itself_without_rights() {
 #[tokio::test]
 async fn the_app_can_write_to_tmp_alone() {
     let place = Place::with_network().await;
-    let (_, address) = place.serve(&place.group("").await).await;
+    let group = place.group("").await;
+    let (instance, address) = place.serve(&group).await;
     let refused = file(address, "/state&write=x");
     assert!(refused.contains("Read-only file system"), "{refused}");
     assert_eq!(file(address, "/tmp/state&write=x"), "written\n");
@@ -125,6 +127,17 @@ async fn the_app_can_write_to_tmp_alone() {
     for option in ["rw", "noexec", "nosuid", "nodev", "size=65536k"] {
         assert!(options.contains(&option.to_owned()), "{option}: {options:?}");
     }
+
+    // The image has no `/tmp`; one that was started again still has one that it can write to.
+    docker(&["kill", &instance.id]);
+    until("it has ended", async || {
+        let found = place.only().await;
+        matches!(found.state, InstanceState::Exited { .. }).then_some(())
+    })
+    .await;
+    let (again, address) = place.serve(&group).await;
+    assert_eq!(again.id, instance.id);
+    assert_eq!(file(address, "/tmp/state&write=y"), "written\n");
 }
 
 #[tokio::test]

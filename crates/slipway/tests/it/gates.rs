@@ -60,20 +60,29 @@ fn what_passed_in_staging_goes_on_to_production_and_waits_there_for_anothers_wor
         "/v1/deploy?image={}&app=shop&environment=staging&wait=90s",
         app_image("1")
     );
-    let tested = platform.call("POST", &deploy, None).expect(200);
+    let asks = json!({"name": "ci", "scopes": ["deploy:app", "read:app"]});
+    let asks = platform.call("POST", "/v1/tokens", Some(&asks)).expect(201);
+    let asks = asks["token"].as_str().expect("a token");
+    let tested = platform.call_as(asks, "POST", &deploy, None, &[]).expect(200);
 
     let newest = || platform.get("/v1/apps/shop/deployments")["items"][0].clone();
     let waiting = until("production waits for approval", || {
         (newest()["state"] == "awaiting_approval").then(newest)
     });
     assert_eq!(waiting["digest"], tested["digest"], "the same digest, never a rebuild");
-    assert_eq!(waiting["created_by"], "slipway", "{waiting}");
+    assert_eq!(waiting["created_by"], "ci", "{waiting}");
     assert_eq!(
         platform.visit("shop.apps.localhost", "/").status,
         404,
         "nothing serves yet"
     );
     let id = waiting["id"].as_str().expect("an id");
+    let own = format!("/v1/deployments/{id}/approve");
+    let refused = platform.call_as(asks, "POST", &own, None, &[]).expect(403);
+    assert_eq!(
+        refused["code"], "own_deployment",
+        "not even on the way over staging: {refused}"
+    );
     let (code, out, err) = platform.cli(&["deployments", "approve", id]);
     assert_eq!(code, 0, "{out}{err}");
     until("it succeeds", || {

@@ -49,6 +49,33 @@ fn a_preview_begins_with_anothers_spec_answers_under_its_own_name_and_goes_when_
         after.as_str() > before.as_str(),
         "a deploy gives it its whole time again"
     );
+    let longer = preview.replace("72h", "9d");
+    platform.call("POST", &longer, None).expect(200);
+    let longer = shown().expect("there")["expires_at"].clone();
+    assert!(longer.as_str() > after.as_str(), "it has the time that was given last");
+    platform.sql("update environments set expires_at = now() - interval '1 second' where name = 'pr-12'");
+    until("it is gone", || {
+        (shown().is_none() && containers("shop").len() == 1).then_some(())
+    });
+    let audit = platform.get("/v1/audit?action=environment.delete");
+    assert_eq!(audit["items"][0]["actor"]["type"], "platform", "{audit}");
+    assert_eq!(platform.visit("shop.apps.localhost", "/echo").status, 200);
+}
+
+#[test]
+fn a_preview_of_what_is_not_there_or_for_too_short_a_time_is_refused() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("shop", &json!({}));
+    let mistyped = format!(
+        "/v1/deploy?image={}&app=chop&environment=pr-12&from=production&expires_in=72h",
+        app_image("2")
+    );
+    let refused = platform.call("POST", &mistyped, None).expect(404);
+    assert_eq!(
+        refused["code"], "not_found",
+        "no app is made to begin with an environment of another"
+    );
     for (path, part) in [
         (
             "/v1/deploy?image=x&app=shop&environment=pr-13&expires_in=1s",
@@ -65,12 +92,4 @@ fn a_preview_begins_with_anothers_spec_answers_under_its_own_name_and_goes_when_
     let eternal = json!({"name": "qa", "from": "nowhere"});
     let refused = platform.call("POST", "/v1/apps/shop/environments", Some(&eternal));
     assert_eq!((refused.status, refused.json()["code"] == "not_found"), (404, true));
-
-    platform.sql("update environments set expires_at = now() - interval '1 second' where name = 'pr-12'");
-    until("it is gone", || {
-        (shown().is_none() && containers("shop").len() == 1).then_some(())
-    });
-    let audit = platform.get("/v1/audit?action=environment.delete");
-    assert_eq!(audit["items"][0]["actor"]["type"], "platform", "{audit}");
-    assert_eq!(platform.visit("shop.apps.localhost", "/echo").status, 200);
 }

@@ -14,7 +14,7 @@ use crate::fixture::{
     Counter, add_app, add_team, base, deploy, fenced, lead, new_environment, pin, reason, second, tx, web,
 };
 
-fn status(generation: Generation, release: ReleaseId) -> EnvironmentStatus {
+pub(crate) fn status(generation: Generation, release: ReleaseId) -> EnvironmentStatus {
     EnvironmentStatus {
         replicas: None,
         scaled_at: None,

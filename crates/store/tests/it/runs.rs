@@ -1,12 +1,15 @@
 //! Runs of one-off commands and of commands by the clock.
 
+use slipway_domain::cron::Schedule;
 use slipway_domain::ids::RunId;
 use slipway_domain::quantity::Span;
 use slipway_domain::run::RunState;
+use slipway_domain::spec::{Concurrency, CronJob, Spec};
 use slipway_store::{Environment, Run, RunEnd, Store};
 
 use crate::db::with_store;
-use crate::fixture::{Counter, deploy, fenced, lead, second, tx, web};
+use crate::fixture::{Counter, accept, deploy, fenced, lead, second, tx, web};
+use crate::life::status;
 
 /// Writes so many runs that ended, of a command by the clock or of hands, the oldest first.
 async fn ended(store: &Store, environment: &Environment, cron: Option<&str>, count: i64) -> Vec<RunId> {
@@ -70,6 +73,55 @@ async fn the_newest_runs_of_each_command_are_kept_and_what_still_has_a_container
         tx.run_removed(open).await.expect("noted");
         assert_eq!(tx.prune_runs(2).await.expect("pruned"), 1);
         assert!(tx.run(open).await.expect("read").is_none());
+    })
+    .await;
+}
+
+fn job(name: &str, schedule: &str) -> CronJob {
+    CronJob {
+        name: name.parse().expect("valid"),
+        schedule: Schedule::parse(schedule, "UTC").expect("valid"),
+        command: vec!["/app/tick".to_owned()],
+        concurrency: Concurrency::Forbid,
+        timeout: Span::from_secs(60),
+    }
+}
+
+#[tokio::test]
+async fn the_times_of_a_command_count_from_when_it_was_given_its_schedule() {
+    with_store(async |_, store| {
+        let (_, _, environment) = web(&store).await;
+        let epoch = lead(&store, 1).await.expect("free");
+        let (hourly, daily) = (job("tick", "0 * * * *"), job("tick", "0 3 * * *"));
+        let mut tx = fenced(&store, epoch).await;
+        let mut mark = async |job: &CronJob, now| tx.cron_mark(environment.id, job, now).await.expect("marked");
+        assert_eq!(mark(&hourly, second(10)).await, second(10));
+        assert_eq!(mark(&hourly, second(20)).await, second(10), "it is known");
+        assert_eq!(mark(&daily, second(30)).await, second(30), "another schedule");
+        assert_eq!(mark(&daily, second(40)).await, second(30));
+
+        // What no release that serves has any more begins anew when it comes back.
+        assert_eq!(
+            tx.forget_cron_marks().await.expect("forgotten"),
+            0,
+            "nothing serves, nothing is known"
+        );
+        tx.commit().await.expect("commits");
+        for (cron, gone) in [(vec![daily.clone()], 0), (vec![job("other", "0 * * * *")], 1)] {
+            let mut tx = fenced(&store, epoch).await;
+            let spec = Spec {
+                cron,
+                ..Spec::default()
+            };
+            let accepted = accept(&mut tx, environment.id, spec, second(50)).await;
+            let serving = status(accepted.generation, accepted.release);
+            tx.save_status(environment.id, &serving).await.expect("written");
+            assert_eq!(tx.forget_cron_marks().await.expect("forgotten"), gone);
+            tx.commit().await.expect("commits");
+        }
+        let mut tx = fenced(&store, epoch).await;
+        let again = tx.cron_mark(environment.id, &daily, second(60)).await;
+        assert_eq!(again.expect("marked"), second(60));
     })
     .await;
 }
