@@ -132,6 +132,46 @@ fn a_large_upload_streams_through_and_a_larger_one_is_refused() {
     });
 }
 
+/// What curl says of an upload: (status, the version of HTTP).
+fn curl(platform: &Platform, host: &str, version: &str, upload: &std::path::Path) -> String {
+    let output = std::process::Command::new("curl")
+        .args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "20",
+            "--output",
+            "/dev/null",
+            version,
+        ])
+        .args(["--write-out", "%{http_code} %{http_version}"])
+        .arg("--cacert")
+        .arg(platform.data().join("ca/root.pem"))
+        .args(["--resolve", &format!("{host}:{}:127.0.0.1", platform.https.port())])
+        .arg("--data-binary")
+        .arg(format!("@{}", upload.display()))
+        .arg(platform.url(host, "/"))
+        .output()
+        .expect("curl runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{version}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn an_upload_that_the_app_does_not_read_ends_for_a_client_that_sends_all_of_it() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("deaf", &spec());
+    platform.deploy("deaf", "1").expect(200);
+    let upload = platform.data().join("upload");
+    std::fs::write(&upload, vec![b'a'; 8 << 20]).expect("our own directory");
+    for _ in 0..5 {
+        assert_eq!(curl(&platform, "deaf.apps.localhost", "--http2", &upload), "200 2");
+        assert_eq!(curl(&platform, "deaf.apps.localhost", "--http1.1", &upload), "200 1.1");
+    }
+}
+
 #[test]
 fn the_api_is_served_on_its_own_domain() {
     let mut options = crate::platform::Options::default();
