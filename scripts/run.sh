@@ -92,7 +92,11 @@ expect() {
   local what=$1 answer
   shift
   answer=$(call "$@")
-  case ${answer##*$'\n'} in 2??) ;; *) die "$what failed: $answer" ;; esac
+  case ${answer##*$'\n'} in
+    2??) ;;
+    401) die "the token in $token_file is not valid any more: remove the file, \`make stop\`, and run again for a new one" ;;
+    *) die "$what failed: $answer" ;;
+  esac
 }
 expect "Storing the registry's password" --request PUT --header 'content-type: application/json' \
   --data '{"username":"ci","password":"registry-password"}' "$api/v1/registries/$registry"

@@ -83,6 +83,10 @@ impl Call {
         let asked = self.state.resolver.resolve(image, pull, credentials.as_ref());
         if let Ok(resolved) = tokio::time::timeout(limit, asked).await {
             match resolved {
+                Err(ResolveError::Unauthorized(text)) if team != self.caller.team => {
+                    let text = format!("{text}{}", self.for_team(team).await?);
+                    Err(self.or_local(image, ResolveError::Unauthorized(text)).await)
+                }
                 Err(error) if pull == PullPolicy::Registry => Err(self.or_local(image, error).await),
                 other => Ok(other?),
             }
@@ -99,6 +103,15 @@ impl Call {
             };
             Err(told.into())
         }
+    }
+
+    /// Whose credentials count where they are not the token's own team's.
+    async fn for_team(&self, team: TeamId) -> Result<String> {
+        let mut tx = self.begin().await?;
+        let name = tx.team(team).await?.map(|t| t.name);
+        Ok(name.map_or_else(String::new, |name| {
+            format!("; the app is of the team `{name}`: add `--team {name}` (`?team={name}`)")
+        }))
     }
 
     /// A refusal of the registry, with a word on the image of that name that only the engine has, if it has one.

@@ -45,7 +45,12 @@ pub(crate) async fn rollback(
         app: &app,
         environment: &environment,
     };
-    let message = Some(format!("rollback to {}", target.number));
+    let given_up = if environment.staged {
+        ", without the changes that were staged"
+    } else {
+        ""
+    };
+    let message = Some(format!("rollback to {}{given_up}", target.number));
     let deployment = call
         .release(&mut tx, &place, Change::Rollback(Box::new(target)), message)
         .await?;
@@ -76,14 +81,16 @@ async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNum
             ),
         ));
     }
+    let (app, of) = (&environment.app_name, &environment.name);
+    if environment.release.is_none() {
+        let detail = format!("Nothing was deployed to {of} of {app} yet. Deploy an image first.");
+        return Err(ApiError::Refused(Code::NothingDeployed, detail));
+    }
     before_current(tx, environment).await?.ok_or_else(|| {
-        ApiError::Refused(
-            Code::NothingDeployed,
-            format!(
-                "{} of {} has no earlier release that was good and differs from what runs.",
-                environment.name, environment.app_name
-            ),
-        )
+        let detail = format!(
+            "{of} of {app} has no earlier release that was good and differs from what runs. `slipway releases -a {app} -e {of}` lists what there is: name one, or deploy another image."
+        );
+        ApiError::Refused(Code::NoEarlierRelease, detail)
     })
 }
 

@@ -145,7 +145,7 @@ impl Call {
     }
 
     /// The team whose things a new thing belongs to: the token's own, or a named one for an administrator.
-    pub(crate) async fn team_for_new(
+    pub(crate) async fn team_or_own(
         &self,
         tx: &mut Tx,
         name: Option<&slipway_domain::name::TeamName>,

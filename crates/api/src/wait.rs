@@ -180,6 +180,12 @@ impl Call {
         let mut warnings = Vec::new();
         if let Some(release) = tx.release(deployment.release).await? {
             warnings = release.warnings();
+            if deployment.state == DeploymentState::Succeeded && !release.good {
+                warnings.push(format!(
+                    "{} was taken back by the platform: it failed after it had taken over, as the deployment after this one says",
+                    release.number
+                ));
+            }
             warnings.extend(not_undone(&mut tx, &release).await?);
             warnings.extend(other_scale(&mut tx, &release).await?);
             warnings.extend(forecast(&mut tx, &deployment).await?);

@@ -14,7 +14,7 @@ use slipway_domain::name::{AppName, CronName, EnvironmentName, TeamName, TokenNa
 use slipway_domain::quantity::{Bytes, MilliCpu, Span};
 use slipway_domain::spec::Strategy;
 
-use crate::values::{Assignment, MaybeAssignment, Moment, SpecPart, parse_replicas, parse_strategy};
+use crate::values::{Assignment, MaybeAssignment, Moment, SpecKey, SpecPart, parse_replicas, parse_strategy};
 
 /// Options of every client command.
 #[derive(Debug, Clone, Default, Args)]
@@ -506,6 +506,16 @@ pub enum SpecCommand {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Take keys out of it: each is at its default again
+    Unset {
+        /// The keys, such as `deploy.promote_to`
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<SpecKey>,
+        #[command(flatten)]
+        stage: StageArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
 }
 
 /// Where the manifest is and which image it is for.
@@ -524,7 +534,10 @@ pub struct ManifestArgs {
 pub enum RegistriesCommand {
     /// List registries with stored credentials
     #[command(visible_alias = "ls")]
-    List,
+    List {
+        #[command(flatten)]
+        team: TeamArg,
+    },
     /// Store pull credentials; the password is read from standard input or asked for without echo
     Set {
         /// Host and port, such as `registry.example.com`
@@ -532,12 +545,24 @@ pub enum RegistriesCommand {
         /// The user name
         #[arg(long, short, value_name = "NAME")]
         username: String,
+        #[command(flatten)]
+        team: TeamArg,
     },
     /// Forget pull credentials
     Delete {
         /// Host and port
         host: RegistryHost,
+        #[command(flatten)]
+        team: TeamArg,
     },
+}
+
+/// Whose things are meant, for an administrator
+#[derive(Debug, Clone, Default, Args)]
+pub struct TeamArg {
+    /// The team, for an administrator; the token's own if not given
+    #[arg(long, value_name = "NAME")]
+    pub team: Option<TeamName>,
 }
 
 /// `slipway tokens`

@@ -128,6 +128,11 @@ impl Context {
         })
     }
 
+    /// Whether no app is named and nothing here could name one.
+    pub(crate) fn is_about_all_apps(&self) -> Result<bool, CliError> {
+        Ok(self.app_if_known()?.is_none() && !self.env.cwd.join(MANIFEST).exists())
+    }
+
     /// The environment to act on, if one was named.
     pub(crate) fn environment_if_named(&self) -> Result<Option<EnvironmentName>, CliError> {
         match (&self.globals.environment, self.env.var("SLIPWAY_ENVIRONMENT")) {

@@ -33,6 +33,22 @@ impl FromStr for Assignment {
     }
 }
 
+/// A key of a spec, table by table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecKey(pub Vec<String>);
+
+impl FromStr for SpecKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path: Vec<String> = text.trim().split('.').map(str::to_owned).collect();
+        if path.iter().any(String::is_empty) || text.contains('=') {
+            return Err(format!("`{}` is no key: write it as `health.path`", shorten(text)));
+        }
+        Ok(Self(path))
+    }
+}
+
 /// A file with a spec, or a key of one with its value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SpecPart {
@@ -54,10 +70,7 @@ impl FromStr for SpecPart {
         let Some((key, value)) = text.split_once('=') else {
             return Ok(Self::File(text.into()));
         };
-        let path: Vec<String> = key.trim().split('.').map(str::to_owned).collect();
-        if path.iter().any(String::is_empty) {
-            return Err(format!("`{}` is no key: write it as `health.path=/up`", shorten(key)));
-        }
+        let SpecKey(path) = key.parse()?;
         let read: Option<toml::Table> = format!("value = {value}").parse().ok();
         let read = read.and_then(|mut table| serde_json::to_value(table.remove("value")?).ok());
         let value = read.unwrap_or_else(|| value.into());

@@ -191,6 +191,13 @@ impl TeamName {
     }
 }
 
+impl TokenName {
+    /// The first token, made on first start.
+    pub fn administrator() -> Self {
+        Self("admin".into())
+    }
+}
+
 impl HostName {
     /// Where an environment answers: `<app>.<base>`, another environment at `<app>--<environment>.<base>`.
     pub fn of(app: &AppName, environment: &EnvironmentName, base: &HostName) -> Self {

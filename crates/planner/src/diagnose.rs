@@ -29,6 +29,10 @@ pub struct Evidence {
     pub read_only: bool,
     /// Whether it ran as a user of our choice.
     pub forced_user: bool,
+    /// Whether the release served before, and its instances were healthy then.
+    pub served: bool,
+    /// Whether the environment is being deleted.
+    pub deleted: bool,
     /// The instance's last state.
     pub state: Option<InstanceState>,
     /// What the last probe saw.
@@ -55,9 +59,14 @@ pub fn diagnose(failure: &Failure, evidence: &Evidence) -> Reason {
                 evidence.app
             ),
         ),
+        Failure::Cancelled if evidence.deleted => plain(
+            ReasonCode::Cancelled,
+            "the environment was deleted while the deployment was under way".into(),
+            "deploy again if that was not meant: a deploy makes app and environment anew".into(),
+        ),
         Failure::Cancelled => plain(
             ReasonCode::Cancelled,
-            "the app was stopped or deleted while the deployment was under way".into(),
+            "the app was stopped while the deployment was under way".into(),
             format!("start it again with `slipway start --app {}`", evidence.app),
         ),
     };
@@ -141,8 +150,9 @@ fn exited(evidence: &Evidence) -> Reason {
             evidence.memory
         );
         let hint = format!(
-            "raise `resources.memory` above {}, or make the app use less",
-            evidence.memory
+            "give it more (`slipway spec set --app {} resources.memory={}`), or make the app use less",
+            evidence.app,
+            Bytes(evidence.memory.0.saturating_mul(2))
         );
         return Reason {
             exit_code: Some(*exit_code),
@@ -258,7 +268,11 @@ fn unhealthy(evidence: &Evidence) -> Reason {
         };
         return plain(
             ReasonCode::HealthStatus,
-            format!("{path} still answers with status {status} after {deadline}"),
+            if evidence.served {
+                format!("{path} answers with status {status}, though it was healthy before")
+            } else {
+                format!("{path} still answers with status {status} after {deadline}")
+            },
             hint,
         );
     }
@@ -300,7 +314,11 @@ fn silent(evidence: &Evidence, probe: &LastProbe) -> Reason {
         }
         return plain(
             ReasonCode::PortClosed,
-            format!("nothing listened on port {port} within {deadline}"),
+            if evidence.served {
+                format!("nothing listens on port {port} any more")
+            } else {
+                format!("nothing listened on port {port} within {deadline}")
+            },
             format!(
                 "let the app listen on 0.0.0.0:$PORT ({port}), or raise `health.deadline` if it needs longer to start"
             ),

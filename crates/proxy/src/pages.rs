@@ -102,7 +102,7 @@ fn about_app(failure: Failure) -> (&'static str, &'static str) {
         ),
         Failure::Maintenance => ("In maintenance", "This app is being worked on. Try again later."),
         Failure::HeldTooLong => (
-            "Still waking up",
+            "Not ready yet",
             "This app did not get ready in time. Try again in a few seconds.",
         ),
         Failure::Overloaded => (

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use slipway_domain::access::{Reach, Scope};
 use slipway_domain::ids::{CertificateId, TeamId, TokenId};
 use slipway_domain::limits::TeamLimits;
-use slipway_domain::name::{HostName, TeamName};
+use slipway_domain::name::{HostName, TeamName, TokenName};
 use slipway_domain::ports::{SealContext, Sealer};
 use slipway_domain::secret::Secret;
 use slipway_domain::token::{Token, TokenKind};
 use slipway_domain::{Clock, Entropy, Timestamp};
-use slipway_store::{Certificate, Store, Team, TokenRow};
+use slipway_store::{Certificate, Store, StoreError, Team, TokenRow, Tx};
 use slipway_vault::Vault;
 
 use crate::ca::InternalCa;
@@ -95,6 +95,9 @@ pub(crate) async fn first_team(store: &Store, clock: &dyn Clock, entropy: &dyn E
 }
 
 /// The first admin token: the one that was given, or the one in the file, or a new one in the file.
+///
+/// One that was revoked or is over stays what it is while another administrator is left: whoever ended it meant it.
+/// Where none is left there is a new one.
 pub(crate) async fn admin_token(
     store: &Store,
     team: TeamId,
@@ -115,35 +118,55 @@ pub(crate) async fn admin_token(
     };
     let now = clock.now();
     let mut tx = store.begin().await?;
-    if tx.caller_by_hash(&token.hash(), now).await?.is_none() {
-        let row = TokenRow {
-            id: TokenId::mint(now, entropy),
-            team,
-            name: "admin".parse().map_err(|e| ServerError::Setup(format!("{e}")))?,
-            kind: token.kind(),
-            reach: Reach {
-                scopes: vec![Scope::Admin],
-                apps: None,
-                environments: None,
-            },
-            created_at: now,
-            created_by: "bootstrap".into(),
-            expires_at: None,
-            revoked_at: None,
-            last_used_at: None,
-        };
-        match tx.insert_token(&row, &token.hash()).await {
-            Ok(()) => tx.commit().await?,
-            Err(slipway_store::StoreError::Duplicate(_)) => {
-                return Err(ServerError::Setup(format!(
-                    "the admin token in {} was revoked: remove the file to get a new one",
-                    path.display()
-                )));
-            }
-            Err(error) => return Err(error.into()),
-        }
+    if tx.caller_by_hash(&token.hash(), now).await?.is_some() {
+        return files::write_secret(path, token.expose().as_bytes());
     }
+    match insert_admin(tx, team, &token, now, entropy).await {
+        Ok(()) => return files::write_secret(path, token.expose().as_bytes()),
+        Err(StoreError::Duplicate(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut tx = store.begin().await?;
+    if tx.is_other_admin_left(None, now).await? {
+        return Ok(());
+    }
+    if given.is_some() {
+        return Err(ServerError::Setup(
+            "the token of SLIPWAY_BOOTSTRAP_TOKEN was revoked, and there is no other administrator: give another one"
+                .into(),
+        ));
+    }
+    let token = Token::mint(TokenKind::Pat, entropy);
+    insert_admin(tx, team, &token, now, entropy).await?;
+    tracing::warn!(path = %path.display(), "admin.token: no administrator was left, there is a new one");
     files::write_secret(path, token.expose().as_bytes())
+}
+
+async fn insert_admin(
+    mut tx: Tx,
+    team: TeamId,
+    token: &Token,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<(), StoreError> {
+    let row = TokenRow {
+        id: TokenId::mint(now, entropy),
+        team,
+        name: TokenName::administrator(),
+        kind: token.kind(),
+        reach: Reach {
+            scopes: vec![Scope::Admin],
+            apps: None,
+            environments: None,
+        },
+        created_at: now,
+        created_by: "bootstrap".into(),
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    tx.insert_token(&row, &token.hash()).await?;
+    tx.commit().await
 }
 
 /// Issues what the internal CA must have issued by now.

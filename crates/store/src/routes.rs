@@ -1,5 +1,7 @@
 //! `routes` and `route_version`: what proxies are told. Written by the scheduler; the version grows with every change.
 
+use std::collections::BTreeSet;
+
 use slipway_domain::Timestamp;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, EnvironmentId};
@@ -110,6 +112,17 @@ impl Tx {
         .execute(self.c())
         .await?;
         Ok(version)
+    }
+
+    /// The instances of an environment that proxies send requests to.
+    #[tracing::instrument(name = "db.routed_instances", level = "debug", skip_all)]
+    pub async fn routed_instances(&mut self, id: EnvironmentId) -> Result<BTreeSet<String>, StoreError> {
+        let groups = self.route(id).await?.map(|r| r.groups).unwrap_or_default();
+        let with_traffic = groups.into_iter().filter(|g| g.weight > 0);
+        Ok(with_traffic
+            .flat_map(|g| g.instances)
+            .map(|upstream| upstream.instance)
+            .collect())
     }
 
     #[tracing::instrument(name = "db.route", level = "debug", skip_all)]

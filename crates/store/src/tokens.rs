@@ -177,6 +177,20 @@ impl Tx {
         row.map(TokenRow::try_from).transpose()
     }
 
+    /// Whether an administrator is left beside this token: one that is neither revoked nor over. Those there are are
+    /// locked, so that two that go at once do not each count on the other.
+    #[tracing::instrument(name = "db.is_other_admin_left", level = "debug", skip_all)]
+    pub async fn is_other_admin_left(&mut self, beside: Option<TokenId>, now: Timestamp) -> Result<bool, StoreError> {
+        let all = sqlx::query_scalar!(
+            "select id from tokens where 'admin' = any(scopes) and revoked_at is null and (expires_at is null or expires_at > $1)
+             order by id for no key update",
+            now
+        )
+        .fetch_all(self.c())
+        .await?;
+        Ok(all.iter().any(|id| beside.is_none_or(|beside| *id != beside.uuid())))
+    }
+
     /// Revokes a token; false when it was revoked or never there.
     #[tracing::instrument(name = "db.revoke_token", level = "debug", skip_all)]
     pub async fn revoke_token(&mut self, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {

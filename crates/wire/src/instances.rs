@@ -18,6 +18,8 @@ pub struct Instance {
     pub state: InstanceState,
     /// What the platform's probe says of it.
     pub health: InstanceHealth,
+    /// Whether the proxies send it requests: a group that waits for its switch, bakes or drains gets none.
+    pub has_traffic: bool,
     /// When it was started.
     #[schema(required)]
     pub started_at: Option<DateTime<Utc>>,

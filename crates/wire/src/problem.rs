@@ -87,6 +87,8 @@ codes! {
     RequestInProgress = "request_in_progress", 409, "The first request is still under way";
     /// There is no release to work with.
     NothingDeployed = "nothing_deployed", 409, "Nothing is deployed";
+    /// No earlier release was good and differs from what runs.
+    NoEarlierRelease = "no_earlier_release", 409, "There is no earlier release to go back to";
     /// The environment is stopped.
     Stopped = "stopped", 409, "The environment is stopped";
     /// The environment is not stopped.

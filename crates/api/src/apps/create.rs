@@ -32,7 +32,7 @@ pub(crate) async fn app_create(call: Call, Json(body): Json<NewApp>) -> Result<R
         return Err(ApiError::not_found("app", &body.name));
     }
     let mut tx = call.begin().await?;
-    let team = call.team_for_new(&mut tx, body.team.as_ref()).await?;
+    let team = call.team_or_own(&mut tx, body.team.as_ref()).await?;
 
     let app = call.insert_app(&mut tx, &body.name, &team).await?;
     call.insert_environment(&mut tx, &app, &EnvironmentName::production(), &Beginning::default())

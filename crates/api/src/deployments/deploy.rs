@@ -48,6 +48,18 @@ pub(crate) struct DeployParams {
     pub(crate) wait: Option<String>,
 }
 
+/// What was given once, in the query or in the body; two that differ would leave one of them unheard.
+fn once<T: PartialEq>(name: &str, in_query: Option<T>, in_body: Option<T>) -> Result<Option<T>> {
+    match (in_query, in_body) {
+        (Some(a), Some(b)) if a != b => Err(ApiError::member(
+            Code::InvalidBody,
+            &format!("/{name}"),
+            format!("`{name}` is another one in the query. Give it once."),
+        )),
+        (a, b) => Ok(a.or(b)),
+    }
+}
+
 /// Deploy an image: one line for CI.
 #[utoipa::path(post, path = "/v1/deploy", tag = "deployments", operation_id = "deploy",
     params(DeployParams,
@@ -68,31 +80,30 @@ pub(crate) async fn deploy(
 ) -> Result<Response> {
     let wait = Wait::parse(params.wait.as_deref())?;
     refuse_later(body.sbom.is_some())?;
-    let strategy = match &params.strategy {
-        Some(word) => parse_strategy("?strategy", Some(word))?,
-        None => parse_strategy("/strategy", body.strategy.as_deref())?,
+    let strategy_place = if params.strategy.is_some() {
+        "?strategy"
+    } else {
+        "/strategy"
     };
+    let strategy = once("strategy", params.strategy, body.strategy)?;
+    let strategy = parse_strategy(strategy_place, strategy.as_deref())?;
     let beginning = Beginning::parse("?expires_in", params.from, params.expires_in)?;
-    let image = match (&params.image, &body.image) {
-        (Some(text), _) => parse_image("?image", text)?,
-        (None, Some(text)) => parse_image("/image", text)?,
-        (None, None) => {
-            return Err(ApiError::parameter(
-                "image",
-                "give the image: `POST /v1/deploy?image=REF`",
-            ));
-        }
+    let image_place = if params.image.is_some() { "?image" } else { "/image" };
+    let Some(image) = once("image", params.image, body.image)? else {
+        return Err(ApiError::parameter(
+            "image",
+            "give the image: `POST /v1/deploy?image=REF`",
+        ));
     };
-    let app = match params.app.or(body.app) {
+    let image = parse_image(image_place, &image)?;
+    let app = match once("app", params.app, body.app)? {
         Some(app) => app,
         None => app_of(&call, &image)?,
     };
-    let environment = params
-        .environment
-        .or(body.environment)
-        .unwrap_or_else(|| call.default_environment());
-    let message = parse_message(params.message.or(body.message))?;
-    let pull = params.pull.or(body.pull).unwrap_or_default();
+    let environment =
+        once("environment", params.environment, body.environment)?.unwrap_or_else(|| call.default_environment());
+    let message = parse_message(once("message", params.message, body.message)?)?;
+    let pull = once("pull", params.pull, body.pull)?.unwrap_or_default();
     call.deploy(
         DeployRequest {
             app,

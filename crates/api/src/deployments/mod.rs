@@ -71,7 +71,7 @@ impl Call {
         if !self.may_create_app(name) {
             return Err(ApiError::not_found("app", name));
         }
-        let team = self.team_for_new(tx, None).await?;
+        let team = self.team_or_own(tx, None).await?;
         let app = self.insert_app(tx, name, &team).await?;
         // `production` exists from the start, unless the token may not even know of it.
         if self.caller.reach.sees_environment(&EnvironmentName::production()) {

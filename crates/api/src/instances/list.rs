@@ -47,6 +47,7 @@ pub(crate) async fn instance_list(
     let app = call.app(&mut tx, &app).await?;
     let environment = call.environment(&mut tx, &app, params.environment.as_ref()).await?;
     let status = tx.status(environment.id).await?;
+    let routed = tx.routed_instances(environment.id).await?;
     drop(tx);
 
     let reader = &call.state.instances;
@@ -71,7 +72,9 @@ pub(crate) async fn instance_list(
         .into_iter()
         .map(|i| {
             let name = format!("{}-{}-{}", app.name, i.release_number, i.slot);
-            shown(name, &i, record(&i.id), usage.get(&i.id), asleep == Some(i.release))
+            let mut instance = shown(name, &i, record(&i.id), usage.get(&i.id), asleep == Some(i.release));
+            instance.has_traffic = routed.contains(&i.id);
+            instance
         })
         .collect();
     Ok(axum::Json(whole(items)))
@@ -114,6 +117,7 @@ fn shown(
         } else {
             InstanceHealth::Unknown
         },
+        has_traffic: false,
         started_at: None,
         restarts: record.map_or(0, |r| r.restarts),
         last_exit,

@@ -6,11 +6,11 @@ use slipway_domain::secret::Secret;
 use slipway_wire::Code;
 use slipway_wire::registries::{NewRegistry, Registry};
 
-use super::shown;
+use super::{TeamParams, shown};
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
-use crate::extract::{Json, Names};
+use crate::extract::{Json, Names, Params};
 
 const USERNAME_BYTES_MAX: usize = 256;
 const PASSWORD_BYTES_MAX: usize = 16 << 10;
@@ -18,12 +18,13 @@ const REGISTRIES_MAX: usize = 200;
 
 /// Store pull credentials.
 #[utoipa::path(put, path = "/v1/registries/{host}", tag = "registries", operation_id = "registry_put",
-    params(("host" = String, Path, description = "Host and port.")),
+    params(("host" = String, Path, description = "Host and port."), TeamParams),
     request_body = NewRegistry,
     responses((status = 200, description = "Stored.", body = Registry)))]
 pub(crate) async fn registry_put(
     call: Call,
     Names(host): Names<String>,
+    Params(params): Params<TeamParams>,
     Json(body): Json<NewRegistry>,
 ) -> Result<axum::Json<Registry>> {
     call.demand_whole_team("change pull credentials")?;
@@ -47,8 +48,8 @@ pub(crate) async fn registry_put(
         let detail = "A user name cannot contain a colon.";
         return Err(ApiError::member(Code::InvalidBody, "/username", detail));
     }
-    let team = call.caller.team;
     let mut tx = call.begin().await?;
+    let team = call.team_or_own(&mut tx, params.team.as_ref()).await?.id;
     let others = tx.registries(team).await?;
     if others.len() >= REGISTRIES_MAX && !others.iter().any(|r| r.host == host) {
         let detail = format!("The team has {REGISTRIES_MAX} registries already. Remove one first.");

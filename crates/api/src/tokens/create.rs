@@ -44,7 +44,7 @@ pub(crate) async fn token_create(call: Call, Json(body): Json<NewToken>) -> Resu
         ));
     }
     let mut tx = call.begin().await?;
-    let team = call.team_for_new(&mut tx, body.team.as_ref()).await?;
+    let team = call.team_or_own(&mut tx, body.team.as_ref()).await?;
     let own_end = tx.token(call.caller.token).await?.and_then(|t| t.expires_at);
     let now = call.now();
     let expires_at = parse_end(body.expires_in, own_end, now)?;
@@ -123,6 +123,12 @@ fn parse_reach(body: &NewToken) -> Result<Reach> {
         return refuse(
             "/scopes",
             "`admin` reaches everything and cannot be narrowed; use single scopes instead.".into(),
+        );
+    }
+    if scopes.contains(&Scope::Admin) && body.team.is_some() {
+        return refuse(
+            "/team",
+            "`admin` reaches all teams: leave `team` out, or use single scopes for one team.".into(),
         );
     }
     Ok(Reach {

@@ -1,8 +1,9 @@
 //! `DELETE /v1/tokens/{id}`: ends a token at once.
 
 use http::StatusCode;
+use slipway_domain::access::Scope;
 use slipway_domain::ids::TokenId;
-use slipway_wire::Code;
+use slipway_wire::{Code, Problem};
 
 use crate::audit::Target;
 use crate::call::Call;
@@ -12,7 +13,10 @@ use crate::extract::Names;
 /// Revoke a token.
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens", operation_id = "token_delete",
     params(("id" = String, Path, description = "The token's identifier.")),
-    responses((status = 204, description = "Revoked.")))]
+    responses(
+        (status = 204, description = "Revoked."),
+        (status = 409, description = "It is the last one with `admin`.", body = Problem,
+            content_type = "application/problem+json")))]
 pub(crate) async fn token_delete(call: Call, Names(id): Names<String>) -> Result<StatusCode> {
     let missing = || ApiError::not_found("token", &id);
     let parsed: TokenId = id.parse().map_err(|_| missing())?;
@@ -29,6 +33,13 @@ pub(crate) async fn token_delete(call: Call, Names(id): Names<String>) -> Result
         return Err(ApiError::Refused(
             Code::Forbidden,
             "This token reaches further than yours; only one that covers it may revoke it.".into(),
+        ));
+    }
+    if row.reach.scopes.contains(&Scope::Admin) && !tx.is_other_admin_left(Some(row.id), call.now()).await? {
+        return Err(ApiError::Refused(
+            Code::Conflict,
+            "This is the last token with `admin`. Make another one first (`slipway tokens create NAME --scope admin`)."
+                .into(),
         ));
     }
 

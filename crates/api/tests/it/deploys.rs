@@ -165,6 +165,15 @@ async fn deploys_that_make_no_sense_are_refused_by_place() {
             );
             assert_eq!(answer.pointers(), [pointer], "{body}");
         }
+        let twice = world.post(
+            "/v1/deploy?image=web:1&app=web",
+            json!({"image": "web:1", "app": "wep"}),
+        );
+        assert_eq!(
+            twice.await.pointers(),
+            ["/app"],
+            "what is in the body is not passed over"
+        );
         for (path, code) in [
             ("/v1/deploy", "invalid_parameter"),
             ("/v1/deploy?image=x:1", "invalid_name"),

@@ -59,7 +59,7 @@ async fn a_rollback_looks_past_restarts_and_deploys_of_the_same() {
 }
 
 #[tokio::test]
-async fn a_rollback_says_when_it_changes_the_number_of_instances() {
+async fn a_rollback_says_when_it_changes_the_number_of_instances_or_gives_staged_changes_up() {
     in_world(async |world| {
         world.deployed("web", "web:1").await;
         world.deployed("web", "web:2").await;
@@ -71,6 +71,15 @@ async fn a_rollback_says_when_it_changes_the_number_of_instances() {
         let back = world.post("/v1/apps/web/rollback", json!({"release": 2})).await;
         let said = "number of instances along: at least 1, where it was 3";
         assert!(back.json["warnings"].to_string().contains(said), "{}", back.text);
+        world.succeed(&back.json).await;
+
+        let staged = json!({"env": {"A": "1"}});
+        world.put("/v1/apps/web/env?apply=false", staged).await;
+        let back = world.post("/v1/apps/web/rollback", json!({"release": 1})).await;
+        assert_eq!(
+            back.json["message"],
+            "rollback to v1, without the changes that were staged"
+        );
     })
     .await;
 }
@@ -84,7 +93,7 @@ async fn a_rollback_to_nowhere_is_refused() {
         world.deployed("web", "web:1").await;
         assert_eq!(
             world.post("/v1/apps/web/rollback", json!({})).await.code(),
-            "nothing_deployed"
+            "no_earlier_release"
         );
         let failed = world.post("/v1/apps/web/deployments", json!({"image": "web:2"})).await;
         world.fail(&failed.json).await;

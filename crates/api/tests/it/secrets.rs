@@ -157,6 +157,28 @@ async fn pull_credentials_are_used_for_the_teams_images_and_never_shown() {
         );
         assert_eq!(world.ask("GET", path).token(&other).send().await.code(), "not_found");
 
+        // An administrator gives another team its own.
+        let of_crew = format!("{path}?team=crew");
+        let stored = world
+            .put(&of_crew, json!({"username": "crew", "password": "crew-secret"}))
+            .await;
+        assert_eq!(stored.status, 200, "{}", stored.text);
+        assert_eq!(world.ask("POST", elsewhere).token(&other).send().await.status, 202);
+        let asked = world.ports.registry.asked_with.lock().expect("not poisoned").clone();
+        assert_eq!(asked, Some(("crew".into(), "crew-secret".into())));
+        assert_eq!(world.get("/v1/registries?team=crew").await.column("username"), ["crew"]);
+        let foreign = format!("{path}?team=default");
+        assert_eq!(
+            world.ask("GET", &foreign).token(&other).send().await.code(),
+            "not_found"
+        );
+        assert_eq!(world.delete(&of_crew).await.status, 204);
+        let again = "/v1/apps/crewapp/deployments";
+        let refused = world
+            .post(again, json!({"image": "registry.example.com:5000/web:private"}))
+            .await;
+        assert!(refused.detail().contains("--team crew"), "{}", refused.text);
+
         let narrow = world.token(&["write:secret"], json!({"apps": ["web"]})).await;
         assert_eq!(
             world.ask("DELETE", path).token(&narrow).send().await.code(),

@@ -17,8 +17,8 @@ use crate::show::{age_cell, bytes, cell, instance, release_cell};
 const WAIT_MAX: Span = Span::from_secs(600);
 
 /// The headings of a table of instances.
-pub(crate) const HEADINGS: [&str; 9] = [
-    "INSTANCE", "NAME", "RELEASE", "STATE", "HEALTH", "STARTED", "RESTARTS", "CPU", "MEMORY",
+pub(crate) const HEADINGS: [&str; 10] = [
+    "INSTANCE", "NAME", "RELEASE", "STATE", "HEALTH", "TRAFFIC", "STARTED", "RESTARTS", "CPU", "MEMORY",
 ];
 
 /// What can be done to all instances at once.
@@ -76,6 +76,11 @@ pub(crate) fn row(item: &Value, now: Timestamp) -> Vec<String> {
         release_cell(item, "release"),
         state,
         cell(item, "health"),
+        match item.get("has_traffic").and_then(Value::as_bool) {
+            Some(true) => "yes".into(),
+            Some(false) => "no".into(),
+            None => "-".into(),
+        },
         age_cell(item, "started_at", now),
         restarts(item),
         cpu,

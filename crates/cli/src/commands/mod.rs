@@ -24,7 +24,7 @@ use slipway_domain::quantity::Span;
 
 use crate::args::{
     ActArgs, AppsCommand, Command, CronCommand, DeploymentsCommand, EnvCommand, EnvironmentsCommand, ListArgs,
-    OperationsCommand, RegistriesCommand, SecretsCommand, SpecCommand, TeamsCommand, TokensCommand,
+    OperationsCommand, RegistriesCommand, SecretsCommand, SpecCommand, TeamArg, TeamsCommand, TokensCommand,
 };
 use crate::context::Context;
 use crate::error::CliError;
@@ -55,7 +55,12 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Spec { command } => spec::run(ctx, command.unwrap_or(SpecCommand::Show)).await,
         Command::Plan(args) => manifest::plan(ctx, args).await,
         Command::Apply { manifest, wait } => manifest::apply(ctx, manifest, wait).await,
-        Command::Registries { command } => registries::run(ctx, command.unwrap_or(RegistriesCommand::List)).await,
+        Command::Registries { command } => {
+            let list = || RegistriesCommand::List {
+                team: TeamArg::default(),
+            };
+            registries::run(ctx, command.unwrap_or_else(list)).await
+        }
         Command::Tokens { command } => tokens::run(ctx, command.unwrap_or(TokensCommand::List)).await,
         Command::Teams { command } => teams::run(ctx, command.unwrap_or(TeamsCommand::List)).await,
         Command::Alerts { all, list } => alerts::run(ctx, all, list).await,
@@ -92,7 +97,7 @@ fn limit(command: &Command) -> Option<Span> {
             command: Some(EnvCommand::Set { wait, .. } | EnvCommand::Unset { wait, .. }),
         }
         | Command::Spec {
-            command: Some(SpecCommand::Set { wait, .. }),
+            command: Some(SpecCommand::Set { wait, .. } | SpecCommand::Unset { wait, .. }),
         } => Some(wait.timeout),
         Command::Deployments {
             command: Some(DeploymentsCommand::Follow { timeout, .. }),

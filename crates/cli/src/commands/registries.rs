@@ -11,8 +11,10 @@ use crate::show::{age_cell, cell};
 /// Runs one of them.
 pub(crate) async fn run(ctx: &mut Context, command: RegistriesCommand) -> Result<(), CliError> {
     match command {
-        RegistriesCommand::List => {
-            let listing = ctx.list_all(Call::get(&["registries"])).await?;
+        RegistriesCommand::List { team } => {
+            let listing = ctx
+                .list_all(Call::get(&["registries"]).query_opt("team", team.team))
+                .await?;
             let row = |item: &_, now| {
                 let mut row = ["host", "username", "updated_by"].map(|path| cell(item, path)).to_vec();
                 row.push(age_cell(item, "updated_at", now));
@@ -25,13 +27,15 @@ pub(crate) async fn run(ctx: &mut Context, command: RegistriesCommand) -> Result
                 "no registry credentials",
             )
         }
-        RegistriesCommand::Set { host, username } => {
+        RegistriesCommand::Set { host, username, team } => {
             let password = ctx.secret_value("password")?;
             let body = body(&NewRegistry {
                 username,
                 password: password.expose().to_owned(),
             });
-            let call = Call::put(&["registries", host.as_str()], body).timeout(SLOW_CALL_TIMEOUT);
+            let call = Call::put(&["registries", host.as_str()], body)
+                .query_opt("team", team.team)
+                .timeout(SLOW_CALL_TIMEOUT);
             let answer = ctx.send(call).await?;
             if ctx.globals.json {
                 return ctx.print_json(&answer.body);
@@ -39,8 +43,9 @@ pub(crate) async fn run(ctx: &mut Context, command: RegistriesCommand) -> Result
             ctx.note(format!("stored the credentials for {host}"));
             Ok(())
         }
-        RegistriesCommand::Delete { host } => {
-            ctx.send(Call::delete(&["registries", host.as_str()])).await?;
+        RegistriesCommand::Delete { host, team } => {
+            let call = Call::delete(&["registries", host.as_str()]).query_opt("team", team.team);
+            ctx.send(call).await?;
             ctx.note(format!("forgot the credentials for {host}"));
             Ok(())
         }

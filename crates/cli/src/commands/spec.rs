@@ -13,13 +13,21 @@ use crate::context::Context;
 use crate::diff::{diff, line};
 use crate::error::CliError;
 use crate::manifest;
-use crate::values::SpecPart;
+use crate::values::{SpecKey, SpecPart};
 
 /// Runs one of them.
 pub(crate) async fn run(ctx: &mut Context, command: SpecCommand) -> Result<(), CliError> {
     match command {
         SpecCommand::Show => show(ctx).await,
         SpecCommand::Set { what, stage, wait } => set(ctx, &what, stage, wait).await,
+        SpecCommand::Unset { keys, stage, wait } => {
+            let taken_out = |key: SpecKey| SpecPart::Key {
+                path: key.0,
+                value: Value::Null,
+            };
+            let what: Vec<SpecPart> = keys.into_iter().map(taken_out).collect();
+            set(ctx, &what, stage, wait).await
+        }
     }
 }
 
@@ -99,18 +107,27 @@ fn wanted<'a>(ctx: &mut Context, what: &'a [SpecPart]) -> Result<Wanted<'a>, Cli
     keys.collect::<Result<_, _>>().map(Wanted::Keys)
 }
 
-/// Sets one key of a spec, with the tables above it.
+/// Sets one key of a spec, with the tables above it; nothing as its value takes it out.
 fn put(spec: &mut Value, path: &[String], value: &Value) -> Result<(), CliError> {
+    let Some((last, tables)) = path.split_last() else {
+        return Ok(());
+    };
+    let no_table = || {
+        CliError::usage(
+            format!("`{}` leads through something that is no table", path.join(".")),
+            "`slipway spec show` prints the keys there are",
+        )
+    };
     let mut place = spec;
-    for key in path {
-        let table = place.as_object_mut().ok_or_else(|| {
-            CliError::usage(
-                format!("`{}` leads through something that is no table", path.join(".")),
-                "`slipway spec show` prints the keys there are",
-            )
-        })?;
+    for key in tables {
+        let table = place.as_object_mut().ok_or_else(no_table)?;
         place = table.entry(key.as_str()).or_insert_with(|| Value::Object(Map::new()));
     }
-    *place = value.clone();
+    let table = place.as_object_mut().ok_or_else(no_table)?;
+    if value.is_null() {
+        table.remove(last);
+    } else {
+        table.insert(last.clone(), value.clone());
+    }
     Ok(())
 }

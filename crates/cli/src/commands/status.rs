@@ -6,7 +6,7 @@ use slipway_domain::name::{AppName, EnvironmentName};
 use super::apps::items;
 use super::instances;
 use super::watch::{environment_member, environment_of};
-use crate::args::AppArg;
+use crate::args::{AppArg, AppsCommand, ListArgs};
 use crate::client::Call;
 use crate::context::Context;
 use crate::error::CliError;
@@ -20,6 +20,10 @@ const RELEASES_LOOKED_AT: u32 = 100;
 /// Shows it.
 pub(crate) async fn run(ctx: &mut Context, app: AppArg) -> Result<(), CliError> {
     ctx.take_app(app);
+    // Who names no app wants to see how all of them are.
+    if ctx.is_about_all_apps()? {
+        return super::apps::run(ctx, AppsCommand::List(ListArgs::default())).await;
+    }
     let (name, environment) = ctx.app_scope()?;
     let app = ctx.send(Call::get(&["apps", name.as_str()])).await?.body;
     // What the database knows is shown without the engine too.
@@ -138,6 +142,12 @@ fn last_deployment(ctx: &mut Context, newest: Option<Value>) -> Result<(), CliEr
     ))?;
     if let Some(reason) = &last.reason {
         ctx.print(format!("{:<12} {}", "", clean(&reason.detail)))?;
+    }
+    // Nobody asked for it: without a word it would look like any other.
+    if last.cause == "automatic_rollback"
+        && let Some(message) = &last.message
+    {
+        ctx.print(format!("{:<12} {}", "", ctx.out.warn(clean(message))))?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ pub(crate) async fn run(ctx: &mut Context, command: TokensCommand) -> Result<(),
             let headings = [
                 "ID",
                 "NAME",
+                "TEAM",
                 "SCOPES",
                 "APPS",
                 "ENVIRONMENTS",
@@ -82,7 +83,7 @@ fn some_of<T>(names: Vec<T>) -> Option<Vec<T>> {
 }
 
 fn row(item: &Value, now: Timestamp) -> Vec<String> {
-    let mut row = ["id", "name", "scopes", "apps", "environments"]
+    let mut row = ["id", "name", "team", "scopes", "apps", "environments"]
         .map(|path| cell(item, path))
         .to_vec();
     row.extend([age_cell(item, "expires_at", now), age_cell(item, "last_used_at", now)]);

@@ -210,6 +210,14 @@ async fn single_keys_of_a_spec_are_changed_and_the_rest_stays_and_every_change_i
     let world = world.stdin("internal_port = 8080");
     let outcome = world.run(&["spec", "set", "-"]).await.succeeded();
     assert!(outcome.stderr.contains("- env.OLD = \"1\""), "{outcome:?}");
+    let keys = ["spec", "unset", "env.OLD", "health.path", "scale.min"];
+    let outcome = world.run(&keys).await.succeeded();
+    assert!(outcome.stderr.contains("- env.OLD = \"1\""), "{outcome:?}");
+    let put = server.calls("PUT /v1/apps/web/spec").pop().expect("one more");
+    assert_eq!(put.body.pointer("/env/OLD"), None, "{}", put.body);
+    for wrong in [&["env.OLD=1"][..], &["env..OLD"], &["internal_port.x"]] {
+        world.run(&[&["spec", "unset"], wrong].concat()).await.refused(2, &[]);
+    }
     for wrong in [
         &["internal_prt=1"][..],
         &["a.toml", "internal_port=1"],

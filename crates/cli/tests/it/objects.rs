@@ -293,6 +293,30 @@ async fn a_registry_password_comes_from_standard_input() {
     let seen = server.seen();
     assert_eq!(seen[0].path, "/v1/registries/127.0.0.1:5000");
     assert_eq!(seen[0].body, json!({"username": "ci", "password": "pass word"}));
+    let words = [
+        "registries",
+        "set",
+        "127.0.0.1:5000",
+        "--username",
+        "ci",
+        "--team",
+        "crew",
+    ];
+    world.run(&words).await.succeeded();
+    assert_eq!(server.seen()[1].query, "team=crew");
+}
+
+#[tokio::test]
+async fn a_status_of_no_app_is_that_of_all() {
+    let app = json!({"name": "web", "team": "default",
+        "environments": [{"name": "production", "state": "degraded", "release": 7}]});
+    let server = Server::start(move |_| list(std::slice::from_ref(&app))).await;
+    let outcome = World::at(&server.url).run(&["status"]).await.succeeded();
+    assert_eq!(server.lines(), ["GET /v1/apps"]);
+    assert!(
+        outcome.stdout.contains("web") && outcome.stdout.contains("degraded"),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]

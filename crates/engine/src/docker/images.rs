@@ -90,17 +90,24 @@ async fn check_platform(docker: &Docker, offered: Vec<Platform>) -> Result<(), R
     }
 }
 
-/// An image that only the engine has, pinned by its id.
+/// An image that was built, loaded or tagged on the engine by hand, pinned by its id. One that is only there because it
+/// was pulled for somebody is not: who may have it is the registry's to say.
 pub(crate) async fn resolve_local(docker: &Docker, reference: &ImageReference) -> Result<Pin, ResolveError> {
     let given = reference.as_given();
-    let found = within(QUESTION, docker.inspect_image(given))
-        .await
-        .map_err(|e| match e {
-            EngineError::NotFound(_) => ResolveError::NotFound(format!(
-                "the engine has no image {given}: build or load it on this machine, or deploy it from a registry (without `--local`, or `\"pull\": \"local\"`)"
-            )),
-            other => ResolveError::EngineUnavailable(other.to_string()),
-        })?;
+    let missing = || {
+        ResolveError::NotFound(format!(
+            "the engine has no image {given} of its own: build, load or tag it on that machine, or deploy it from its registry, without `--local` (`\"pull\": \"local\"`)"
+        ))
+    };
+    let found = match within(QUESTION, docker.inspect_image(given)).await {
+        Ok(found) => found,
+        Err(EngineError::NotFound(_)) => return Err(missing()),
+        Err(other) => return Err(ResolveError::EngineUnavailable(other.to_string())),
+    };
+    let has = |names: Option<Vec<String>>| names.is_some_and(|all| all.iter().any(|name| is_tag(name)));
+    if found.repo_digests.is_some_and(|all| !all.is_empty()) && !has(found.repo_tags) {
+        return Err(missing());
+    }
     let platform = Platform {
         os: found.os.unwrap_or_default(),
         architecture: found.architecture.unwrap_or_default(),

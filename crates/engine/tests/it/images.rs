@@ -102,7 +102,7 @@ async fn a_local_image_is_pinned_by_its_id() {
     let absent = "slipway-test/never-built:1".parse().expect("a reference");
     let answer = engine().resolve(&absent, PullPolicy::Local, None).await;
     assert!(
-        matches!(&answer, Err(ResolveError::NotFound(t)) if t.contains("build or load it")),
+        matches!(&answer, Err(ResolveError::NotFound(t)) if t.contains("build, load or tag it")),
         "{answer:?}"
     );
 }

@@ -122,6 +122,12 @@ async fn a_pinned_image_comes_here_with_progress_and_goes_again() {
         .expect("listed by its digest");
     assert_eq!(found.tags, [""; 0], "nobody tagged it");
     assert!(found.size_bytes >= LAYER_BYTES, "{found:?}");
+    // Who may have it is the registry's to say, not whoever knows its digest.
+    for given in [reference.clone(), found.id.to_string()] {
+        let given: ImageReference = given.parse().expect("a reference");
+        let answer = engine.resolve(&given, PullPolicy::Local, None).await;
+        assert!(matches!(answer, Err(ResolveError::NotFound(_))), "{given}: {answer:?}");
+    }
     engine
         .pull(pin, Some(&credentials()), Arc::new(|_, _| {}))
         .await

@@ -16,6 +16,8 @@ fn evidence() -> Evidence {
         memory: Bytes(64 << 20),
         read_only: true,
         forced_user: true,
+        served: false,
+        deleted: false,
         state: None,
         last_probe: None,
         listening: Vec::new(),

@@ -567,6 +567,39 @@ fn a_database_that_does_not_answer_is_told_of_at_once_and_the_doctor_knows_what_
 }
 
 #[test]
+fn an_administrators_token_that_was_ended_stays_so_while_another_is_left() {
+    let mut platform = Platform::start();
+    let first = platform.token();
+    let list = platform.get("/v1/tokens");
+    let path = format!("/v1/tokens/{}", list["items"][0]["id"].as_str().expect("an id"));
+    let refused = platform.call("DELETE", &path, None).expect(409);
+    assert!(
+        refused["detail"].to_string().contains("last token with `admin`"),
+        "{refused}"
+    );
+
+    let other = json!({"name": "boss", "scopes": ["admin"]});
+    let of_a_team = json!({"name": "boss", "scopes": ["admin"], "team": "default"});
+    let refused = platform.call("POST", "/v1/tokens", Some(&of_a_team)).expect(422);
+    assert_eq!(refused["errors"][0]["pointer"], "/team", "{refused}");
+    let other = platform.call("POST", "/v1/tokens", Some(&other)).expect(201);
+    let other = other["token"].as_str().expect("a token").to_owned();
+    assert_eq!(platform.call_as(&other, "DELETE", &path, None, &[]).status, 204);
+    platform.down();
+    platform.up();
+    assert_eq!(platform.token(), first, "the file is as it was");
+    assert_eq!(platform.call("GET", "/v1/apps", None).status, 401);
+    assert_eq!(platform.call_as(&other, "GET", "/v1/apps", None, &[]).status, 200);
+
+    // Where none is left there is a new one.
+    platform.sql("update tokens set expires_at = now() where name = 'boss'");
+    platform.down();
+    platform.up();
+    assert_ne!(platform.token(), first);
+    assert_eq!(platform.call("GET", "/v1/apps", None).status, 200);
+}
+
+#[test]
 fn what_a_killed_platform_left_is_stopped_and_a_lost_key_is_told_to_everybody_who_asks() {
     let mut platform = Platform::with(Options {
         private_postgres: true,
