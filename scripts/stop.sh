@@ -7,6 +7,7 @@ if [ -f "$run_dir/env" ]; then
   for program in "$CARGO_TARGET_DIR/debug/slipway" "$CARGO_TARGET_DIR/release/slipway"; do
     if [ -x "$program" ]; then
       "$program" down
+      say "To be rid of everything, the apps too: . .run/env && $program uninstall --delete-data && rm -r .run"
       break
     fi
   done

@@ -188,7 +188,7 @@ impl Call {
             }
             warnings.extend(not_undone(&mut tx, &release).await?);
             warnings.extend(other_scale(&mut tx, &release).await?);
-            warnings.extend(forecast(&mut tx, &deployment).await?);
+            warnings.extend(forecast(&mut tx, &deployment, &release.spec).await?);
         }
         drop(tx);
         Ok(view::deployment(deployment, &self.state.settings, warnings))

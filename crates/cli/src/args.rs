@@ -154,7 +154,7 @@ pub enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// One screen about an app: where it answers, what runs, how the last deployment went
+    /// One screen about an app: where it answers, what runs, how the last deployment went; without one, the state of all
     Status(AppArg),
     /// Show or follow what an app writes
     Logs(LogsArgs),

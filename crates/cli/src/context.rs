@@ -216,7 +216,7 @@ impl Context {
         self.print_table(headings, &rows, none)?;
         if listing.next.is_some() {
             self.note(format!(
-                "there are more than these {}; see --limit",
+                "there are more than these {}: `… list --limit N` shows N",
                 listing.items.len()
             ));
         }

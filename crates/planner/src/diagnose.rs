@@ -31,8 +31,6 @@ pub struct Evidence {
     pub forced_user: bool,
     /// Whether the release served before, and its instances were healthy then.
     pub served: bool,
-    /// Whether the environment is being deleted.
-    pub deleted: bool,
     /// The instance's last state.
     pub state: Option<InstanceState>,
     /// What the last probe saw.
@@ -59,12 +57,12 @@ pub fn diagnose(failure: &Failure, evidence: &Evidence) -> Reason {
                 evidence.app
             ),
         ),
-        Failure::Cancelled if evidence.deleted => plain(
+        Failure::Cancelled { deleted: true } => plain(
             ReasonCode::Cancelled,
             "the environment was deleted while the deployment was under way".into(),
             "deploy again if that was not meant: a deploy makes app and environment anew".into(),
         ),
-        Failure::Cancelled => plain(
+        Failure::Cancelled { deleted: false } => plain(
             ReasonCode::Cancelled,
             "the app was stopped while the deployment was under way".into(),
             format!("start it again with `slipway start --app {}`", evidence.app),

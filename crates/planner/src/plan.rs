@@ -160,6 +160,9 @@ pub enum Failure {
         /// What was compared, in a sentence.
         detail: String,
     },
-    /// It was stopped or deleted meanwhile.
-    Cancelled,
+    /// The environment was stopped meanwhile, or is being deleted.
+    Cancelled {
+        /// Whether it is being deleted.
+        deleted: bool,
+    },
 }

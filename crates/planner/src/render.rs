@@ -67,6 +67,6 @@ fn why(failure: &Failure) -> String {
         Failure::Unhealthy { instance } => format!("{instance} unhealthy"),
         Failure::Overdue { step } => format!("{} overdue", step.as_str()),
         Failure::Canary { detail } => format!("canary: {detail}"),
-        Failure::Cancelled => "cancelled".into(),
+        Failure::Cancelled { .. } => "cancelled".into(),
     }
 }

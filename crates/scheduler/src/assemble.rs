@@ -191,7 +191,8 @@ pub(crate) fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_dom
         .iter()
         .filter(|i| i.is_running())
         .filter_map(|i| {
-            let health = &rows.release(i.release)?.spec.health;
+            let spec = &rows.release(i.release)?.spec;
+            let health = &spec.health;
             let question = Question {
                 address: i.address?,
                 path: health.path.clone(),
@@ -213,6 +214,7 @@ pub(crate) fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_dom
                 environment: rows.environment.id,
                 question,
                 interval,
+                watched: spec.deploy.bake_time.to_chrono(),
                 proven,
             })
         })

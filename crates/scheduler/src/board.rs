@@ -1,14 +1,16 @@
 //! The board of probes: one task per running instance, and what it last saw.
 //!
 //! Promises: the first probes follow each other within milliseconds and back off to the interval; a proven instance
-//! is asked every ten seconds, after a miss sooner, and is called failing only after three misses in a row. An instance
-//! that was proven before this process began stays proven until a probe says otherwise.
+//! is asked at its interval for as long as its release may be taken back, then every ten seconds, after a miss sooner,
+//! and is called failing only after three misses in a row. An instance that was proven before this process began stays
+//! proven until a probe says otherwise.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use parking_lot::Mutex;
 use slipway_domain::deployment::LastProbe;
 use slipway_domain::ids::EnvironmentId;
@@ -41,8 +43,10 @@ pub(crate) struct Subject {
     pub(crate) environment: EnvironmentId,
     /// What to ask.
     pub(crate) question: Question,
-    /// The pause to back off to while it is not proven.
+    /// The pause to back off to while it is not proven, and between probes while it is watched.
     pub(crate) interval: Duration,
+    /// So long it is watched after it was proven.
+    pub(crate) watched: TimeDelta,
     /// Whether an earlier process of ours proved it.
     pub(crate) proven: bool,
     /// Whether its release serves already: an open port is enough then.
@@ -155,6 +159,8 @@ async fn watch(subject: Subject, record: Arc<Mutex<Record>>, clock: Arc<dyn Cloc
     let mut pause = PAUSE_MIN;
     let mut misses = 0;
     let mut open_since: Option<Timestamp> = None;
+    // One that was proven before this process began has been watched.
+    let mut watched_until: Option<Timestamp> = None;
     loop {
         let current = span.clone().unwrap_or_else(Span::none);
         let answer = probe(&subject.question, clock.now()).instrument(current).await;
@@ -176,8 +182,11 @@ async fn watch(subject: Subject, record: Arc<Mutex<Record>>, clock: Arc<dyn Cloc
         }
         if after == Health::Healthy {
             span = None;
+            let from_now = (!subject.proven).then_some(now + subject.watched);
+            watched_until = watched_until.or(from_now);
         }
         let next = match after {
+            Health::Healthy if watched_until.is_some_and(|until| now < until) => subject.interval,
             Health::Healthy if misses == 0 => STEADY.max(subject.interval),
             Health::Healthy => DOUBT.max(subject.interval),
             Health::Failing { .. } => subject.interval,

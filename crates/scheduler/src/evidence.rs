@@ -6,7 +6,7 @@ use slipway_domain::release::Release;
 use slipway_engine::{Job, JobState, job_container};
 use slipway_planner::diagnose::{Evidence, diagnose};
 use slipway_planner::plan::Failure;
-use slipway_store::{Desired, EnvironmentWorld};
+use slipway_store::EnvironmentWorld;
 
 use crate::board::Board;
 use crate::group::user_is_forced;
@@ -34,7 +34,6 @@ pub(crate) async fn reason(
         read_only: spec.security.read_only,
         forced_user: user_is_forced(spec.security.user),
         served: rows.status.serving == Some(release.id),
-        deleted: rows.environment.desired == Desired::Deleted,
         state: None,
         last_probe: None,
         listening: Vec::new(),
@@ -66,7 +65,7 @@ pub(crate) async fn reason(
                     .unwrap_or_default();
             }
         }
-        Failure::Operation { .. } | Failure::Overdue { .. } | Failure::Cancelled => {}
+        Failure::Operation { .. } | Failure::Overdue { .. } | Failure::Cancelled { .. } => {}
     }
     diagnose(failure, &evidence)
 }

@@ -15,6 +15,9 @@ use crate::postgres::{self, Contained};
 use crate::serve::{Role, ServeOptions, VERSION};
 use crate::{doctor, proxy_role, serve, telemetry, uninstall, up};
 
+/// What a command ends with that was given wrongly, as the client's do.
+const USAGE: u8 = 2;
+
 /// A flag for each setting, and the file.
 #[derive(Debug, Clone, Default)]
 pub struct SettingFlags {
@@ -551,6 +554,13 @@ fn pretty(value: &serde_json::Value) -> Result<String, ServerError> {
 }
 
 async fn run_uninstall(config: Config, delete: bool, yes: bool) -> Result<ExitCode, ServerError> {
+    if !yes && !std::io::stdin().is_terminal() {
+        // The command line is what is wrong.
+        say_error(&ServerError::Setup(
+            "not asked on a terminal: add --yes if you mean it".into(),
+        ));
+        return Ok(ExitCode::from(USAGE));
+    }
     if !yes && !confirmed(&config, delete)? {
         say("Nothing was changed.\n")?;
         return Ok(ExitCode::FAILURE);
@@ -582,11 +592,6 @@ async fn run_uninstall(config: Config, delete: bool, yes: bool) -> Result<ExitCo
 }
 
 fn confirmed(config: &Config, delete: bool) -> Result<bool, ServerError> {
-    if !std::io::stdin().is_terminal() {
-        return Err(ServerError::Setup(
-            "not asked on a terminal: add --yes if you mean it".into(),
-        ));
-    }
     let what = if delete {
         "all apps with their volumes and all data"
     } else {

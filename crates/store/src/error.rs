@@ -86,7 +86,10 @@ impl From<sqlx::Error> for StoreError {
                 {
                     Self::Unavailable(db.message().to_owned())
                 }
-                _ => Self::Internal(error.to_string()),
+                Some("3D000") => Self::Internal(format!("{}: make it first (`createdb`)", db.message())),
+                // Without the place in the server's own source that the library adds.
+                Some(code) => Self::Internal(format!("{} (SQLSTATE {code})", db.message())),
+                None => Self::Internal(db.message().to_owned()),
             },
             sqlx::Error::PoolTimedOut => {
                 Self::Unavailable("no connection to it could be made, or came free, in time".into())

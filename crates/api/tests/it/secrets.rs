@@ -157,7 +157,24 @@ async fn pull_credentials_are_used_for_the_teams_images_and_never_shown() {
         );
         assert_eq!(world.ask("GET", path).token(&other).send().await.code(), "not_found");
 
-        // An administrator gives another team its own.
+        let narrow = world.token(&["write:secret"], json!({"apps": ["web"]})).await;
+        assert_eq!(
+            world.ask("DELETE", path).token(&narrow).send().await.code(),
+            "forbidden"
+        );
+        assert_eq!(world.delete(path).await.status, 204);
+        assert_eq!(world.delete(path).await.code(), "not_found");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_administrator_gives_another_team_its_own_pull_credentials() {
+    in_world(async |world| {
+        let crew = world.other_team("crew").await;
+        let other = world.token_of(crew, &["deploy:app", "read:secret"], json!({})).await;
+        let path = "/v1/registries/registry.example.com:5000";
+        let elsewhere = "/v1/deploy?app=crewapp&image=registry.example.com:5000/web:private";
         let of_crew = format!("{path}?team=crew");
         let stored = world
             .put(&of_crew, json!({"username": "crew", "password": "crew-secret"}))
@@ -178,14 +195,6 @@ async fn pull_credentials_are_used_for_the_teams_images_and_never_shown() {
             .post(again, json!({"image": "registry.example.com:5000/web:private"}))
             .await;
         assert!(refused.detail().contains("--team crew"), "{}", refused.text);
-
-        let narrow = world.token(&["write:secret"], json!({"apps": ["web"]})).await;
-        assert_eq!(
-            world.ask("DELETE", path).token(&narrow).send().await.code(),
-            "forbidden"
-        );
-        assert_eq!(world.delete(path).await.status, 204);
-        assert_eq!(world.delete(path).await.code(), "not_found");
     })
     .await;
 }

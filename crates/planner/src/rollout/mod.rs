@@ -46,7 +46,9 @@ const SWITCH_MAX: TimeDelta = TimeDelta::seconds(60);
 pub fn plan(world: &World, deployment: &DeploymentFacts, instances: &[Instance]) -> Plan {
     let mut plan = Plan::default();
     if world.desired != Desired::Running {
-        plan.steps.push(Step::Fail(deployment.id, Failure::Cancelled));
+        let deleted = world.desired == Desired::Deleted;
+        plan.steps
+            .push(Step::Fail(deployment.id, Failure::Cancelled { deleted }));
         return plan;
     }
     match deployment.state {

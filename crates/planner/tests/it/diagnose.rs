@@ -17,7 +17,6 @@ fn evidence() -> Evidence {
         read_only: true,
         forced_user: true,
         served: false,
-        deleted: false,
         state: None,
         last_probe: None,
         listening: Vec::new(),

@@ -96,27 +96,28 @@ pub(crate) async fn unready(config: &Config) -> Option<String> {
     if let Some(child) = lock::refusing(&config.data_dir) {
         let tail = log::tail(&log_path(&config.data_dir), 0, TAIL_LINES_MAX);
         let reason = last_words(&tail).map_or(String::new(), |reason| format!(": {reason}"));
-        return Some(format!("{child} refuses to start{reason}"));
+        return Some(format!("{child} cannot start{reason}"));
     }
     let (api, proxy) = tokio::join!(is_ready(config.api_listen), is_ready(config.proxy_admin_listen));
+    let away = parts_away(config).await;
+    let away = away.map(|said| format!(": {said}"));
     match (api, proxy) {
-        (true, true) => None,
-        (false, true) => Some(format!("the control plane is not ready{}", parts(config).await)),
+        (true, true) => away.map(|said| format!("the control plane is not ready{said}")),
+        (false, true) => Some(format!("the control plane is not ready{}", away.unwrap_or_default())),
         (true, false) => Some("the proxy is not ready".into()),
         (false, false) => Some("neither the control plane nor the proxy is ready".into()),
     }
 }
 
 /// What of the control plane's parts is away, as it says itself.
-async fn parts(config: &Config) -> String {
-    let Some((_, body)) = get(config.admin_listen, "/readyz", PARTS_MAX).await else {
-        return String::new();
-    };
+async fn parts_away(config: &Config) -> Option<String> {
+    let (_, body) = get(config.admin_listen, "/readyz", PARTS_MAX).await?;
     let told: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
-    match told["database"].as_str().filter(|said| *said != "ok") {
-        Some(said) => format!(": {said}"),
-        None => String::new(),
+    if told["ready"] == true {
+        return None;
     }
+    let of = |part: &str| told[part].as_str().map(str::to_owned);
+    of("database").filter(|said| said != "ok").or_else(|| of("engine"))
 }
 
 /// The last thing that a program of ours said before it ended, in its own words.
@@ -137,7 +138,7 @@ async fn wait_ready(config: &Config, mut child: Option<std::process::Child>, beg
             Some("the platform ended".to_owned())
         } else if let Some(child) = lock::refusing(&config.data_dir) {
             Some(format!(
-                "{child} refuses to start; the rest runs on (`slipway down` stops it)"
+                "{child} cannot start and is tried again and again; the rest runs on (`slipway down` stops it)"
             ))
         } else {
             let late = tokio::time::Instant::now() > deadline;

@@ -410,7 +410,7 @@ fn a_program_that_is_older_than_its_database_says_so_and_touches_nothing_while_t
     });
     let (code, out, err) = platform.cli(&["up", "--detach"]);
     assert!(
-        code == 1 && err.contains("the control plane refuses to start"),
+        code == 1 && err.contains("the control plane cannot start"),
         "whoever waits for it is told at once: {code} {out}{err}"
     );
     until("the proxy serves from its copy", || {
@@ -505,6 +505,8 @@ fn uninstalling_takes_what_runs_and_takes_or_leaves_the_data_as_asked() {
     assert!(code == Some(0) && said.contains("look at what is left"), "{said}");
     assert!(precious.exists() && !other.path().join("installation").exists());
 
+    let (code, out, err) = platform.cli(&["uninstall", "--keep-data"]);
+    assert!(code == 2 && err.contains("add --yes"), "{out}{err}");
     let (code, out, err) = platform.cli(&["uninstall", "--keep-data", "--yes"]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(containers("leaving").is_empty() && networks().is_empty(), "{out}{err}");
@@ -624,7 +626,7 @@ fn what_a_killed_platform_left_is_stopped_and_a_lost_key_is_told_to_everybody_wh
     assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("not_started")));
     let (code, out, err) = platform.cli(&["doctor"]);
     assert!(
-        code == 1 && out.contains("refuses to start: the master key file"),
+        code == 1 && out.contains("cannot start: the master key file"),
         "{out}{err}"
     );
     std::fs::rename(&aside, &key).expect("put back");

@@ -103,6 +103,11 @@ fn i12_the_control_plane_says_which_part_is_away_and_goes_on_being_alive() {
         let from = |control: &Control| Script::new().onwards(control.calls() + 1, fault);
         engine.control().follow(from(engine.control()));
         assert_eq!(parts(503), (true, false), "{fault:?}");
+        let (code, out, err) = platform.cli(&["doctor"]);
+        assert!(
+            code == 1 && out.contains("but the control plane is not ready"),
+            "{out}{err}"
+        );
         database.control().follow(from(database.control()));
         until("both are noticed", || (parts(503) == (false, false)).then_some(()));
         assert_eq!(asked(platform.api, "/readyz").status, 503, "{fault:?}");

@@ -72,6 +72,8 @@ fn recreate_lets_requests_wait_and_loses_none() {
         });
         let deployed = platform.deploy("alone", "2").expect(200);
         assert_eq!(deployed["strategy"], "recreate");
+        let warnings = deployed["warnings"].to_string();
+        assert!(warnings.contains("nobody is served for as long as"), "{warnings}");
         until("the new release answers", || {
             (answers(&platform, "alone") == "2").then_some(())
         });
@@ -222,7 +224,7 @@ fn a_release_that_ends_by_itself_after_the_switch_is_taken_back_and_is_no_target
         .call("POST", "/v1/apps/back/rollback", Some(&json!({})))
         .expect(409);
     assert_eq!(
-        none["code"], "nothing_deployed",
+        none["code"], "no_earlier_release",
         "there is nothing good before the first"
     );
 }
