@@ -5,6 +5,8 @@ import datetime, glob, json, os, socket, ssl, statistics, subprocess, time, urll
 slipway, data, api = os.environ["SLIPWAY"], os.environ["SLIPWAY_DATA_DIR"], "http://" + os.environ["SLIPWAY_API_LISTEN"]
 BODY = {"image": "slipway-bench/app:1", "pull": "local"}
 SPEC = {"health": {"path": "/healthz"}, "resources": {"memory": "32MiB", "cpu": "0.5"}, "deploy": {"drain_timeout": "1s", "kill_timeout": "1s"}}
+LIMITS = ["--memory", "32m", "--memory-swap", "32m", "--cpus", "0.5", "--pids-limit", "256", "--read-only", "--cap-drop", "ALL",
+          "--user", "65532:65532", "--security-opt", "no-new-privileges:true", "--init", "--tmpfs", "/tmp"]
 
 
 def row(what, value, target):
@@ -61,8 +63,6 @@ def pss_kib():
 
 
 def deploy_latency():
-    limits = ["--memory", "32m", "--memory-swap", "32m", "--cpus", "0.5", "--pids-limit", "256", "--read-only", "--cap-drop", "ALL",
-              "--user", "65532:65532", "--security-opt", "no-new-privileges:true", "--init", "--tmpfs", "/tmp"]
     call("POST", "/v1/apps", {"name": "bench"})
     call("PUT", "/v1/apps/bench/spec", SPEC)
     call("POST", "/v1/apps/bench/deployments?wait=60s", BODY)
@@ -72,12 +72,33 @@ def deploy_latency():
         slip = timed(lambda: call("POST", "/v1/apps/bench/deployments?wait=60s", BODY))
         time.sleep(1)
         ids = []
-        plain = timed(lambda: ids.append(run("docker", "run", "-d", *limits, "slipway-bench/app:1").strip()))
+        plain = timed(lambda: ids.append(run("docker", "run", "-d", *LIMITS, "slipway-bench/app:1").strip()))
         run("docker", "rm", "-f", ids[0])
         ours.append(slip), theirs.append(plain), beyond.append(slip - plain)
     row("POST to succeeded, minus `docker run -d`, 20 rounds",
         f"median {statistics.median(beyond):.0f} ms, worst {max(beyond):.0f} ms (medians {statistics.median(ours):.0f} and {statistics.median(theirs):.0f}, ratio {statistics.median(ours) / statistics.median(theirs):.2f})",
         "≤ 250 ms median, ≤ 600 ms worst")
+
+
+def rollback_afresh():
+    """Back to a release of which nothing runs any more, from an image that is on the machine."""
+    call("POST", "/v1/apps", {"name": "back"})
+    call("PUT", "/v1/apps/back/spec", SPEC)
+    for n in range(2):
+        call("PATCH", "/v1/apps/back/env?apply=false", {"env": {"ROUND": str(n)}})
+        call("POST", "/v1/apps/back/deployments?wait=60s", BODY)
+    beyond = []
+    for n in range(10):
+        until("the old instance is gone", lambda: len(containers("back")) == 1)
+        time.sleep(1)
+        release = 1 if n % 2 == 0 else 2
+        took = timed(lambda: call("POST", "/v1/apps/back/rollback?wait=60s", {"release": release}))
+        ids = []
+        plain = timed(lambda: ids.append(run("docker", "run", "-d", *LIMITS, "slipway-bench/app:1").strip()))
+        run("docker", "rm", "-f", ids[0])
+        beyond.append(took - plain)
+    row("rollback to a release that nothing runs of, minus `docker run -d`, 10 times",
+        f"median {statistics.median(beyond):.0f} ms, worst {max(beyond):.0f} ms", "≤ 300 ms")
 
 
 def switch_and_rollback():
@@ -250,6 +271,7 @@ def main():
     row("`slipway up --detach` with the cluster there", f"{timed(up):.0f} ms", "≤ 2 s")
     row("release binary", f"{os.path.getsize(slipway) / 2**20:.1f} MiB", "≤ 40 MiB")
     deploy_latency()
+    rollback_afresh()
     switch_and_rollback()
     waking()
     replacing()

@@ -10,7 +10,7 @@ use http::StatusCode;
 use slipway_domain::deployment::DeploymentState;
 use slipway_domain::ids::{DeploymentId, EnvironmentId, RunId};
 use slipway_domain::quantity::Span;
-use slipway_domain::release::Release;
+use slipway_domain::release::{Release, ReleaseCause};
 use slipway_store::{Deployment, Run, Tx};
 use slipway_wire::Code;
 use tokio::sync::OwnedSemaphorePermit;
@@ -188,6 +188,7 @@ impl Call {
             }
             warnings.extend(not_undone(&mut tx, &release).await?);
             warnings.extend(other_scale(&mut tx, &release).await?);
+            warnings.extend(fixed_scale(&mut tx, &release).await?);
             warnings.extend(forecast(&mut tx, &deployment, &release.spec).await?);
         }
         drop(tx);
@@ -230,6 +231,23 @@ async fn other_scale(tx: &mut Tx, release: &Release) -> Result<Option<String>> {
             "going back brings its number of instances along: at least {}, where it was {}; `slipway scale` changes it",
             now.floor(),
             before.floor()
+        )
+    }))
+}
+
+/// That a number of instances was set which leaves the load nothing to decide any more.
+async fn fixed_scale(tx: &mut Tx, release: &Release) -> Result<Option<String>> {
+    let now = release.spec.scale;
+    if release.cause != ReleaseCause::Scale || now.floor() != now.ceiling() {
+        return Ok(None);
+    }
+    let before = tx.last_good_release(release.environment, Some(release.number)).await?;
+    let followed = before.map(|b| b.spec.scale).filter(|b| b.floor() != b.ceiling());
+    Ok(followed.map(|before| {
+        format!(
+            "the number of instances followed the load, up to {}, and is {} now whatever the load: `slipway spec set scale.max=N` lets it follow again",
+            before.ceiling(),
+            now.floor()
         )
     }))
 }

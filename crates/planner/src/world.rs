@@ -79,12 +79,16 @@ pub struct Restart {
     pub exit_code: i64,
     /// Whether the kernel ended it for want of memory.
     pub oom_killed: bool,
+    /// Whether the platform ended it, since it did not answer.
+    pub unresponsive: bool,
 }
 
 impl std::fmt::Display for Restart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "an instance ended {} times in a row, the last time ", self.count)?;
-        if self.oom_killed {
+        if self.unresponsive {
+            f.write_str("by the platform, since it did not answer its probe")
+        } else if self.oom_killed {
             f.write_str("for want of memory")
         } else {
             write!(f, "with exit code {}", self.exit_code)

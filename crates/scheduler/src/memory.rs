@@ -26,6 +26,8 @@ const PAUSE_SECONDS_MAX: i64 = 300;
 pub(crate) struct Memory {
     /// Operations under way.
     pub(crate) running: BTreeSet<Op>,
+    /// Instances that were told to stop.
+    pub(crate) stopped: BTreeSet<String>,
     /// Operations that failed.
     pub(crate) failed: BTreeMap<Op, (u32, OpFailure)>,
     /// Since when a running instance has not been routed.
@@ -89,6 +91,7 @@ impl Memory {
                 self.failed.remove(op);
                 match op {
                     Op::Clean => self.cleaned = true,
+                    Op::Stop(instance) => _ = self.stopped.insert(instance.clone()),
                     Op::Smoke(release) => self.smoked = Some(*release),
                     _ => {}
                 }
@@ -111,6 +114,9 @@ impl Memory {
     pub(crate) fn saw(&mut self, instances: &[Instance], routed: &BTreeSet<String>, rests: bool, now: Timestamp) {
         self.unrouted_since
             .retain(|id, _| instances.iter().any(|i| i.id == *id) && !routed.contains(id));
+        // One that runs again has come back from its stop.
+        self.stopped
+            .retain(|id| instances.iter().any(|i| i.id == *id && !i.is_running()));
         for instance in instances {
             if instance.is_running() && !routed.contains(&instance.id) {
                 self.unrouted_since.entry(instance.id.clone()).or_insert(now);
@@ -150,6 +156,9 @@ impl Memory {
             Some(b) if ended_at - b.ended_at < STEADY_AFTER => b.restart.count + 1,
             _ => 1,
         };
+        // What serves is told to stop where it does not answer, and its end may be seen before the engine has said so.
+        let told = self.running.contains(&Op::Stop(instance.id.clone()));
+        let unresponsive = self.stopped.remove(&instance.id) || told;
         let restarts = Restarts {
             instance: instance.id.clone(),
             ended_at,
@@ -158,6 +167,7 @@ impl Memory {
                 at: now + pause(count),
                 exit_code,
                 oom_killed,
+                unresponsive,
             },
         };
         self.restarts.insert(key, restarts);
@@ -224,6 +234,32 @@ mod tests {
             waits.push((memory.restarts[&(release(), 0)].restart.at - at(second * 1000)).num_seconds());
         }
         assert_eq!(waits, [0, 1, 2, 4, 0]);
+    }
+
+    #[test]
+    fn what_was_told_to_stop_did_not_end_by_itself() {
+        let stop = Op::Stop("a".into());
+        let unresponsive = |memory: &Memory| memory.restarts[&(release(), 0)].restart.unresponsive;
+        let saw = |memory: &mut Memory, instance| memory.saw(&[instance], &BTreeSet::new(), false, at(0));
+        let runs = Instance {
+            state: InstanceState::Running { started_at: at(0) },
+            ..ended("a", 0)
+        };
+
+        // Its end is seen before the engine has answered, or after.
+        let mut memory = Memory::default();
+        memory.running.insert(stop.clone());
+        saw(&mut memory, ended("a", 1));
+        assert!(unresponsive(&memory));
+        memory.ended(&stop, Ok(()), at(0));
+        saw(&mut memory, runs.clone());
+        saw(&mut memory, ended("a", 2));
+        assert!(!unresponsive(&memory), "this time it did");
+        saw(&mut memory, runs);
+        memory.running.insert(stop.clone());
+        memory.ended(&stop, Ok(()), at(0));
+        saw(&mut memory, ended("a", 3));
+        assert!(unresponsive(&memory));
     }
 
     #[test]

@@ -85,6 +85,27 @@ async fn a_rollback_says_when_it_changes_the_number_of_instances_or_gives_staged
 }
 
 #[tokio::test]
+async fn a_number_beyond_what_the_load_may_lead_to_says_that_it_is_fixed() {
+    in_world(async |world| {
+        world.deployed("web", "web:1").await;
+        let spec = world
+            .put("/v1/apps/web/spec", json!({"scale": {"min": 1, "max": 4}}))
+            .await;
+        world.succeed(&spec.json).await;
+        let within = world.post("/v1/apps/web/scale", json!({"count": 2})).await;
+        assert!(!within.text.contains("whatever the load"), "{}", within.text);
+        world.succeed(&within.json).await;
+        let beyond = world.post("/v1/apps/web/scale", json!({"count": 6})).await;
+        assert!(
+            beyond.text.contains("up to 4, and is 6 now whatever the load"),
+            "{}",
+            beyond.text
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_rollback_to_nowhere_is_refused() {
     in_world(async |world| {
         world.post("/v1/apps", json!({"name": "web"})).await;

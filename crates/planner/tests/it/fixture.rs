@@ -192,6 +192,7 @@ fn fact(world: &mut World, words: &[&str]) {
                 at: seconds(s.parse().expect("number")),
                 exit_code: 1,
                 oom_killed: false,
+                unresponsive: false,
             };
             world
                 .restarts

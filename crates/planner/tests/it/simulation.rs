@@ -295,6 +295,7 @@ impl Model {
                 at: now + TimeDelta::seconds(i64::from(count)),
                 exit_code: 1,
                 oom_killed: false,
+                unresponsive: false,
             };
             self.world.restarts.insert(key, restart);
         }
