@@ -71,7 +71,9 @@ impl FromStr for SpecPart {
             return Ok(Self::File(text.into()));
         };
         let SpecKey(path) = key.parse()?;
-        let read: Option<toml::Table> = format!("value = {value}").parse().ok();
+        // What a variable holds is a text, whatever it looks like.
+        let is_text = path.first().is_some_and(|table| table == "env");
+        let read: Option<toml::Table> = format!("value = {value}").parse().ok().filter(|_| !is_text);
         let read = read.and_then(|mut table| serde_json::to_value(table.remove("value")?).ok());
         let value = read.unwrap_or_else(|| value.into());
         Ok(Self::Key { path, value })

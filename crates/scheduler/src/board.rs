@@ -186,9 +186,9 @@ async fn watch(subject: Subject, record: Arc<Mutex<Record>>, clock: Arc<dyn Cloc
             watched_until = watched_until.or(from_now);
         }
         let next = match after {
+            Health::Healthy if misses > 0 => DOUBT.max(subject.interval),
             Health::Healthy if watched_until.is_some_and(|until| now < until) => subject.interval,
-            Health::Healthy if misses == 0 => STEADY.max(subject.interval),
-            Health::Healthy => DOUBT.max(subject.interval),
+            Health::Healthy => STEADY.max(subject.interval),
             Health::Failing { .. } => subject.interval,
             Health::Unproven { .. } => pause,
         };

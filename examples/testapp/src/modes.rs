@@ -69,6 +69,10 @@ fn eat_memory() -> ! {
 pub(crate) fn health(request: &mut Request) -> std::io::Result<bool> {
     match variable("MODE").as_str() {
         "never-healthy" => respond(request, 500, "text/plain", b"not ready: the database is down\n"),
+        // Well for as long as a file is not there.
+        "ill-later" if std::fs::exists("/tmp/ill")? => {
+            respond(request, 503, "text/plain", b"the queue is full\n")
+        }
         "redirect" => {
             request.drain()?;
             request.stream().write_all(

@@ -198,14 +198,24 @@ async fn single_keys_of_a_spec_are_changed_and_the_rest_stays_and_every_change_i
         "internal_port=9999",
         "health.path=/ready",
         "security.read_only=false",
+        "env.NEW=3",
     ];
     let outcome = world.run(&keys).await.succeeded();
     assert!(outcome.stderr.contains("~ internal_port = 8080 -> 9999"), "{outcome:?}");
     let put = &server.calls("PUT /v1/apps/web/spec")[0];
     assert_eq!(put.header("if-match"), Some("\"4\""));
-    let changed = ["/internal_port", "/health/path", "/security/read_only", "/env/OLD"];
+    let changed = [
+        "/internal_port",
+        "/health/path",
+        "/security/read_only",
+        "/env/OLD",
+        "/env/NEW",
+    ];
     let changed = changed.map(|place| put.body.pointer(place).cloned().unwrap_or_default());
-    assert_eq!(changed, [json!(9999), json!("/ready"), json!(false), json!("1")]);
+    assert_eq!(
+        changed,
+        [json!(9999), json!("/ready"), json!(false), json!("1"), json!("3")]
+    );
     // A file that leaves something out says so.
     let world = world.stdin("internal_port = 8080");
     let outcome = world.run(&["spec", "set", "-"]).await.succeeded();

@@ -230,6 +230,38 @@ fn a_release_that_ends_by_itself_after_the_switch_is_taken_back_and_is_no_target
 }
 
 #[test]
+fn a_release_that_falls_ill_after_the_switch_is_taken_back_and_that_is_seen() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    let spec = |mode: &str| {
+        json!({"health": {"path": "/healthz", "interval": "200ms"}, "resources": {"memory": "64MiB"},
+               "env": {"MODE": mode}, "deploy": {"bake_time": "10m"}})
+    };
+    platform.app("ill", &spec(""));
+    platform.deploy("ill", "1").expect(200);
+    platform
+        .call("PUT", "/v1/apps/ill/spec?apply=false", Some(&spec("ill-later")))
+        .expect(204);
+    let failed = platform.deploy("ill", "2").expect(200);
+    let written = platform.visit("ill.apps.localhost", "/file?path=/tmp/ill&write=x");
+    assert_eq!(written.status, 200, "{}", written.text);
+    let taken_back = until("the release before serves again", || {
+        let newest = platform.get("/v1/apps/ill/deployments")["items"][0].clone();
+        (newest["cause"] == "automatic_rollback" && newest["state"] == "succeeded").then_some(newest)
+    });
+    let message = taken_back["message"].as_str().expect("why");
+    assert!(
+        message.contains("status 503, though it was healthy before"),
+        "{message}"
+    );
+    let path = format!("/v1/deployments/{}", failed["id"].as_str().expect("an id"));
+    let shown = platform.get(&path)["warnings"].to_string();
+    assert!(shown.contains("v2 was taken back by the platform"), "{shown}");
+    let (code, out, err) = platform.cli(&["status", "-a", "ill"]);
+    assert!(code == 0 && out.contains("back to v1 because v2 failed"), "{out}{err}");
+}
+
+#[test]
 fn an_app_that_ends_again_and_again_is_in_a_crash_loop_and_says_how_it_ended() {
     let platform = Platform::start();
     platform.log_in_to_registry();
