@@ -3,7 +3,8 @@
 //! | change | image | spec | secrets |
 //! | --- | --- | --- | --- |
 //! | image (deploy, promote) | the new one | the environment's | the newest |
-//! | spec, variables, scale, secrets | the current one | the environment's, as changed | the newest |
+//! | spec, variables, secrets | the current one | the environment's, as changed | the newest |
+//! | scale | the current one | the current release's, with the new number | the current release's |
 //! | rollback | the target's | the target's | the versions the target pins |
 //! | restart | the current one | the current release's | the current release's |
 //! | start | the current one | the environment's | the newest |
@@ -28,7 +29,8 @@ pub(crate) struct Present<'a> {
     pub(crate) spec: &'a Spec,
     /// The newest secrets, with the change if it is one of secrets.
     pub(crate) secrets: &'a SecretVersions,
-    /// The release that should run, or the last one that should have.
+    /// The release that changes go on from: the one that should run, or the last one that should have; where that was
+    /// tried and did not come into service, the one that serves.
     pub(crate) current: Option<&'a Release>,
 }
 
@@ -132,6 +134,19 @@ pub(crate) fn accept(change: &Change, present: Present<'_>) -> Result<Draft, Ref
                 .spec
                 .with_strategy(strategy.unwrap_or(present.spec.deploy.strategy));
             draft(image, pin, &spec, present.secrets, *cause)
+        }
+        // More of what runs, whatever waits for the next release.
+        Change::Settings(cause @ ReleaseCause::Scale) => {
+            let current = current()?;
+            let spec = Spec {
+                scale: present.spec.scale,
+                ..current.spec.clone()
+            };
+            let next = draft(&current.image, &current.pin, &spec, &current.secrets, *cause)?;
+            Ok(Draft {
+                same_as: Some(current.root()),
+                ..next
+            })
         }
         Change::Settings(cause) => {
             let current = current()?;
@@ -316,6 +331,7 @@ mod tests {
             (&stopped, &image, "b x5 NEW deploy"),
             (&empty, &image, "b x5 NEW deploy"),
             (&running, &settings, "a x5 NEW env"),
+            (&running, &Change::Settings(ReleaseCause::Scale), "a x5 CUR scale"),
             (&empty, &settings, "NothingDeployed"),
             (&running, &target, "old x2 OLD rollback"),
             (&running, &Change::Restart, "a x3 CUR restart"),

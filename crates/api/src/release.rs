@@ -30,6 +30,18 @@ pub(crate) async fn current_release(tx: &mut Tx, environment: &Environment) -> R
     }
 }
 
+/// The release that changes go on from: the one that should run; or, where that was tried and did not come into service,
+/// the one that serves.
+pub(crate) async fn base_release(tx: &mut Tx, environment: &Environment) -> Result<Option<Release>> {
+    let Some(wanted) = current_release(tx, environment).await? else {
+        return Ok(None);
+    };
+    if wanted.good || tx.unfinished(environment.id).await?.is_some() {
+        return Ok(Some(wanted));
+    }
+    Ok(Some(serving_release(tx, environment).await?.unwrap_or(wanted)))
+}
+
 /// The release that serves.
 pub(crate) async fn serving_release(tx: &mut Tx, environment: &Environment) -> Result<Option<Release>> {
     match tx.status(environment.id).await?.and_then(|s| s.serving) {
@@ -88,7 +100,7 @@ impl Call {
         message: Option<String>,
     ) -> Result<Deployment> {
         let secrets = tx.newest_secrets(place.environment).await?;
-        let current = current_release(tx, place.environment).await?;
+        let current = base_release(tx, place.environment).await?;
         let present = Present {
             stopped: place.environment.desired == Desired::Stopped,
             spec: &place.environment.spec,

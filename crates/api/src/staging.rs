@@ -10,7 +10,7 @@ use slipway_store::{Deployment, Desired, Environment, Tx};
 use crate::accept::{Present, Settled, settle};
 use crate::call::Call;
 use crate::error::Result;
-use crate::release::{Place, current_release};
+use crate::release::{Place, base_release};
 use crate::wait::Wait;
 
 /// Which environment, and whether the change takes effect at once.
@@ -42,7 +42,7 @@ impl Call {
             return Ok(None);
         }
         let secrets = tx.newest_secrets(place.environment).await?;
-        let current = current_release(tx, place.environment).await?;
+        let current = base_release(tx, place.environment).await?;
         let present = Present {
             stopped: place.environment.desired == Desired::Stopped,
             spec,

@@ -243,7 +243,7 @@ impl Tx {
 
     /// The unfinished one of an environment, with its steps.
     #[tracing::instrument(name = "db.unfinished", level = "debug", skip_all)]
-    pub(crate) async fn unfinished(&mut self, environment: EnvironmentId) -> Result<Option<Deployment>, StoreError> {
+    pub async fn unfinished(&mut self, environment: EnvironmentId) -> Result<Option<Deployment>, StoreError> {
         let row = select!(
             "where d.environment_id = $1 and d.state in ('pending', 'awaiting_approval', 'running')",
             environment.uuid()

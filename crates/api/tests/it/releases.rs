@@ -85,6 +85,43 @@ async fn a_rollback_says_when_it_changes_the_number_of_instances_or_gives_staged
 }
 
 #[tokio::test]
+async fn what_failed_is_not_brought_in_again_by_a_restart_a_scale_or_a_variable() {
+    in_world(async |world| {
+        world.deployed("web", "web:1").await;
+        let failed = world.post("/v1/apps/web/deployments", json!({"image": "web:2"})).await;
+        world.fail(&failed.json).await;
+        for (path, body) in [
+            ("/v1/apps/web/restart", json!({})),
+            ("/v1/apps/web/scale", json!({"count": 2})),
+        ] {
+            let again = world.post(path, body).await;
+            assert_eq!((again.status, &again.json["image"]), (202, &json!("web:1")), "{path}");
+            world.succeed(&again.json).await;
+        }
+        let failed = world.post("/v1/apps/web/deployments", json!({"image": "web:3"})).await;
+        // Not while it may still come into service.
+        let set = world.put("/v1/apps/web/env", json!({"env": {"A": "1"}})).await;
+        assert_eq!(set.json["image"], "web:3", "{}", set.text);
+        world.fail(&set.json).await;
+        assert_eq!(
+            world
+                .get(&format!("/v1/deployments/{}", failed.text_at("/id")))
+                .await
+                .json["state"],
+            "superseded"
+        );
+        let set = world.put("/v1/apps/web/env", json!({"env": {"A": "2"}})).await;
+        assert_eq!(set.json["image"], "web:1", "{}", set.text);
+        world.fail(&set.json).await;
+        let restarted = world.post("/v1/apps/web/restart", json!({})).await;
+        world.succeed(&restarted.json).await;
+        let without = "select count(*) from releases where cause = 'restart' and spec->'env' = '{}'";
+        assert_eq!(world.db.number(without).await, 2, "nor are its variables");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_number_beyond_what_the_load_may_lead_to_says_that_it_is_fixed() {
     in_world(async |world| {
         world.deployed("web", "web:1").await;
