@@ -70,6 +70,16 @@ pub(crate) struct Draft {
     pub(crate) same_as: Option<ReleaseId>,
 }
 
+impl Draft {
+    /// Of the same contents as that one.
+    fn like(self, release: &Release) -> Self {
+        Self {
+            same_as: Some(release.root()),
+            ..self
+        }
+    }
+}
+
 /// Why there will be none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -142,11 +152,8 @@ pub(crate) fn accept(change: &Change, present: Present<'_>) -> Result<Draft, Ref
                 scale: present.spec.scale,
                 ..current.spec.clone()
             };
-            let next = draft(&current.image, &current.pin, &spec, &current.secrets, *cause)?;
-            Ok(Draft {
-                same_as: Some(current.root()),
-                ..next
-            })
+            let more = draft(&current.image, &current.pin, &spec, &current.secrets, *cause)?;
+            Ok(more.like(current))
         }
         Change::Settings(cause) => {
             let current = current()?;
@@ -159,10 +166,7 @@ pub(crate) fn accept(change: &Change, present: Present<'_>) -> Result<Draft, Ref
         Change::Rollback(target) => {
             let cause = ReleaseCause::Rollback;
             let back = draft(&target.image, &target.pin, &target.spec, &target.secrets, cause)?;
-            Ok(Draft {
-                same_as: Some(target.root()),
-                ..back
-            })
+            Ok(back.like(target))
         }
         Change::Restart => {
             let current = current()?;

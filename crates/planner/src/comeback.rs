@@ -11,6 +11,7 @@ use slipway_domain::spec::Strategy;
 
 use crate::conditions;
 use crate::instances::wake_at;
+use crate::liveness;
 use crate::plan::{Op, Plan};
 use crate::world::{Health, OpFailure, ReleaseFacts, World};
 
@@ -47,7 +48,8 @@ fn is_there_soon(world: &World, plan: &mut Plan, serving: &ReleaseFacts, own: &[
         None => !cannot_start,
         Some(i) if i.is_running() => match world.health.get(&i.id) {
             Some(Health::Unproven { since }) => is_before(world, plan, *since + RESTARTING_MAX),
-            Some(Health::Failing { .. }) => false,
+            // One that does not answer comes back once it is started again.
+            Some(Health::Failing { .. }) => liveness::is_due(world, serving, i),
             Some(Health::Healthy) | None => true,
         },
         Some(i) => !cannot_start && conditions::crash_loop(world, serving, i).is_none(),

@@ -46,6 +46,11 @@ pub(crate) fn restart(world: &World, plan: &mut Plan, serving: &ReleaseFacts, hu
     after_drain(world, plan, hung, op, serving.drain_timeout);
 }
 
+/// Whether it has had its time to answer, and is started again.
+pub(crate) fn is_due(world: &World, serving: &ReleaseFacts, instance: &Instance) -> bool {
+    due_of(world, serving, instance).is_some_and(|at| at <= world.now)
+}
+
 /// When an instance that runs has had its time to answer; never, for one that answers or may be silent.
 fn due(world: &World, serving: &ReleaseFacts, instance: &Instance) -> Option<Timestamp> {
     match instance.state {

@@ -124,10 +124,23 @@ fn put(spec: &mut Value, path: &[String], value: &Value) -> Result<(), CliError>
         place = table.entry(key.as_str()).or_insert_with(|| Value::Object(Map::new()));
     }
     let table = place.as_object_mut().ok_or_else(no_table)?;
-    if value.is_null() {
-        table.remove(last);
-    } else {
-        table.insert(last.clone(), value.clone());
+    if !value.is_null() {
+        table.insert(last.clone(), as_text(path, value));
+    } else if table.remove(last).is_none() {
+        return Err(CliError::usage(
+            format!("`{}` is not set", path.join(".")),
+            "`slipway spec show` prints the keys there are",
+        ));
     }
     Ok(())
+}
+
+/// `0.5` where the spec has the text `"0.5"`, as of cores: a person need not know which of the two it is.
+fn as_text(path: &[String], value: &Value) -> Value {
+    let place = format!("/{}", path.join("/"));
+    let is_text = Spec::default().to_json().pointer(&place).is_some_and(Value::is_string);
+    match value {
+        Value::Number(number) if is_text => Value::String(number.to_string()),
+        other => other.clone(),
+    }
 }

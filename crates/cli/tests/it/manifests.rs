@@ -199,12 +199,16 @@ async fn single_keys_of_a_spec_are_changed_and_the_rest_stays_and_every_change_i
         "health.path=/ready",
         "security.read_only=false",
         "env.NEW=3",
+        "resources.cpu=0.5",
+        "security.user=1000",
     ];
     let outcome = world.run(&keys).await.succeeded();
     assert!(outcome.stderr.contains("~ internal_port = 8080 -> 9999"), "{outcome:?}");
     let put = &server.calls("PUT /v1/apps/web/spec")[0];
     assert_eq!(put.header("if-match"), Some("\"4\""));
     let changed = [
+        "/resources/cpu",
+        "/security/user",
         "/internal_port",
         "/health/path",
         "/security/read_only",
@@ -214,18 +218,26 @@ async fn single_keys_of_a_spec_are_changed_and_the_rest_stays_and_every_change_i
     let changed = changed.map(|place| put.body.pointer(place).cloned().unwrap_or_default());
     assert_eq!(
         changed,
-        [json!(9999), json!("/ready"), json!(false), json!("1"), json!("3")]
+        [
+            json!("0.5"),
+            json!("1000"),
+            json!(9999),
+            json!("/ready"),
+            json!(false),
+            json!("1"),
+            json!("3")
+        ]
     );
     // A file that leaves something out says so.
     let world = world.stdin("internal_port = 8080");
     let outcome = world.run(&["spec", "set", "-"]).await.succeeded();
     assert!(outcome.stderr.contains("- env.OLD = \"1\""), "{outcome:?}");
-    let keys = ["spec", "unset", "env.OLD", "health.path", "scale.min"];
+    let keys = ["spec", "unset", "env.OLD"];
     let outcome = world.run(&keys).await.succeeded();
     assert!(outcome.stderr.contains("- env.OLD = \"1\""), "{outcome:?}");
     let put = server.calls("PUT /v1/apps/web/spec").pop().expect("one more");
     assert_eq!(put.body.pointer("/env/OLD"), None, "{}", put.body);
-    for wrong in [&["env.OLD=1"][..], &["env..OLD"], &["internal_port.x"]] {
+    for wrong in [&["env.OLD=1"][..], &["env..OLD"], &["internal_port.x"], &["helth.path"]] {
         world.run(&[&["spec", "unset"], wrong].concat()).await.refused(2, &[]);
     }
     for wrong in [

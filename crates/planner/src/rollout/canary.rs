@@ -7,6 +7,7 @@
 //! | the new release fails more, or is slower, than the step allows | fail; all traffic goes back |
 //! | the step's time is over, with requests enough to judge | the next step |
 //! | the step's time is over, with too few | as long again, then the next step |
+//! | the same, and it answered nothing of its share | fail; all traffic goes back |
 //! | no step is left, or somebody said so | all traffic |
 //!
 //! Promises: what is judged is what the proxies counted of both releases over the same time; nothing is concluded from
@@ -64,12 +65,14 @@ pub(super) fn roll(group: &Group<'_>, plan: &mut Plan) {
         plan.steps.push(Step::Canary(group.deployment.id, 0, None));
         return;
     };
-    if let Some(detail) = group.world.traffic.and_then(|t| worse(current, t)) {
+    let fail = |plan: &mut Plan, detail| {
         // In one batch, so that nobody who hears of the failure meets the release that failed for long.
         publish(group.world, plan, Route::serving(old));
         plan.steps
             .push(Step::Fail(group.deployment.id, Failure::Canary { detail }));
-        return;
+    };
+    if let Some(detail) = group.world.traffic.and_then(|t| worse(current, t)) {
+        return fail(plan, detail);
     }
     let judged = match group.world.traffic.map(|t| t.new.requests) {
         Some(requests) if requests >= REQUESTS_MIN => Judged::Requests(requests),
@@ -82,12 +85,24 @@ pub(super) fn roll(group: &Group<'_>, plan: &mut Plan) {
             Judged::Requests(_) => hold,
             Judged::TooFew(_) | Judged::Uncounted => hold * 2,
         };
-    if group.world.now >= over {
+    let silent = group.world.traffic.filter(|_| !group.target.sticky);
+    if group.world.now < over {
+        wake_at(plan, over);
+    } else if let Some(detail) = silent.and_then(|t| answers_nothing(current, t)) {
+        fail(plan, detail);
+    } else {
         plan.steps
             .push(Step::Canary(group.deployment.id, step + 1, Some(judged)));
-    } else {
-        wake_at(plan, over);
     }
+}
+
+/// That the new release answered none of the requests that its share must have brought it; not where a visitor stays
+/// with the release that answered first, since then nobody may have come.
+fn answers_nothing(step: &CanaryStep, Traffic { new, old }: Traffic) -> Option<String> {
+    let share = u64::from(step.weight);
+    let sent = old.requests.saturating_mul(share) / (100 - share.min(99));
+    (new.requests == 0 && sent >= FAILED_MIN)
+        .then(|| format!("it answered none of about {sent} requests that its {share} % of the traffic brought it"))
 }
 
 /// In what the new release does worse than the step allows, if in anything.

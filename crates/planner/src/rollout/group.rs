@@ -80,10 +80,16 @@ impl<'a> Group<'a> {
         self.healthy.iter().map(|i| i.id.clone()).collect()
     }
 
-    /// Instances of other releases that have traffic, lowest slot first.
+    /// Instances of other releases that have traffic, lowest slot first. What a canary showed to a few before its
+    /// deployment was superseded is not proven: where another release serves, it is not part of what is kept.
     pub(super) fn old_routed(&self) -> Vec<&'a Instance> {
-        let routed =
-            |i: &&Instance| !self.target.owns(i) && i.is_running() && self.world.route.instances.contains(&i.id);
+        let split = self.world.route.split.filter(|_| self.serving().is_some());
+        let unproven = |i: &Instance| {
+            split.is_some_and(|s| s.release == i.release_number) && !self.serving().is_some_and(|s| s.owns(i))
+        };
+        let routed = |i: &&Instance| {
+            !self.target.owns(i) && i.is_running() && self.world.route.instances.contains(&i.id) && !unproven(i)
+        };
         let mut old: Vec<&Instance> = self.instances.iter().filter(routed).collect();
         old.sort_by_key(|i| i.slot);
         old

@@ -71,9 +71,9 @@ fn the_last_routed_instance_stays_routed_while_it_runs() {
 fn an_instance_that_does_not_answer_for_long_is_unrouted_drained_and_started_again() {
     let failing = "serving r1 x1\nroute serving\nr1#0 running failing routed";
     check(&format!("now 59\n{failing}"), &[]);
-    check(&format!("now 60\n{failing}"), &["publish starting"]);
-    let unrouted = "serving r1 x1\nroute starting\nr1#0 running failing unrouted";
-    let busy = "serving r1 x1\nroute starting\nr1#0 running failing unrouted draining since 40";
+    check(&format!("now 60\n{failing}"), &["publish holding"]);
+    let unrouted = "serving r1 x1\nroute holding\nr1#0 running failing unrouted";
+    let busy = "serving r1 x1\nroute holding\nr1#0 running failing unrouted draining since 40";
     check(&format!("now 100\n{busy}"), &["stop r1#0"]);
     check(&format!("now 61\n{unrouted}"), &["stop r1#0"]);
     // One that came back by itself is left alone.
@@ -87,7 +87,7 @@ fn of_several_that_do_not_answer_one_at_a_time_is_started_again() {
     let starting = "now 70\nserving r1 x2\nroute serving\nr1#0 running unproven since 65\nr1#1 running failing routed";
     check(starting, &[]);
     let hopeless = "now 130\nserving r1 x2\nroute serving\nr1#0 running unproven since 65\nr1#1 running failing routed";
-    check(hopeless, &["publish starting"]);
+    check(hopeless, &["publish holding"]);
 }
 
 #[test]

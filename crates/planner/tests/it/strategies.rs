@@ -182,6 +182,37 @@ fn a_canary_that_fails_more_or_is_slower_than_allowed_ends_the_deployment() {
 }
 
 #[test]
+fn a_canary_that_answers_nothing_of_its_share_is_not_taken_for_one_that_nobody_visits() {
+    let at = |now: u32, old: u32| {
+        canary(&format!(
+            "now {now}\nroute serving 10% to r2\nstep canary running 0\ncanary 0 since 0\nr2#0 running healthy routed
+            traffic new 0 0 0 old {old} 0 20"
+        ))
+    };
+    check(&at(599, 900), &[]);
+    check(
+        &at(600, 90),
+        &[
+            "publish serving r1#0",
+            "fail canary: it answered none of about 10 requests that its 10 % of the traffic brought it",
+        ],
+    );
+    check(&at(600, 80), &["canary step 1"]);
+}
+
+#[test]
+fn a_canary_that_was_superseded_gets_no_traffic_where_another_release_serves() {
+    for strategy in ["rolling", "bluegreen", "canary"] {
+        check(
+            &format!(
+                "{OLD}\ndeploying r3 x1 {strategy}\n{PULLED}\nstep start running 0\nroute serving 10% to r2\nr2#0 running healthy routed\nr3#0 running unproven"
+            ),
+            &["mark start succeeded", "mark health running", "publish serving r1#0"],
+        );
+    }
+}
+
+#[test]
 fn a_canary_ends_with_all_traffic_when_no_step_is_left_or_somebody_says_so() {
     let last = ["mark canary succeeded", "publish serving r2#0", "mark switch running"];
     let at = |step: u32| {
