@@ -86,6 +86,10 @@ impl From<sqlx::Error> for StoreError {
                 {
                     Self::Unavailable(db.message().to_owned())
                 }
+                // Shut by hand, as while it is restored.
+                Some("55000") if db.message().contains("not currently accepting connections") => {
+                    Self::Unavailable(db.message().to_owned())
+                }
                 Some("3D000") => Self::Internal(format!("{}: make it first (`createdb`)", db.message())),
                 // Without the place in the server's own source that the library adds.
                 Some(code) => Self::Internal(format!("{} (SQLSTATE {code})", db.message())),

@@ -355,6 +355,15 @@ fn every_line_of_the_log_is_one_object_without_a_doubled_name() {
 }
 
 #[test]
+fn a_platform_whose_names_get_no_certificates_is_ready_all_the_same() {
+    let platform = Platform::with(Options {
+        variables: vec![("SLIPWAY_BASE_DOMAIN", "paas.example.com".into())],
+        ..Options::default()
+    });
+    assert!(platform.is_ready(), "{}", platform.log());
+}
+
+#[test]
 fn the_platform_counts_what_it_does_and_names_every_request() {
     let platform = Platform::start();
     platform.log_in_to_registry();

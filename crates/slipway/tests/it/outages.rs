@@ -121,6 +121,31 @@ fn i12_the_control_plane_says_which_part_is_away_and_goes_on_being_alive() {
 }
 
 #[test]
+fn f20_a_database_that_was_shut_by_hand_is_away_like_any_other() {
+    let platform = Platform::start();
+    running("shut", &platform);
+    let (_, url) = platform
+        .variables()
+        .iter()
+        .find(|(name, _)| name == "SLIPWAY_DATABASE_URL")
+        .expect("the test server's");
+    let name = url.rsplit('/').next().expect("a database").to_owned();
+    psql(&format!("alter database {name} allow_connections false"));
+    psql(&format!(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
+    ));
+    until("callers are told", || {
+        (platform.call("GET", "/v1/apps", None).status == 503).then_some(())
+    });
+    is_told_to_come_again(&platform);
+    serves(&platform, "shut");
+    psql(&format!("alter database {name} allow_connections true"));
+    until("the database is found again", || {
+        (platform.call("GET", "/v1/apps", None).status == 200).then_some(())
+    });
+}
+
+#[test]
 fn f22_a_slow_database_makes_deploys_slower_and_no_more() {
     let mut platform = Platform::prepare(Options::default());
     let database = database_proxy(&mut platform);
