@@ -129,6 +129,7 @@ Try next:
   slipway status --app hello
   slipway deploy $registry/hello:1
   slipway logs --app hello
+An image of your own, without a registry: docker build -t mine:1 . && slipway deploy --local mine:1
 
 Stop everything but the apps with \`make stop\`.
 SCREEN

@@ -50,7 +50,20 @@ pub use state::{Answered, ApiSettings, ApiState};
 /// The problem that callers are answered with while the control plane refuses to start, as JSON.
 pub fn not_started() -> String {
     let detail = "The control plane does not start until its operator mends something: `slipway doctor` on the server says what. Apps keep serving.";
-    let problem = slipway_wire::Problem::new(slipway_wire::Code::NotStarted, detail);
+    text(&slipway_wire::Problem::new(slipway_wire::Code::NotStarted, detail))
+}
+
+/// The problem that callers are answered with while the control plane waits for its database at the start, as JSON.
+pub fn database_awaited() -> String {
+    let detail =
+        "The database does not answer, and the control plane waits for it. Try again shortly. Apps keep serving.";
+    text(&slipway_wire::Problem::new(
+        slipway_wire::Code::DatabaseUnavailable,
+        detail,
+    ))
+}
+
+fn text(problem: &slipway_wire::Problem) -> String {
     // Texts and a number: there is nothing that could not be written.
-    serde_json::to_string(&problem).unwrap_or_default()
+    serde_json::to_string(problem).unwrap_or_default()
 }

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use http::header;
 use serde::Deserialize;
+use slipway_domain::ids::EnvironmentId;
 use slipway_domain::name::EnvironmentName;
 use slipway_domain::observed::Observed;
 use slipway_domain::ports::{LogLine, LogQuery, LogReceiver, LogStream};
 use slipway_domain::quantity::Span;
 use slipway_domain::{ReleaseNumber, Timestamp};
+use slipway_store::Store;
 use slipway_wire::NDJSON;
 use slipway_wire::instances::{LogLine as Shown, Stream};
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,6 +26,8 @@ use crate::instances::list::unavailable;
 
 const TAIL_DEFAULT: u32 = 1_000;
 const TAIL_MAX: u32 = 10_000;
+/// How often it is looked whether there is still something to listen to.
+const LOOK_PAUSE: Duration = Duration::from_secs(5);
 /// How long the engine may take to begin.
 const ENGINE_MAX: Duration = Duration::from_secs(10);
 
@@ -76,6 +80,8 @@ pub(crate) async fn logs(call: Call, Names(app): Names<String>, Params(params): 
     };
     let lines = Lines {
         receiver,
+        store: call.state.store.clone(),
+        environment: environment.id,
         shutdown: call.state.shutdown.clone(),
         _permit: permit,
     };
@@ -130,6 +136,8 @@ fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
 /// Lines on their way.
 struct Lines {
     receiver: Box<dyn LogReceiver>,
+    store: Store,
+    environment: EnvironmentId,
     shutdown: tokio::sync::watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
 }
@@ -141,6 +149,7 @@ impl Lines {
         }
         let line = tokio::select! {
             line = self.receiver.next() => line?,
+            () = gone(&self.store, self.environment) => return None,
             Ok(_) = self.shutdown.wait_for(|down| *down) => return None,
         };
         let mut text = serde_json::to_vec(&shown(line)).unwrap_or_default();
@@ -165,5 +174,16 @@ fn shown(line: LogLine) -> Shown {
             None
         },
         line: line.line,
+    }
+}
+
+/// Ends when the environment is there no more: nothing comes then, however long somebody listens.
+async fn gone(store: &Store, environment: EnvironmentId) {
+    loop {
+        tokio::time::sleep(LOOK_PAUSE).await;
+        let found = async { store.begin().await?.environment_by_id(environment).await };
+        if matches!(found.await, Ok(None)) {
+            return;
+        }
     }
 }

@@ -162,7 +162,7 @@ pub(crate) fn parse_strategy(text: &str) -> Result<Strategy, String> {
 pub(crate) fn parse_replicas(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(count @ 1..=REPLICAS_MAX) => Ok(count),
-        Ok(0) => Err("an app has at least 1 instance; `slipway stop` stops it".into()),
+        Ok(0) => Err("an app has at least 1 instance; `slipway stop` stops it, `slipway spec set scale.min=0` lets it sleep while nobody comes".into()),
         _ => Err(format!("give a whole number from 1 to {REPLICAS_MAX}")),
     }
 }

@@ -191,8 +191,8 @@ pub(crate) fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_dom
         .iter()
         .filter(|i| i.is_running())
         .filter_map(|i| {
-            let spec = &rows.release(i.release)?.spec;
-            let health = &spec.health;
+            let own = rows.release(i.release)?;
+            let health = &own.spec.health;
             let question = Question {
                 address: i.address?,
                 path: health.path.clone(),
@@ -207,14 +207,15 @@ pub(crate) fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_dom
                 .any(|r| r.instance == i.id && r.health == "healthy");
             let interval = health.interval.to_std().max(Duration::from_millis(100));
             // What has served already shows by an open port that it is there again.
-            let is_known = rows.status.serving.is_some_and(|serving| serving == i.release);
+            let serving = rows.status.serving.and_then(|id| rows.release(id));
+            let is_known = serving.is_some_and(|serving| serving.root() == own.root());
             Some(Subject {
                 id: i.id.clone(),
                 is_known,
                 environment: rows.environment.id,
                 question,
                 interval,
-                watched: spec.deploy.bake_time.to_chrono(),
+                watched: own.spec.deploy.bake_time.to_chrono(),
                 proven,
             })
         })

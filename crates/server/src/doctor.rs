@@ -50,6 +50,7 @@ pub async fn examine(config: &Config, postgres_places: &[PathBuf]) -> Vec<Findin
     findings.push(base_domain(config).await);
     if let Some(pid) = up::running(&config.data_dir) {
         findings.push(platform(config, format!("runs with pid {pid}")).await);
+        findings.extend(other_settings(config));
     } else if control_plane_answers(config) {
         findings.push(platform(config, "runs in parts, `slipway serve` by itself".into()).await);
     } else {
@@ -78,8 +79,28 @@ fn note(what: &'static str, detail: impl Into<String>) -> Finding {
     }
 }
 
+/// What is looked at here is not what the platform uses.
+fn other_settings(config: &Config) -> Option<Finding> {
+    let others = up::in_force::compare(config);
+    (!others.is_empty()).then(|| {
+        note(
+            "settings",
+            format!(
+                "the platform that runs has others than these: {}; give `doctor` the same to look at what it uses",
+                others.join("; ")
+            ),
+        )
+    })
+}
+
 fn data_dir(config: &Config) -> Finding {
-    match crate::files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR") {
+    let was_there = config.data_dir.exists();
+    let made = crate::files::private_directory(&config.data_dir, "SLIPWAY_DATA_DIR");
+    if !was_there {
+        // Whether it can be made is known only when it was; looking leaves nothing behind.
+        let _ = std::fs::remove_dir(&config.data_dir);
+    }
+    match made {
         Ok(()) => finding("data directory", true, config.data_dir.display().to_string()),
         Err(error) => finding("data directory", false, error.to_string()),
     }

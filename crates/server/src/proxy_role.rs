@@ -1,9 +1,9 @@
 //! The data plane as a process of its own.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use slipway_proxy::{Listen, ProxyLimits};
+use slipway_proxy::{Listen, ProxyError, ProxyLimits};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{SystemClock, SystemEntropy};
@@ -22,6 +22,11 @@ pub(crate) async fn run(
 ) -> Result<(), ServerError> {
     let state_dir = config.data_dir.join("proxy");
     files::private_directory(&state_dir, "SLIPWAY_DATA_DIR")?;
+    let places = [
+        (config.http_listen, "SLIPWAY_HTTP_LISTEN"),
+        (config.https_listen, "SLIPWAY_HTTPS_LISTEN"),
+        (config.proxy_admin_listen, "SLIPWAY_PROXY_ADMIN_LISTEN"),
+    ];
     let listen = |given: Option<TcpListener>, address| given.map_or(Listen::Address(address), Listen::Bound);
     let proxy = slipway_proxy::Config {
         http: listen(http, config.http_listen),
@@ -37,5 +42,17 @@ pub(crate) async fn run(
     };
     slipway_proxy::run(proxy, Arc::new(SystemClock), Arc::new(SystemEntropy), shutdown)
         .await
-        .map_err(|e| ServerError::Setup(e.to_string()))
+        .map_err(|error| refusal(&error, &places))
+}
+
+/// Why it does not start, with the setting that would change it.
+fn refusal(error: &ProxyError, places: &[(SocketAddr, &str)]) -> ServerError {
+    let setting = match error {
+        ProxyError::Bind { address, .. } => places.iter().find(|(place, _)| place == address),
+        _ => None,
+    };
+    ServerError::Setup(match setting {
+        Some((_, name)) => format!("{error} with {name}"),
+        None => error.to_string(),
+    })
 }

@@ -23,6 +23,7 @@ use crate::error::ServerError;
 use crate::feeds::{Feeds, Fixed};
 use crate::metrics::Metrics;
 use crate::ports::EnginePorts;
+use crate::up::stand_in;
 use crate::webhook::Webhook;
 use crate::{bootstrap, files, housekeeping, telemetry};
 
@@ -69,7 +70,11 @@ pub(crate) async fn run(
     let url = config.database_url.clone().ok_or_else(|| {
         ServerError::Setup("no database: set SLIPWAY_DATABASE_URL, or run `slipway up`, which brings its own".into())
     })?;
-    let store = connect(&url, &shutdown).await?;
+    let told = api_listener.as_ref().and_then(|listener| listener.try_clone().ok());
+    let store = tokio::select! {
+        connected = connect(&url, &shutdown) => connected?,
+        never = stand_in::database_is_awaited(told) => match never {},
+    };
     migrate(&store, &options).await?;
     let vault =
         Arc::new(bootstrap::vault(&store, &config.master_key_file, &config.dumps(), Arc::clone(&entropy)).await?);

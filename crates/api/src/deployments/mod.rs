@@ -102,10 +102,12 @@ impl Call {
         if exists || self.may_create_environment(&app.name, environment) {
             Ok(app.team)
         } else {
-            Err(ApiError::not_found(
-                "environment",
-                &format!("{}/{environment}", app.name),
-            ))
+            let first = request.beginning.command(&app.name, environment);
+            let detail = format!(
+                "There is no environment `{}/{environment}`, or this token may not see it. A token for certain apps makes none on the way to a deploy: make it first (`{first}`), or check the name.",
+                app.name
+            );
+            Err(ApiError::Refused(Code::NotFound, detail))
         }
     }
 
@@ -148,7 +150,7 @@ impl Call {
             // Secrets can be set only where there is an environment, and this one goes with the refusal.
             Err(ApiError::Invalid(code @ Code::MissingSecrets, detail, errors)) if is_new => {
                 let first = request.beginning.command(&app.name, &request.environment);
-                let detail = format!("{detail} The environment is not there yet: make it before (`{first}`).");
+                let detail = format!("The environment is not there yet: make it (`{first}`). {detail}");
                 return Err(ApiError::Invalid(code, detail, errors));
             }
             other => other?,

@@ -72,7 +72,9 @@ pub(crate) async fn instance_list(
         .into_iter()
         .map(|i| {
             let name = format!("{}-{}-{}", app.name, i.release_number, i.slot);
-            let mut instance = shown(name, &i, record(&i.id), usage.get(&i.id), asleep == Some(i.release));
+            // One taken over from an earlier release of the same contents sleeps like the release's own.
+            let sleeps = asleep.is_some_and(|serving| serving == i.release || record(&i.id).is_some());
+            let mut instance = shown(name, &i, record(&i.id), usage.get(&i.id), sleeps);
             instance.has_traffic = routed.contains(&i.id);
             instance
         })

@@ -21,13 +21,13 @@ pub(crate) async fn token_delete(call: Call, Names(id): Names<String>) -> Result
     let missing = || ApiError::not_found("token", &id);
     let parsed: TokenId = id.parse().map_err(|_| missing())?;
     let mut tx = call.begin().await?;
-    let row = tx
-        .token(parsed)
-        .await?
-        .filter(|t| t.revoked_at.is_none())
-        .ok_or_else(missing)?;
+    let row = tx.token(parsed).await?.ok_or_else(missing)?;
     if row.team != call.caller.team && !call.caller.is_admin() {
         return Err(missing());
+    }
+    if row.revoked_at.is_some() {
+        let detail = format!("The token `{id}` is revoked already.");
+        return Err(ApiError::Refused(Code::NotFound, detail));
     }
     if row.id != call.caller.token && !call.caller.reach.covers(&row.reach) {
         return Err(ApiError::Refused(

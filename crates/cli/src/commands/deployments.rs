@@ -122,6 +122,9 @@ async fn show(ctx: &mut Context, id: &str) -> Result<(), CliError> {
     for (name, value) in facts {
         ctx.print(format!("{name:<12} {}", clean(&value)))?;
     }
+    for warning in &deployment.warnings {
+        ctx.print(format!("{:<12} {}", "warning", ctx.out.warn(clean(warning))))?;
+    }
     if !deployment.steps.is_empty() {
         let rows: Vec<_> = deployment
             .steps

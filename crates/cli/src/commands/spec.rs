@@ -70,8 +70,12 @@ async fn set(ctx: &mut Context, what: &[SpecPart], stage: StageArgs, wait: WaitA
         }
     }
     .to_json();
-    for change in old.iter().flat_map(|old| diff(&manifest::normal(old), &spec)) {
-        ctx.note(line(&change, ctx.err));
+    let changes: Vec<_> = old.iter().flat_map(|old| diff(&manifest::normal(old), &spec)).collect();
+    if old.is_some() && changes.is_empty() {
+        ctx.note("nothing is changed by this");
+    }
+    for change in &changes {
+        ctx.note(line(change, ctx.err));
     }
     let call = Call::put(&["apps", app.as_str(), "spec"], spec)
         .query("environment", environment)

@@ -330,12 +330,18 @@ async fn a_strategy_for_this_once_travels_in_the_body_and_a_wrong_word_is_usage(
 
 #[tokio::test]
 async fn the_record_of_a_failure_does_not_propose_to_look_at_itself() {
-    let server = Server::start(|_| ok(&failed())).await;
+    let server = Server::start(|_| {
+        let mut document = failed();
+        document["warnings"] = json!(["no health path"]);
+        ok(&document)
+    })
+    .await;
     let outcome = World::at(&server.url)
         .run(&["deployments", "show", ID])
         .await
         .succeeded();
     assert!(outcome.stdout.contains("Exit code: 3"), "{outcome:?}");
+    assert!(outcome.stdout.contains("no health path"), "{outcome:?}");
     assert!(!outcome.stdout.contains("Try next"), "{outcome:?}");
 }
 

@@ -45,7 +45,7 @@ pub(super) fn record(config: &Config) -> Result<(), ServerError> {
 }
 
 /// What differs from those in force, in words.
-pub(super) fn compare(config: &Config) -> Vec<String> {
+pub(crate) fn compare(config: &Config) -> Vec<String> {
     let recorded = std::fs::read(path(&config.data_dir)).ok();
     let recorded: BTreeMap<String, String> = recorded
         .and_then(|text| serde_json::from_slice(&text).ok())

@@ -8,7 +8,7 @@ mod detach;
 pub(crate) mod in_force;
 mod lock;
 mod log;
-mod stand_in;
+pub(crate) mod stand_in;
 mod supervise;
 
 pub use detach::{DETACHED_FLAG, Stopped, detach, down, ready, screen};

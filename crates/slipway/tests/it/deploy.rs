@@ -378,7 +378,7 @@ fn logs_of_the_app_are_live() {
     platform.deploy("chat", "1").expect(200);
     let token = platform.token();
     let url = format!("http://{}/v1/apps/chat/logs?follow=true", platform.api);
-    let found = wait(async {
+    let (found, mut response) = wait(async {
         let mut response = reqwest::Client::new()
             .get(url)
             .bearer_auth(token)
@@ -399,12 +399,19 @@ fn logs_of_the_app_are_live() {
                 text.push_str(&String::from_utf8_lossy(&chunk));
             }
         }
-        text
+        (text, response)
     });
     let line = found.lines().find(|l| l.contains("find-me")).expect("the line");
     let line: serde_json::Value = serde_json::from_str(line).expect("NDJSON");
     assert_eq!(line["stream"], "stdout");
     assert_eq!(line["release"], 1);
+
+    platform.call("DELETE", "/v1/apps/chat", None);
+    wait(async {
+        let ends = async { while let Ok(Some(_)) = response.chunk().await {} };
+        let ended = tokio::time::timeout(crate::platform::SOON, ends).await;
+        ended.expect("there is nothing to listen to any more");
+    });
 }
 
 #[test]

@@ -220,6 +220,13 @@ fn a_port_in_use_and_a_directory_that_cannot_be_written_are_named() {
         "{text}"
     );
 
+    let output = platform.command(&["proxy"]).output().expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && text.contains(&address) && text.contains("with SLIPWAY_HTTPS_LISTEN"),
+        "{text}"
+    );
+
     let fresh = platform.data().join("fresh");
     let output = platform
         .command(&["up", "--detach"])

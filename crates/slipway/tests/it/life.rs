@@ -549,13 +549,32 @@ fn a_database_that_does_not_answer_is_told_of_at_once_and_the_doctor_knows_what_
     let address = silent.local_addr().expect("its address");
     let mut platform = Platform::start();
     let (code, out, err) = platform.cli(&["doctor"]);
-    assert!(out.contains("and is ready"), "{code} {out}{err}");
+    assert!(
+        out.contains("and is ready") && !out.contains("has others than these"),
+        "{code} {out}{err}"
+    );
+    let (_, out, err) = platform.cli(&["doctor", "--disk-free-min", "99%"]);
+    assert!(
+        out.contains("has others than these: disk_free_min is `1%`, not `99%`"),
+        "{out}{err}"
+    );
+    let nowhere = platform.data().join("nowhere").display().to_string();
+    let (_, out, err) = platform.cli(&["doctor", "--data-dir", &nowhere]);
+    assert!(!std::path::Path::new(&nowhere).exists(), "{out}{err}");
     platform.down();
     platform.set("SLIPWAY_DATABASE_URL", format!("postgres://slipway@{address}/slipway"));
     platform.begin();
     until("it says what it waits for", || {
         platform.log().contains("database.awaited").then_some(())
     });
+    let told = until("callers are told", || {
+        platform
+            .try_call("GET", "/v1/apps", &[])
+            .ok()
+            .filter(|a| a.status == 503)
+    });
+    assert_eq!(told.json()["code"], "database_unavailable", "{}", told.text);
+    assert!(told.headers.contains_key("retry-after"));
     let (code, out, err) = platform.cli(&["doctor"]);
     assert_eq!(code, 1, "{out}{err}");
     assert!(out.contains("the control plane is not ready"), "{out}");
