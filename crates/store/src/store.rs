@@ -104,7 +104,8 @@ impl Store {
             .max_connections(options.connections_max)
             .acquire_timeout(acquire_max)
             .idle_timeout(Duration::from_mins(1))
-            // Who comes back from a silent database would hold its place in the pool until the kernel gives up.
+            // The pool asks each connection that comes back, and without a bound: one to a silent database would hold its
+            // place until the kernel gives up. So it is asked here before, which costs a second round trip.
             .after_release(move |connection, _| {
                 Box::pin(async move { within(acquire_max, connection.ping()).await.map(|()| true) })
             })

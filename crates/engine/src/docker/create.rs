@@ -27,7 +27,8 @@ const LOG_FILES_MAX: &str = "3";
 const TMPFS: &str = "rw,noexec,nosuid,nodev,size=64m,mode=1777";
 
 /// Where the image has no `/tmp`, runc gives it the mode of the directory it made itself (0755) from the second start on:
-/// the user owns it, then, and can write all the same.
+/// the user owns it, then, and can write all the same. Who the image's own user is, is not known here: such an image has
+/// to bring its `/tmp`.
 fn tmpfs(group: &GroupSpec) -> String {
     match group.user {
         RunAs::Uid(uid) => format!("{TMPFS},uid={uid},gid={uid}"),

@@ -16,7 +16,7 @@ use slipway_chaos::oracle::{
 
 use crate::platform::{Options, Platform, app_image, containers, docker, signal, until, wait};
 
-pub(crate) const ENGINE: &str = "/var/run/docker.sock";
+const ENGINE: &str = "/var/run/docker.sock";
 
 /// A container that is not the platform's; nothing may touch it.
 struct Decoy(String);
@@ -82,7 +82,35 @@ pub(crate) fn database_proxy(platform: &mut Platform) -> PostgresProxy {
     proxy
 }
 
-/// A platform whose engine and database are reached through proxies that count calls.
+/// A platform that reaches its engine and its database through proxies that count calls.
+pub(crate) struct Between {
+    pub(crate) platform: Platform,
+    pub(crate) engine: HttpProxy,
+    pub(crate) database: PostgresProxy,
+    _dir: tempfile::TempDir,
+}
+
+impl Between {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("engine.sock");
+        let engine = wait(async { HttpProxy::start(&socket, Path::new(ENGINE), Script::new()) }).expect("a proxy");
+        let mut platform = Platform::prepare(Options {
+            variables: vec![("SLIPWAY_DOCKER_HOST", format!("unix://{}", socket.display()))],
+            ..Options::default()
+        });
+        let database = database_proxy(&mut platform);
+        platform.up();
+        Self {
+            platform,
+            engine,
+            database,
+            _dir: dir,
+        }
+    }
+}
+
+/// Such a platform with an app that is deployed again and again.
 struct Scene {
     platform: Platform,
     engine: HttpProxy,
@@ -97,15 +125,12 @@ impl Scene {
     fn start(name: &str) -> Self {
         // What a run that was ended from outside has left must not be taken for this one's.
         let app = format!("{name}-{}", std::process::id());
-        let dir = tempfile::tempdir().expect("a directory");
-        let socket = dir.path().join("engine.sock");
-        let engine = wait(async { HttpProxy::start(&socket, Path::new(ENGINE), Script::new()) }).expect("a proxy");
-        let mut platform = Platform::prepare(Options {
-            variables: vec![("SLIPWAY_DOCKER_HOST", format!("unix://{}", socket.display()))],
-            ..Options::default()
-        });
-        let database = database_proxy(&mut platform);
-        platform.up();
+        let Between {
+            platform,
+            engine,
+            database,
+            _dir: dir,
+        } = Between::start();
         platform.log_in_to_registry();
         platform.app(&app, &spec());
         let mut scene = Self {

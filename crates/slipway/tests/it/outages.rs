@@ -1,15 +1,13 @@
 //! What the platform does while its database or a registry is away, slow, locked or read-only: visitors notice nothing,
 //! callers are told to come again, and afterwards everything goes on.
 
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use slipway_chaos::faults::http::HttpProxy;
 use slipway_chaos::faults::{Control, Fault, Script};
 
-use crate::chaos::{ENGINE, database_proxy};
+use crate::chaos::{Between, database_proxy};
 use crate::own_registry::Registry;
 use crate::platform::{Options, Platform, answer, psql, until, wait};
 
@@ -62,26 +60,13 @@ fn f20_a_database_that_is_away_or_silent_for_a_while_stops_no_visitor_and_is_fou
 
 #[test]
 fn i12_the_control_plane_says_which_part_is_away_and_goes_on_being_alive() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let socket = dir.path().join("engine.sock");
-    let engine = wait(async { HttpProxy::start(&socket, Path::new(ENGINE), Script::new()) }).expect("a proxy");
-    let mut platform = Platform::prepare(Options {
-        variables: vec![("SLIPWAY_DOCKER_HOST", format!("unix://{}", socket.display()))],
-        ..Options::default()
-    });
-    let database = database_proxy(&mut platform);
-    platform.up();
+    let between = Between::start();
+    let (platform, engine, database) = (&between.platform, &between.engine, &between.database);
     let asked = |address: std::net::SocketAddr, path: &str| {
         let url = format!("http://{address}{path}");
         wait(async {
             let asked = reqwest::Client::new().get(url).timeout(Duration::from_secs(30));
-            answer(
-                asked
-                    .send()
-                    .await
-                    .unwrap_or_else(|e| panic!("{e:?} api={} admin={}", platform.api, platform.admin)),
-            )
-            .await
+            answer(asked.send().await.expect("it answers")).await
         })
     };
     let parts = |status: u16| {
