@@ -44,7 +44,8 @@ fn state(
         (Desired::Running, Some(_)) if !serves => EnvironmentState::Failed,
         (Desired::Running, Some(_)) if unready == Some(CRASH_LOOP) => EnvironmentState::CrashLoop,
         (Desired::Running, Some(_)) if unready == Some(ASLEEP) => EnvironmentState::Asleep,
-        (Desired::Running, Some(_)) if settled && unready.is_none() => EnvironmentState::Running,
+        // A deployment that failed leaves things to put in order while the release before it serves as it should.
+        (Desired::Running, Some(_)) if unready.is_none() => EnvironmentState::Running,
         (Desired::Running, Some(_)) => EnvironmentState::Degraded,
     }
 }
@@ -71,6 +72,7 @@ pub(crate) fn app(
             ),
             release: e.serving.map(|n| n.0),
             settled: e.settled,
+            staged: e.staged,
             last_deployment: e.last_deployment.map(|s| s.to_string()),
             name: e.name.to_string(),
         })
@@ -212,5 +214,45 @@ pub(crate) fn token(row: store::TokenRow, team: &str) -> Token {
         expires_at: row.expires_at,
         revoked_at: row.revoked_at,
         last_used_at: row.last_used_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_says_how_people_are_served() {
+        let failed = Some(DeploymentState::Failed);
+        for (settled, serves, unready, last, shown) in [
+            (true, false, None, None, EnvironmentState::Empty),
+            (
+                false,
+                true,
+                None,
+                Some(DeploymentState::Running),
+                EnvironmentState::Deploying,
+            ),
+            (true, false, Some("Unhealthy"), failed, EnvironmentState::Failed),
+            // What a failed deployment leaves to be put in order is nothing to visitors.
+            (false, true, None, failed, EnvironmentState::Running),
+            (true, true, Some("Unhealthy"), failed, EnvironmentState::Degraded),
+            (true, true, Some(CRASH_LOOP), failed, EnvironmentState::CrashLoop),
+            (true, true, Some(ASLEEP), failed, EnvironmentState::Asleep),
+        ] {
+            assert_eq!(
+                state(Desired::Running, settled, serves, unready, last),
+                shown,
+                "{unready:?}"
+            );
+        }
+        assert_eq!(
+            state(Desired::Stopped, false, true, None, failed),
+            EnvironmentState::Stopping
+        );
+        assert_eq!(
+            state(Desired::Stopped, true, true, None, failed),
+            EnvironmentState::Stopped
+        );
     }
 }

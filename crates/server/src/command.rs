@@ -528,13 +528,17 @@ fn run_config(command: ConfigCommand, json: bool) -> Result<ExitCode, ServerErro
         ConfigCommand::Check { settings } => {
             let config = load(&settings)?;
             if json {
-                say(&pretty(&serde_json::json!({"ok": true, "data_dir": config.data_dir}))?)?;
+                let found = serde_json::json!({"ok": true, "data_dir": config.data_dir, "notes": config.notes()});
+                say(&pretty(&found)?)?;
                 return Ok(ExitCode::SUCCESS);
             }
             say(&format!(
                 "The configuration can be used; the data directory is {}.\n",
                 config.data_dir.display()
             ))?;
+            for note in config.notes() {
+                say(&format!("Note: {note}\n"))?;
+            }
         }
         ConfigCommand::Example => say(&config::example())?,
         ConfigCommand::Schema => say(&pretty(&config::schema())?)?,

@@ -85,6 +85,9 @@ pub(crate) async fn run(
     let ca = InternalCa::load_or_create(&config.data_dir.join("ca"), clock.now());
     let ca = ca.map_err(|e| ServerError::Setup(e.to_string()))?;
     let installation = bootstrap::installation(&config.data_dir, clock.now(), entropy.as_ref())?;
+    for note in config.notes() {
+        tracing::warn!("config.note: {note}");
+    }
     let names = bootstrap::wanted_names(&config.base_domain, config.api_domain.as_ref());
     bootstrap::certificates(&store, &ca, &vault, &names, clock.as_ref(), entropy.as_ref()).await?;
     let mut tx = store.begin().await?;

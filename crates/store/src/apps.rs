@@ -45,6 +45,8 @@ pub struct EnvironmentSummary {
     pub desired: Desired,
     /// Whether what should be is so.
     pub settled: bool,
+    /// Whether settings changed since the last release and wait for the next one.
+    pub staged: bool,
     /// Why it was last seen to be not `Ready`, if it was: a condition's reason.
     pub unready: Option<String>,
     /// The release that has the traffic.
@@ -170,7 +172,7 @@ impl Tx {
         apps: &[uuid::Uuid],
     ) -> Result<Vec<(AppId, EnvironmentSummary)>, StoreError> {
         let rows = sqlx::query!(
-            "select e.id, e.app_id, e.name, e.desired, e.generation = s.observed_generation as \"settled!\",
+            "select e.id, e.app_id, e.name, e.desired, e.generation = s.observed_generation as \"settled!\", e.staged,
                     (select c ->> 'reason' from jsonb_array_elements(s.conditions) c
                      where c ->> 'type' = 'Ready' and not (c -> 'status')::boolean limit 1) as \"unready?\",
                     r.number as \"serving?\", d.state as \"last?\"
@@ -194,6 +196,7 @@ impl Tx {
                     name: parse(&r.name, "environments", "name", &id)?,
                     desired: Desired::parse(&r.desired).ok_or_else(|| bad("environments", "desired", &id))?,
                     settled: r.settled,
+                    staged: r.staged,
                     unready: r.unready,
                     serving: r.serving.map(ReleaseNumber),
                     last_deployment: last.transpose()?,

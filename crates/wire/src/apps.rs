@@ -37,6 +37,8 @@ pub struct EnvironmentSummary {
     pub release: Option<i64>,
     /// Whether what should be is so.
     pub settled: bool,
+    /// Whether env, secrets or spec changed since the last release and wait for the next one.
+    pub staged: bool,
     /// The state of the newest deployment.
     #[schema(required)]
     pub last_deployment: Option<String>,

@@ -93,6 +93,8 @@ async fn a_change_of_variables_is_a_release_at_once_and_staged_ones_go_with_it()
         assert_eq!((staged.status, staged.text.as_str()), (204, ""));
         let environments = world.get("/v1/apps/web/environments").await;
         assert_eq!(environments.json["items"][0]["staged"], true);
+        let app = world.get("/v1/apps/web").await.json;
+        assert_eq!(app["environments"][0]["staged"], true);
 
         let applied = patch("", json!({"B": "2"})).await;
         assert_eq!(

@@ -29,7 +29,11 @@ pub(crate) async fn run(ctx: &mut Context, command: SecretsCommand) -> Result<()
             let call = Call::get(&["apps", app.as_str(), "secrets"]).query("environment", environment);
             let listing = ctx.list_all(call).await?;
             let headings = ["NAME", "VERSION", "FINGERPRINT", "SET", "BY"];
-            ctx.print_list(&listing, &headings, row, "no secrets")
+            ctx.print_list(&listing, &headings, row, "no secrets")?;
+            if !ctx.globals.json {
+                watch::note_staged(ctx).await;
+            }
+            Ok(())
         }
         SecretsCommand::Unset { names, stage, wait } => unset(ctx, &names, stage.stage, wait).await,
     }
@@ -65,7 +69,7 @@ async fn set(ctx: &mut Context, secrets: Vec<MaybeAssignment>, stage: bool, wait
             } else {
                 format!("kept; the next release comes when {} is set too", missing.join(", "))
             };
-            watch::settle(ctx, answer, wait, &done).await?;
+            watch::settle_change(ctx, answer, wait, &done).await?;
         }
     }
     Ok(())
@@ -117,7 +121,7 @@ async fn unset(ctx: &mut Context, names: &[VariableName], stage: bool, wait: Wai
             .query("apply", !stage && last);
         let answer = ctx.send(call).await?;
         if last {
-            watch::settle(ctx, answer, wait, REMOVED).await?;
+            watch::settle_change(ctx, answer, wait, REMOVED).await?;
         }
     }
     Ok(())

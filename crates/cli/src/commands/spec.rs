@@ -46,7 +46,9 @@ async fn show(ctx: &mut Context) -> Result<(), CliError> {
         .get("spec")
         .ok_or_else(|| CliError::failed("the server's answer holds no spec"))?;
     let text = manifest::to_toml(spec)?;
-    ctx.print(text.trim_end())
+    ctx.print(text.trim_end())?;
+    watch::note_staged(ctx).await;
+    Ok(())
 }
 
 async fn set(ctx: &mut Context, what: &[SpecPart], stage: StageArgs, wait: WaitArgs) -> Result<(), CliError> {
@@ -71,9 +73,6 @@ async fn set(ctx: &mut Context, what: &[SpecPart], stage: StageArgs, wait: WaitA
     }
     .to_json();
     let changes: Vec<_> = old.iter().flat_map(|old| diff(&manifest::normal(old), &spec)).collect();
-    if old.is_some() && changes.is_empty() {
-        ctx.note("nothing is changed by this");
-    }
     for change in &changes {
         ctx.note(line(change, ctx.err));
     }
@@ -81,7 +80,7 @@ async fn set(ctx: &mut Context, what: &[SpecPart], stage: StageArgs, wait: WaitA
         .query("environment", environment)
         .if_match(etag);
     let answer = ctx.send(call.query("apply", !stage.stage)).await?;
-    watch::settle(ctx, answer, wait, STAGED).await
+    watch::settle_change(ctx, answer, wait, STAGED).await
 }
 
 /// What was typed, read.

@@ -54,6 +54,11 @@ pub(crate) async fn run(ctx: &mut Context, app: AppArg) -> Result<(), CliError> 
         ctx.print(format!("{:<12} {}", "image", clean(&image)))?;
     }
     last_deployment(ctx, newest)?;
+    let staged = environment_of(&app, environment.as_str()).and_then(|e| e.get("staged"));
+    if staged == Some(&Value::Bool(true)) {
+        let text = "changes of variables, secrets or the spec wait for the next deploy";
+        ctx.print(format!("{:<12} {}", "staged", ctx.out.warn(text)))?;
+    }
     ctx.print("")?;
     let now = ctx.now();
     let Some(running) = &mut running else {

@@ -56,6 +56,7 @@ async fn list(ctx: &mut Context) -> Result<(), CliError> {
     let variables = body.get("env").and_then(Value::as_object);
     let Some(variables) = variables.filter(|v| !v.is_empty()) else {
         ctx.note("no variables");
+        watch::note_staged(ctx).await;
         return Ok(());
     };
     let terminal = ctx.io.stdout_terminal;
@@ -63,6 +64,7 @@ async fn list(ctx: &mut Context) -> Result<(), CliError> {
         let value = value.as_str().unwrap_or_default();
         ctx.print(format!("{name}={}", if terminal { clean(value) } else { value.into() }))?;
     }
+    watch::note_staged(ctx).await;
     Ok(())
 }
 
@@ -76,5 +78,5 @@ async fn change(
     let body = body(&EnvChange { env: changes });
     let call = Call::patch(&["apps", app.as_str(), "env"], body).query("environment", environment);
     let answer = ctx.send(call.query("apply", !stage.stage)).await?;
-    watch::settle(ctx, answer, wait, done).await
+    watch::settle_change(ctx, answer, wait, done).await
 }

@@ -26,6 +26,40 @@ pub(crate) async fn settle(ctx: &mut Context, answer: Answer, wait: WaitArgs, do
     Ok(())
 }
 
+/// The same for a change of variables, secrets or the spec, after which nothing may have changed.
+pub(crate) async fn settle_change(
+    ctx: &mut Context,
+    answer: Answer,
+    wait: WaitArgs,
+    done: &str,
+) -> Result<(), CliError> {
+    let is_told = ctx.globals.json || Deployment::is_one(&answer.body);
+    let is_unchanged = !is_told && changes_wait(ctx).await == Some(false);
+    let done = if is_unchanged {
+        "nothing changed: it was so already"
+    } else {
+        done
+    };
+    settle(ctx, answer, wait, done).await
+}
+
+/// Whether the environment has changes that wait for the next release, as it has none before its first one. Unknown where
+/// the token may not look, and where nothing serves.
+async fn changes_wait(ctx: &mut Context) -> Option<bool> {
+    let (app, environment) = ctx.app_scope().ok()?;
+    let document = ctx.send(Call::get(&["apps", app.as_str()])).await.ok()?.body;
+    let found = environment_of(&document, environment.as_str())?;
+    found.get("release")?.as_u64()?;
+    found.get("staged")?.as_bool()
+}
+
+/// Says of settings that were just listed that not all of them are in what runs, if that is so.
+pub(crate) async fn note_staged(ctx: &mut Context) {
+    if changes_wait(ctx).await == Some(true) {
+        ctx.note("some changes are staged: what runs does not have them, the next deploy brings them");
+    }
+}
+
 /// Watches a deployment up to the limit, or only names it if there is none.
 pub(crate) async fn watch(ctx: &mut Context, deployment: Deployment, limit: Option<Span>) -> Result<(), CliError> {
     let warning = ctx.err.warn("warning:");

@@ -90,8 +90,9 @@ async fn a_command_about_many_things_lists_them_when_it_is_not_told_what_to_do()
         ("tokens", "GET /v1/tokens"),
         ("teams", "GET /v1/teams"),
     ] {
+        let before = server.lines().len();
         world.run(&[command]).await.succeeded();
-        assert_eq!(server.lines().last().map(String::as_str), Some(line));
+        assert_eq!(server.lines().get(before).map(String::as_str), Some(line));
     }
 }
 
@@ -177,9 +178,45 @@ async fn several_secrets_make_one_release_and_no_value_is_ever_printed() {
         .await
         .succeeded();
     assert_eq!(
-        server.seen().last().map(|s| s.body.clone()),
-        Some(json!({"value": "typed"}))
+        server.calls("PUT /v1/apps/web/secrets/C")[0].body,
+        json!({"value": "typed"})
     );
+}
+
+#[tokio::test]
+async fn settings_that_wait_for_the_next_release_are_told_as_such_and_so_is_a_change_of_nothing() {
+    for (staged, done) in [
+        (true, "kept; the next release has it\n"),
+        (false, "nothing changed: it was so already\n"),
+    ] {
+        let production = json!({"name": "production", "release": 3, "staged": staged});
+        let app = json!({"name": "web", "environments": [production]});
+        let server = Server::start(move |seen| match (seen.method.as_str(), seen.path.as_str()) {
+            ("GET", "/v1/apps/web") => ok(&app),
+            ("GET", "/v1/apps/web/env") => ok(&json!({"env": {"A": "1"}})),
+            ("GET", "/v1/apps/web/spec") => ok(&json!({"spec": {"internal_port": 8080}})),
+            ("GET", _) => ok(&json!({"items": []})),
+            _ => empty(204),
+        })
+        .await;
+        let world = World::at(&server.url).with("SLIPWAY_APP", "web");
+        for command in [["env", "list"], ["secrets", "list"], ["spec", "show"]] {
+            let outcome = world.run(&command).await.succeeded();
+            assert_eq!(
+                outcome.stderr.contains("the next deploy"),
+                staged,
+                "{command:?} {outcome:?}"
+            );
+        }
+        let outcome = world.run(&["status"]).await.succeeded();
+        assert_eq!(
+            outcome.stdout.contains("wait for the next deploy"),
+            staged,
+            "{outcome:?}"
+        );
+        let outcome = world.run(&["env", "set", "A=1"]).await.succeeded();
+        assert_eq!(outcome.stderr, done);
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! Promises: an unknown key in the file is an error that names the nearest known one; a value that does not parse is
 //! an error that names where it came from; nothing else in the server reads the environment.
 
+mod notes;
 mod settings;
 
 use std::collections::BTreeMap;

@@ -231,8 +231,10 @@ pub fn screen(config: &Config) -> String {
     let outside = domain.map_or(String::new(), |host| {
         format!("               https://{host}{port}   (from elsewhere: `slipway login https://{host}{port}`)\n")
     });
+    let notes: Vec<String> = config.notes().iter().map(|note| format!("Note: {note}\n\n")).collect();
+    let notes = notes.concat();
     format!(
-        "Slipway runs.\n\n  API          http://{api}   (reference: http://{api}/docs)\n{outside}  Admin token  {token}\n  Apps         https://<app>.{base}{port}\n  CA root      {ca}\n\nDeploy an image:\n\n  slipway deploy registry.example.com/team/web:1\n  curl -X POST -H \"Authorization: Bearer $(cat {token})\" \\\n    \"http://{api}/v1/deploy?image=registry.example.com/team/web:1&wait=120s\"\n\nStop the platform with `slipway down`; the apps run on.\n",
+        "Slipway runs.\n\n  API          http://{api}   (reference: http://{api}/docs)\n{outside}  Admin token  {token}\n  Apps         https://<app>.{base}{port}\n  CA root      {ca}\n\n{notes}Deploy an image:\n\n  slipway deploy registry.example.com/team/web:1\n  curl -X POST -H \"Authorization: Bearer $(cat {token})\" \\\n    \"http://{api}/v1/deploy?image=registry.example.com/team/web:1&wait=120s\"\n\nStop the platform with `slipway down`; the apps run on.\n",
         base = config.base_domain,
         ca = config.data_dir.join("ca/root.pem").display(),
     )

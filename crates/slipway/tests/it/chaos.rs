@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use chrono::Utc;
 use serde_json::{Value, json};
@@ -296,14 +297,25 @@ fn at_calls(name: &str, first: u64, step: usize, break_it: impl Fn(&Scene, u64))
 /// One deploy for each of these calls, broken there; then everything must be as if nothing had been broken.
 fn rounds(mut scene: Scene, calls: impl Iterator<Item = u64>, break_it: impl Fn(&Scene, u64)) {
     let load = load(&scene.platform, &scene.app, &VISITORS, 7);
+    let mut took = Vec::new();
     for (round, call) in (3..).zip(calls) {
         break_it(&scene, call);
+        let began = Instant::now();
         let ended = scene.deploy(round);
         assert_eq!(ended["state"], "succeeded", "broken at call {call}: {ended:#}");
+        took.push((began.elapsed(), call));
         scene.engine.control().follow(Script::new());
         scene.database.control().follow(Script::new());
     }
     let report = wait(load.stop());
+    took.sort_unstable();
+    if let [.., (slowest, call)] = took[..] {
+        let (median, _) = took[took.len() / 2];
+        eprintln!(
+            "{} deploys broken: {median:?} median, {slowest:?} slowest (call {call}); {report}",
+            took.len()
+        );
+    }
     scene.judge(report);
 }
 
