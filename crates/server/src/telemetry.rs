@@ -19,15 +19,19 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::LogFormat;
 use crate::error::ServerError;
+use crate::log_queue::{Flush, LogQueue};
 use crate::up::SharedLog;
 
-/// Keeps the exporter; what is still to be sent is sent when it is dropped.
-#[derive(Debug, Default)]
-pub struct Guard(Option<SdkTracerProvider>);
+/// Keeps the exporter and the log; what is still to be sent or written is, when it is dropped.
+#[derive(Debug)]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+    _lines: Option<Flush>,
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(provider) = self.0.take() {
+        if let Some(provider) = self.provider.take() {
             // The process ends: there is nobody left to tell.
             let _ = provider.shutdown();
         }
@@ -61,9 +65,14 @@ pub fn init(
     // about, and its line or span is lost.
     let filter = filter.and(dynamic_filter_fn(|_, _| true).with_max_level_hint(LevelFilter::TRACE));
     let ansi = matches!(output, Output::Stderr) && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let writer = match output {
-        Output::Stderr => BoxMakeWriter::new(std::io::stderr),
-        Output::File(log) => BoxMakeWriter::new(move || log.clone()),
+    let (writer, flush) = match output {
+        Output::Stderr => {
+            let tell = |lost| tracing::warn!(lost, "log.lines_lost: whoever reads this log did not read it in time");
+            let (queue, flush) =
+                LogQueue::start(std::io::stderr(), tell).map_err(ServerError::io("no thread for the log"))?;
+            (BoxMakeWriter::new(move || queue.clone()), Some(flush))
+        }
+        Output::File(log) => (BoxMakeWriter::new(move || log.clone()), None),
     };
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Json => tracing_subscriber::fmt::layer()
@@ -95,7 +104,10 @@ pub fn init(
     });
     // Fails when a test in this process was first, which changes nothing.
     let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
-    Ok(Guard(provider))
+    Ok(Guard {
+        provider,
+        _lines: flush,
+    })
 }
 
 fn exporter(service: &'static str) -> Result<SdkTracerProvider, ServerError> {

@@ -37,6 +37,20 @@ fn running(app: &str, platform: &Platform) {
 }
 
 #[test]
+fn a_log_that_nobody_reads_keeps_no_visitor_waiting_and_the_platform_from_stopping_neither() {
+    let mut platform = Platform::prepare(Options::default());
+    let (unread, log) = std::io::pipe().expect("a pipe");
+    platform.begin_into(log.into());
+    platform.ready();
+    // Each has a line in the log: more than fits into the pipe.
+    for _ in 0..400 {
+        assert_eq!(platform.visit("nobody.apps.localhost", "/").status, 404);
+    }
+    platform.down();
+    drop(unread);
+}
+
+#[test]
 fn f20_a_database_that_is_away_or_silent_for_a_while_stops_no_visitor_and_is_found_again() {
     let mut platform = Platform::prepare(Options::default());
     let database = database_proxy(&mut platform);

@@ -2,6 +2,7 @@
 //! Dropping it stops the processes and removes every container, network and volume it made.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::path::Path;
@@ -251,8 +252,15 @@ impl Platform {
     /// Starts the platform.
     pub(crate) fn begin(&mut self) {
         let log = std::fs::File::create(self.data.path().join("up.log")).expect("a log file");
+        self.begin_into(log.into());
+    }
+
+    /// Starts the platform with its output going there.
+    pub(crate) fn begin_into(&mut self, output: OwnedFd) {
         let mut command = self.command(&["up"]);
-        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
+        command
+            .stdout(output.try_clone().expect("a second handle"))
+            .stderr(output);
         self.child = Some(command.spawn().expect("the binary runs"));
     }
 
