@@ -117,6 +117,8 @@ fn probe_lines(probe: &Probe, style: Style) -> Vec<String> {
         (Some(status), Some(location), _) => format!("HTTP {status} to {}", clean(location)),
         (Some(status), None, _) => format!("HTTP {status}"),
         (None, _, Some(error)) => clean(error).into_owned(),
+        // Where there is no path to ask, a port that opens is all there is to see.
+        (None, _, None) if target.starts_with("tcp://") => "open".to_owned(),
         (None, _, None) => "no answer".to_owned(),
     };
     let mut lines = vec![format!("  Last probe: {target} {outcome}")];

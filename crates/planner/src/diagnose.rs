@@ -9,6 +9,7 @@ use slipway_domain::deployment::{LastProbe, Reason, ReasonCode, StepName};
 use slipway_domain::name::AppName;
 use slipway_domain::observed::InstanceState;
 use slipway_domain::quantity::{Bytes, Span};
+use slipway_domain::spec::STAY_UP;
 
 use crate::plan::Failure;
 
@@ -44,7 +45,7 @@ pub struct Evidence {
 /// The reason of a failure.
 pub fn diagnose(failure: &Failure, evidence: &Evidence) -> Reason {
     let mut reason = match failure {
-        Failure::Operation { code, detail } => plain(*code, detail.clone(), operation_hint(*code, evidence)),
+        Failure::Operation { code, detail } => plain(*code, detail.clone(), operation_hint(*code, detail, evidence)),
         Failure::Command { exit_code } => command(*exit_code, evidence),
         Failure::Exited { .. } => exited(evidence),
         Failure::Unhealthy { .. } => unhealthy(evidence),
@@ -85,8 +86,11 @@ fn plain(code: ReasonCode, detail: String, hint: String) -> Reason {
     }
 }
 
-fn operation_hint(code: ReasonCode, evidence: &Evidence) -> String {
+fn operation_hint(code: ReasonCode, detail: &str, evidence: &Evidence) -> String {
     match code {
+        ReasonCode::StartFailed if detail.contains("No command specified") => {
+            "the image has neither ENTRYPOINT nor CMD: build it with the command that starts the app".into()
+        }
         ReasonCode::ImageNotFound => "push the image again, then deploy".into(),
         ReasonCode::RegistryUnauthorized => {
             "set the registry's credentials with `slipway registries set HOST --username NAME`, then deploy".into()
@@ -135,11 +139,10 @@ fn exited(evidence: &Evidence) -> Reason {
         exit_code, oom_killed, ..
     }) = &evidence.state
     else {
-        let hint = "its last lines are below; mend it and deploy again".into();
         return plain(
             ReasonCode::Exited,
             "the app ended by itself right after it was started".into(),
-            hint,
+            last_lines(evidence),
         );
     };
     if *oom_killed {
@@ -160,20 +163,43 @@ fn exited(evidence: &Evidence) -> Reason {
     }
     let detail = match exit_code {
         0 => "the app ended by itself with exit code 0; an app must keep running".into(),
-        126 | 127 => format!(
-            "the app's command could not be run (exit code {exit_code}): the image's ENTRYPOINT and CMD name no program that it has"
-        ),
+        126 | 127 => format!("the app's command could not be run (exit code {exit_code})"),
         137 => "the app was killed (exit code 137)".into(),
         139 => "the app crashed with a segmentation fault (exit code 139)".into(),
         code => format!("the app ended by itself with exit code {code}"),
     };
-    let hint = waiver(evidence)
+    let hint = not_run(*exit_code, evidence)
+        .or_else(|| waiver(evidence))
         .or_else(|| missing_variable(evidence))
-        .unwrap_or_else(|| "its last lines are below; mend it and deploy again".into());
+        .unwrap_or_else(|| last_lines(evidence));
     Reason {
         exit_code: Some(*exit_code),
         oom_killed: Some(false),
         ..plain(ReasonCode::Exited, detail, hint)
+    }
+}
+
+fn last_lines(evidence: &Evidence) -> String {
+    if evidence.log_tail.is_empty() {
+        return "it wrote nothing: let it say on standard error why it ends, and deploy again".into();
+    }
+    "its last lines are below; mend it and deploy again".into()
+}
+
+/// Why a command cannot be run although it may be there: execve(2) calls an interpreter or a loader that is missing by
+/// the same name as a program that is missing.
+fn not_run(exit_code: i64, evidence: &Evidence) -> Option<String> {
+    let says = |what: &str| evidence.log_tail.iter().any(|line| line.contains(what));
+    match exit_code {
+        126 | 127 if says("Permission denied") => {
+            Some("the file is there and may not be run: `COPY --chmod=755`, or `chmod +x` before the image is built".into())
+        }
+        127 => Some(
+            "either the image has no such file (look at ENTRYPOINT and CMD), or it has the file and lacks what the file needs to run: the C library and loader of a program that is linked dynamically (link it statically, or use a base image that has them), or the interpreter in a script's first line"
+                .into(),
+        ),
+        126 => Some("the file is no program of this machine's: build it for this platform".into()),
+        _ => None,
     }
 }
 
@@ -280,6 +306,13 @@ fn unhealthy(evidence: &Evidence) -> Reason {
 /// The port gave no answer: who listens where says why.
 fn silent(evidence: &Evidence, probe: &LastProbe) -> Reason {
     let (port, deadline, app) = (evidence.port, evidence.health_deadline, &evidence.app);
+    if evidence.health_path.is_none() && probe.error.is_none() {
+        return plain(
+            ReasonCode::HealthTimeout,
+            format!("the app opened port {port} so late that it had not stayed open for {STAY_UP} within {deadline}"),
+            "raise `health.deadline`, or set `health.path`: there one good answer is enough".into(),
+        );
+    }
     let on_port: Vec<&SocketAddr> = evidence.listening.iter().filter(|a| a.port() == port).collect();
     if !on_port.is_empty() && on_port.iter().all(|a| a.ip().is_loopback()) {
         return plain(

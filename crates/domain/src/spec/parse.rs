@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::section::{FieldError, FieldErrorKind, Section, kind_of};
 use super::{
-    CanaryStep, Concurrency, CronJob, Deploy, Health, Http, KillSignal, Mount, REPLICAS_MAX, Resources, RunAs, Scale,
-    Security, Smoke, Spec, Strategy,
+    CanaryStep, Concurrency, CronJob, Deploy, Health, Http, KillSignal, Mount, REPLICAS_MAX, Resources, RunAs, STAY_UP,
+    Scale, Security, Smoke, Spec, Strategy,
 };
 use crate::cron::{Schedule, ScheduleError};
 use crate::image::ImageReference;
@@ -303,6 +303,12 @@ fn health(section: &mut Section<'_>, health: &mut Health) {
         if !(min..=max).contains(&value) {
             section.invalid(key, format!("must be between {min}ms and {max}ms"));
         }
+    }
+    if section.get("path").is_none() && (1_000..=STAY_UP.as_millis()).contains(&health.deadline.as_millis()) {
+        section.invalid(
+            "deadline",
+            format!("must be longer than {STAY_UP}, for which a port must stay open where no `health.path` is asked"),
+        );
     }
     if !matches!(health.restart_after.as_millis(), 0 | 5_000..=3_600_000) {
         section.invalid("restart_after", "must be `0s` (never), or between 5s and 1h".into());

@@ -192,6 +192,16 @@ fn every_problem_is_reported_at_once() {
 }
 
 #[test]
+fn a_deadline_that_no_app_without_a_health_path_can_keep_is_refused() {
+    check(
+        &json!({"health": {"deadline": "5s"}}),
+        &[("/health/deadline", "longer than 5s")],
+    );
+    assert!(Spec::from_json(&json!({"health": {"deadline": "6s"}})).is_ok());
+    assert!(Spec::from_json(&json!({"health": {"deadline": "2s", "path": "/healthz"}})).is_ok());
+}
+
+#[test]
 fn a_spec_that_is_no_table_says_so() {
     check(&json!([]), &[("", "must be a table, not a list")]);
     check(&json!({"health": 3}), &[("/health", "must be a table, not a number")]);

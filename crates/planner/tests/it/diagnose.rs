@@ -77,7 +77,7 @@ fn an_exit_names_its_code_and_the_likely_cause() {
         &exited(0, false, &[]),
         ReasonCode::Exited,
         "must keep running",
-        "last lines",
+        "wrote nothing",
     );
     check(
         &ended(),
@@ -103,6 +103,47 @@ fn an_exit_names_its_code_and_the_likely_cause() {
         ReasonCode::Exited,
         "exit code 1",
         "slipway env set --app web DATABASE_URL=",
+    );
+}
+
+#[test]
+fn a_command_that_cannot_be_run_names_every_cause_that_looks_like_that() {
+    let no_such_file = "[FATAL tini (8)] exec /app failed: No such file or directory";
+    let absent = exited(127, false, &[no_such_file]);
+    for cause in ["no such file", "linked dynamically", "script's first line"] {
+        check(&ended(), &absent, ReasonCode::Exited, "could not be run", cause);
+    }
+    // As a user of our choice, too: it is not a right of that user's that is missing.
+    let denied = exited(126, false, &["[FATAL tini (8)] exec /app failed: Permission denied"]);
+    check(&ended(), &denied, ReasonCode::Exited, "could not be run", "chmod");
+    let no_command = Failure::Operation {
+        code: ReasonCode::StartFailed,
+        detail: "No command specified".into(),
+    };
+    check(
+        &no_command,
+        &evidence(),
+        ReasonCode::StartFailed,
+        "No command",
+        "neither ENTRYPOINT nor CMD",
+    );
+}
+
+#[test]
+fn a_port_that_opened_too_late_to_stay_open_is_told_as_that() {
+    let late = Evidence {
+        health_path: None,
+        health_deadline: Span::from_secs(8),
+        last_probe: Some(probe()),
+        listening: vec!["0.0.0.0:8080".parse().expect("an address")],
+        ..evidence()
+    };
+    check(
+        &unhealthy(),
+        &late,
+        ReasonCode::HealthTimeout,
+        "stayed open for 5s within 8s",
+        "health.deadline",
     );
 }
 

@@ -171,7 +171,7 @@ pub(crate) fn unknown(variable: &str) -> Option<String> {
     }
     // Short names are near to too much.
     let near = |s: &&Setting| key.len() >= 6 && strsim::damerau_levenshtein(s.key, &key) <= 2;
-    Some(SETTINGS.iter().find(near).map_or_else(
+    Some(find(&key).err().flatten().filter(near).map_or_else(
         || ": this version has no such setting;".to_owned(),
         |s| format!(", did you mean `{}`?", s.variable()),
     ))
