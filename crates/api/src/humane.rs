@@ -2,6 +2,8 @@
 //!
 //! Promises: no name of a type of the language, no "struct", no "variant": what must be given, and what was.
 
+use slipway_domain::nearest::nearest;
+
 /// What is wrong, in plain words; `text` is a message of serde or of a number's or switch's parser.
 pub(crate) fn humane(text: &str) -> String {
     let wrong = ["invalid type: ", "invalid value: "]
@@ -18,10 +20,13 @@ pub(crate) fn humane(text: &str) -> String {
         .strip_prefix("unknown field ")
         .and_then(|rest| rest.split_once(", expected "))
     {
-        return format!(
-            "unknown member {name}; there is {}",
-            names.trim_start_matches("one of ")
-        );
+        let names = names.trim_start_matches("one of ");
+        // Every second part is a name: they stand between backticks.
+        let known = names.split('`').skip(1).step_by(2);
+        let meant =
+            nearest(name.trim_matches('`'), known).map_or_else(String::new, |n| format!(", did you mean `{n}`?"));
+        let there_is = if meant.is_empty() { "; there is" } else { " There is" };
+        return format!("unknown member {name}{meant}{there_is} {names}");
     }
     match text {
         "invalid digit found in string" | "cannot parse integer from empty string" => "must be a whole number".into(),
@@ -124,6 +129,10 @@ mod tests {
             (
                 "unknown field `x`, expected `a` or `b`",
                 "unknown member `x`; there is `a` or `b`",
+            ),
+            (
+                "unknown field `mesage`, expected one of `message`, `pull`",
+                "unknown member `mesage`, did you mean `message`? There is `message`, `pull`",
             ),
             ("missing field `count`", "missing member `count`"),
             ("duplicate field `count`", "given twice: member `count`"),

@@ -23,6 +23,7 @@ use slipway_wire::{Code, FieldProblem};
 use tracing::Instrument as _;
 
 use crate::call::Call;
+use crate::claim::{Claim, End};
 use crate::edge::{RequestInfo, finish};
 use crate::error::{ApiError, Result};
 use crate::extract::read_body;
@@ -73,11 +74,12 @@ async fn keyed(
     let (parts, body) = request.into_parts();
     let body = read_body(body, state.settings.body_bytes_max).await?;
     let hash = request_hash(&parts, &body);
-    let mut tx = state.store.begin().await?;
-    let (now, since) = (state.clock.now(), state.started_at);
-    let first = tx.begin_idempotent(token, &key, &hash, now, since).await?;
-    tx.commit().await?;
-    let made = match first {
+    let claim = Claim {
+        token,
+        key: key.clone(),
+        taken_at: state.clock.now(),
+    };
+    let made = match claim.take(&state, &hash).await? {
         Idempotent::Fresh => None,
         Idempotent::Interrupted(made) => Some(made),
         Idempotent::InFlight => {
@@ -101,10 +103,10 @@ async fn keyed(
             None => return replay(&state, &key, answer),
         },
     };
-    let (keeper, kept) = (Arc::clone(&state), key.clone());
+    let (keeper, mine) = (Arc::clone(&state), claim.clone());
     let confidential = CONFIDENTIAL.contains(&parts.uri.path());
     let mut request = Request::from_parts(parts, Body::from(body));
-    request.extensions_mut().insert(Key(key.clone()));
+    request.extensions_mut().insert(Key(key));
     let work = async move {
         let response = match made {
             None => next.run(request).await,
@@ -113,14 +115,14 @@ async fn keyed(
                 .unwrap_or_else(IntoResponse::into_response),
         };
         let response = finish(response, &info.id);
-        keep(&keeper, token, (&kept, confidential), response).await
+        keep(&keeper, mine, confidential, response).await
     };
     // Its own task, because hyper drops the handler when the caller hangs up. The handler's own limits bound it.
     let task = tokio::spawn(work.instrument(tracing::Span::current()));
     match task.await {
         Ok(response) => Ok(response),
         Err(error) => {
-            forget(&state, token, &key).await;
+            claim.settle(&state, End::GivenUp).await;
             Err(ApiError::Internal(format!("the keyed request ended early: {error}")))
         }
     }
@@ -196,55 +198,51 @@ fn is_final(status: StatusCode, has_deployment: bool) -> bool {
     status.is_success() || has_deployment
 }
 
-async fn keep(state: &Shared, token: TokenId, (key, confidential): (&str, bool), response: Response) -> Response {
+async fn keep(state: &Arc<Shared>, claim: Claim, confidential: bool, response: Response) -> Response {
     let (parts, body) = response.into_parts();
     let body = match axum::body::to_bytes(body, ANSWER_BYTES_MAX).await {
         Ok(body) => body,
         Err(error) => {
-            forget(state, token, key).await;
+            claim.settle(state, End::GivenUp).await;
             return ApiError::Internal(format!("an answer could not be kept: {error}")).into_response();
         }
     };
     let deployment = parts.status == StatusCode::UNPROCESSABLE_ENTITY
         && serde_json::from_slice::<Value>(&body).is_ok_and(|v| v.get("deployment").is_some());
-    if is_final(parts.status, deployment) {
-        let mut headers: Map<String, Value> = KEPT
-            .iter()
-            .filter_map(|n| Some((n.to_string(), parts.headers.get(n)?.to_str().ok()?.into())))
-            .collect();
-        let kept = async {
-            let body = if confidential {
-                seal(state, key, &body, &mut headers)?
-            } else {
-                body.to_vec()
-            };
-            let answer = StoredAnswer {
-                status: parts.status.as_u16(),
-                headers: Value::Object(headers),
-                body,
-            };
-            let mut tx = state.store.begin().await?;
-            tx.finish_idempotent(token, key, &answer).await?;
-            Ok::<_, ApiError>(tx.commit().await?)
-        };
-        if let Err(error) = kept.await {
-            tracing::warn!(%error, "idempotency.not_kept");
-        }
+    let end = if is_final(parts.status, deployment) {
+        stored(state, &claim.key, confidential, &parts, &body).map(End::Answered)
     } else {
-        forget(state, token, key).await;
+        Ok(End::GivenUp)
+    };
+    match end {
+        Ok(end) => claim.settle(state, end).await,
+        Err(error) => tracing::warn!(%error, "idempotency.not_kept"),
     }
     Response::from_parts(parts, Body::from(body))
 }
 
-async fn forget(state: &Shared, token: TokenId, key: &str) {
-    let forgotten = async {
-        let mut tx = state.store.begin().await?;
-        tx.forget_idempotent(token, key).await?;
-        tx.commit().await
+/// The answer as it is kept.
+fn stored(
+    state: &Shared,
+    key: &str,
+    confidential: bool,
+    parts: &http::response::Parts,
+    body: &Bytes,
+) -> Result<StoredAnswer> {
+    let mut headers: Map<String, Value> = KEPT
+        .iter()
+        .filter_map(|n| Some((n.to_string(), parts.headers.get(n)?.to_str().ok()?.into())))
+        .collect();
+    let body = if confidential {
+        seal(state, key, body, &mut headers)?
+    } else {
+        body.to_vec()
     };
-    if let Err(error) = forgotten.await {
-        tracing::warn!(%error, "idempotency.not_forgotten");
-    }
+    Ok(StoredAnswer {
+        status: parts.status.as_u16(),
+        headers: Value::Object(headers),
+        body,
+    })
 }
 
 fn seal_context(key: &str) -> SealContext<'_> {

@@ -216,7 +216,7 @@ impl Context {
         self.print_table(headings, &rows, none)?;
         if listing.next.is_some() {
             self.note(format!(
-                "there are more than these {}: `--limit N`, after `list` where there is one, shows N",
+                "these are the first {}; `--limit N` shows more (after `list`, where there is a `list`)",
                 listing.items.len()
             ));
         }

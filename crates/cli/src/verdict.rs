@@ -161,9 +161,9 @@ fn next_command(deployment: &Deployment, view: View) -> Option<String> {
         | "proxy_unavailable"
         | "cancelled" => again(),
         "secret_unavailable" => Some(format!("slipway secrets list{scope}")),
-        "wrong_port" | "oom_killed" => Some(format!("slipway spec show{scope}")),
-        // The app itself has to change, and the hint says how.
-        "port_closed" | "loopback_only" | "health_redirect" | "health_status" | "health_timeout" => None,
+        // The hint says how, with the command where one helps.
+        "wrong_port" | "oom_killed" | "port_closed" | "loopback_only" | "health_redirect" | "health_status"
+        | "health_timeout" => None,
         // What the failed release wrote is gone with its containers; the deployment keeps the last lines.
         _ => (view == View::Watch).then(|| format!("slipway deployments show {}", clean(&deployment.id))),
     }
@@ -225,12 +225,11 @@ mod tests {
     fn a_next_command_is_named_only_where_one_helps() {
         let registry = Some("slipway registries set registry.example.com --username NAME");
         let again = Some("slipway deploy registry.example.com/web:1 -a web -e staging");
-        let spec = Some("slipway spec show -a web -e staging");
         let show = Some("slipway deployments show dep_1");
         for (code, watched, recorded) in [
             ("registry_unauthorized", registry, registry),
             ("registry_unavailable", again, again),
-            ("wrong_port", spec, spec),
+            ("wrong_port", None, None),
             ("port_closed", None, None),
             ("loopback_only", None, None),
             ("health_redirect", None, None),

@@ -145,7 +145,9 @@ pub(crate) async fn follow(proxy: Arc<Proxy>, control: Control, id: ProxyId, mut
         }
         // Once per outage: while it lasts nothing new is known. At first the control plane may be starting beside us.
         let is_starting = !received && proxy.uptime().now_ms() < START_MS_MAX;
-        if !told && !is_starting {
+        // It ends before we do when the whole platform is stopped.
+        let is_expected = is_starting || proxy.stopping().is_cancelled();
+        if !told && !is_expected {
             tracing::warn!(socket = %control.socket.display(), %error, "proxy.control_plane_away");
             told = true;
         }

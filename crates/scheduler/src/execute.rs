@@ -183,8 +183,11 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
         // Otherwise what its last step was judged by stays.
         (StepName::Canary, StepState::Succeeded) if promoted => Some("somebody ended it early".into()),
         (StepName::Canary, StepState::Skipped) => Some("there is no old release to be judged against".into()),
+        (StepName::Switch, StepState::Running) => number.map(|n| format!("the proxies take {n} into use")),
         (StepName::Switch, StepState::Succeeded) => number.map(|n| format!("all traffic is on {n}")),
         (StepName::Drain, StepState::Running) => Some("requests on the old instances finish".into()),
+        (StepName::Drain, StepState::Succeeded) => Some("nothing is under way on the old instances".into()),
+        (StepName::Stop, StepState::Running) => Some("stopping the old instances".into()),
         (StepName::Drain | StepName::Stop, StepState::Skipped) => Some("there is no old instance".into()),
         (StepName::Stop, StepState::Succeeded) => Some("the old instances are gone".into()),
         _ => None,

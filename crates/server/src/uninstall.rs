@@ -72,7 +72,8 @@ pub(crate) async fn run(config: &Config, delete_data: bool) -> Result<Removed, S
         .await
         .map_err(|e| {
             ServerError::Setup(format!(
-                "the platform was stopped, but not everything could be removed from the engine: {e}\nThe data in {} is untouched. Bring the engine back (`slipway doctor` tells what is wrong), then run this again.",
+                "the platform was stopped, but not everything could be removed from the engine: {e}\nThe data in {} is untouched. Bring the engine back (`slipway doctor` tells what is wrong), then run this again. If it is gone for good, and with it all that it ran, remove {} by hand.",
+                dir.display(),
                 dir.display()
             ))
         })?;

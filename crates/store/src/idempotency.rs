@@ -130,19 +130,22 @@ impl Tx {
         Ok(())
     }
 
-    /// Keeps the answer, unless there is one or the key was given up meanwhile.
+    /// Keeps the answer to the request that took the key at `taken_at`, unless there is one or the key was given up
+    /// meanwhile.
     #[tracing::instrument(name = "db.finish_idempotent", level = "debug", skip_all)]
     pub async fn finish_idempotent(
         &mut self,
         token: TokenId,
         key: &str,
+        taken_at: Timestamp,
         answer: &StoredAnswer,
     ) -> Result<(), StoreError> {
         sqlx::query!(
-            "update idempotency_keys set status = $3, headers = $4, body = $5
-             where token_id = $1 and key = $2 and status is null",
+            "update idempotency_keys set status = $4, headers = $5, body = $6
+             where token_id = $1 and key = $2 and created_at = $3 and status is null",
             token.uuid(),
             key,
+            taken_at,
             i32::from(answer.status),
             answer.headers,
             answer.body
@@ -152,25 +155,33 @@ impl Tx {
         Ok(())
     }
 
-    /// Gives a key up, so that the same request may be tried again.
+    /// Gives a key up that was taken at `taken_at`, so that the same request may be tried again. One that has made a
+    /// deployment keeps leading to it.
     #[tracing::instrument(name = "db.forget_idempotent", level = "debug", skip_all)]
-    pub async fn forget_idempotent(&mut self, token: TokenId, key: &str) -> Result<(), StoreError> {
+    pub async fn forget_idempotent(
+        &mut self,
+        token: TokenId,
+        key: &str,
+        taken_at: Timestamp,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
-            "delete from idempotency_keys where token_id = $1 and key = $2",
+            "delete from idempotency_keys
+             where token_id = $1 and key = $2 and created_at = $3 and status is null and deployment_id is null",
             token.uuid(),
-            key
+            key,
+            taken_at
         )
         .execute(self.c())
         .await?;
         Ok(())
     }
 
-    /// Forgets answers after a day, and requests that never ended after a quarter of an hour.
+    /// Forgets answers after a day, and requests that never ended and made nothing after a quarter of an hour.
     #[tracing::instrument(name = "db.sweep_idempotent", level = "debug", skip_all)]
     pub async fn sweep_idempotent(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         let done = sqlx::query!(
             "delete from idempotency_keys
-             where created_at < $1::timestamptz - interval '24 hours' or (status is null and created_at < $1::timestamptz - interval '15 minutes')",
+             where created_at < $1::timestamptz - interval '24 hours' or (status is null and deployment_id is null and created_at < $1::timestamptz - interval '15 minutes')",
             now
         )
         .execute(self.c())

@@ -61,6 +61,14 @@ pub struct DeployOptions {
     /// How traffic moves this once: `rolling`, `bluegreen`, `canary` or `recreate`; as the spec says if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
+    /// If the environment is made for this deploy: the one whose spec it begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub from: Option<EnvironmentName>,
+    /// If the environment is made for this deploy: it is deleted so long after the last one, 10m to 90d.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub expires_in: Option<Span>,
     /// A line for the record, up to 500 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

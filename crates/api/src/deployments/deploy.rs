@@ -87,7 +87,14 @@ pub(crate) async fn deploy(
     };
     let strategy = once("strategy", params.strategy, body.strategy)?;
     let strategy = parse_strategy(strategy_place, strategy.as_deref())?;
-    let beginning = Beginning::parse("?expires_in", params.from, params.expires_in)?;
+    let expires_in_place = if params.expires_in.is_some() {
+        "?expires_in"
+    } else {
+        "/expires_in"
+    };
+    let from = once("from", params.from, body.from)?;
+    let expires_in = once("expires_in", params.expires_in, body.expires_in)?;
+    let beginning = Beginning::parse(expires_in_place, from, expires_in)?;
     let image_place = if params.image.is_some() { "?image" } else { "/image" };
     let Some(image) = once("image", params.image, body.image)? else {
         return Err(ApiError::parameter(

@@ -179,6 +179,52 @@ async fn what_was_refused_may_be_tried_again_with_the_same_key() {
 }
 
 #[tokio::test]
+async fn a_key_that_could_not_be_settled_is_settled_when_the_database_lets_it() {
+    in_world(async |world| {
+        let refuse = "create function refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$;
+                      create trigger refuse before update or delete on idempotency_keys
+                      for each statement execute function refuse()";
+        world.db.execute(refuse).await;
+        let deploy = async |tag: &str| {
+            world
+                .ask("POST", &format!("/v1/deploy?image=web:{tag}"))
+                .key("k")
+                .send()
+                .await
+        };
+        let create = async || {
+            world
+                .ask("POST", "/v1/apps")
+                .key("c")
+                .json(&json!({"name": "other"}))
+                .send()
+                .await
+        };
+        assert_eq!(
+            (deploy("missing").await.code().as_str(), create().await.status),
+            ("image_not_found", 201)
+        );
+        let beside = [deploy("missing").await.code(), create().await.code()];
+        assert_eq!(beside, ["request_in_progress", "request_in_progress"]);
+        world.db.execute("drop trigger refuse on idempotency_keys").await;
+        let settled = async |count: i64| {
+            let settled = "select count(*) from idempotency_keys where status is not null";
+            let all = "select count(*) from idempotency_keys";
+            (world.db.number(settled).await, world.db.number(all).await) == (count, count)
+        };
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !settled(1).await {
+            assert!(tokio::time::Instant::now() < deadline, "not settled");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert_eq!(deploy("missing").await.code(), "image_not_found");
+        let again = create().await;
+        assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_failed_deployment_is_kept_as_the_answer() {
     in_world(async |world| {
         let waiting = world.clone();

@@ -22,6 +22,8 @@ const DOWN_MAX: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long the last words of one that ended are waited for.
 const WORDS_MAX: Duration = Duration::from_secs(1);
+/// How long the next try of one that refuses to start is waited for: what it said at the last one may be mended.
+const NEXT_TRY_MAX: Duration = Duration::from_secs(35);
 /// How long an answer about readiness may take.
 const READYZ_MAX: Duration = Duration::from_secs(2);
 /// The control plane looks at each of its parts for so long.
@@ -44,7 +46,7 @@ pub async fn detach(config: &Config, program: &Path, arguments: &[String]) -> Re
                 others.join("; ")
             )));
         }
-        return wait_ready(config, None, 0).await;
+        return wait_ready(config, None, begun).await;
     }
     // Somebody else's answers there would pass for this platform's.
     super::bind(config.api_listen, "SLIPWAY_API_LISTEN")?;
@@ -148,9 +150,10 @@ async fn wait_ready(config: &Config, mut child: Option<std::process::Child>, beg
             let log = log_path(&config.data_dir);
             let tail = log::tail(&log, begun, TAIL_LINES_MAX);
             let since = *over.get_or_insert_with(tokio::time::Instant::now);
+            // What it wrote last may still be on its way into the log.
+            let words_max = if child.is_some() { WORDS_MAX } else { NEXT_TRY_MAX };
             let said = match last_words(&tail) {
-                // What it wrote last may still be on its way into the log.
-                None if since.elapsed() < WORDS_MAX => {
+                None if since.elapsed() < words_max => {
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }

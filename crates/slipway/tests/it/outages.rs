@@ -37,6 +37,40 @@ fn running(app: &str, platform: &Platform) {
 }
 
 #[test]
+fn f21_a_keyed_call_that_lost_any_of_its_answers_from_the_database_may_soon_be_repeated() {
+    let Between { platform, database, .. } = &Between::start();
+    let before = database.control().calls();
+    let counted = json!({"name": "counted"});
+    platform
+        .call_as(
+            &platform.token(),
+            "POST",
+            "/v1/apps",
+            Some(&counted),
+            &[("idempotency-key", "counted")],
+        )
+        .expect(201);
+    let trips = database.control().calls() - before;
+    assert!(trips > 5, "{trips} round trips are no call");
+    for trip in 1..=trips {
+        let name = format!("cut{trip}");
+        database
+            .control()
+            .follow(Script::new().at(database.control().calls() + trip, Fault::CutAfter));
+        let key = [("idempotency-key", name.as_str())];
+        let body = json!({"name": name});
+        let answered = until("the call is answered", || {
+            let answer = platform.call_as(&platform.token(), "POST", "/v1/apps", Some(&body), &key);
+            (answer.status != 503 && !answer.text.contains("request_in_progress")).then_some(answer)
+        });
+        database.control().follow(Script::new());
+        // Whoever repeats a call whose effect was never told meets that effect.
+        let met = answered.status == 201 || answered.text.contains("already_exists");
+        assert!(met, "cut at {trip}: {} {}", answered.status, answered.text);
+    }
+}
+
+#[test]
 fn a_log_that_nobody_reads_keeps_no_visitor_waiting_and_the_platform_from_stopping_neither() {
     let mut platform = Platform::prepare(Options::default());
     let (unread, log) = std::io::pipe().expect("a pipe");

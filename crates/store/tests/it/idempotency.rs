@@ -44,9 +44,9 @@ async fn begin(store: &Store, token: TokenId, request: u8, now: Timestamp) -> Id
     first
 }
 
-async fn finish(store: &Store, token: TokenId, answer: &StoredAnswer) {
+async fn finish(store: &Store, token: TokenId, taken_at: Timestamp, answer: &StoredAnswer) {
     let mut tx = tx(store).await;
-    tx.finish_idempotent(token, "k1", answer).await.expect("kept");
+    tx.finish_idempotent(token, "k1", taken_at, answer).await.expect("kept");
     tx.commit().await.expect("commits");
 }
 
@@ -105,8 +105,8 @@ async fn a_repetition_gets_the_first_answer_and_another_request_is_told_so() {
         let token = token(&store).await;
         assert_eq!(begin(&store, token, 1, second(1)).await, Idempotent::Fresh);
         assert_eq!(begin(&store, token, 2, second(1)).await, Idempotent::Mismatch);
-        finish(&store, token, &answer("first")).await;
-        finish(&store, token, &answer("second")).await;
+        finish(&store, token, second(1), &answer("first")).await;
+        finish(&store, token, second(1), &answer("second")).await;
         assert_eq!(
             begin(&store, token, 1, second(2)).await,
             Idempotent::Replay(answer("first"))
@@ -121,9 +121,15 @@ async fn a_key_given_up_can_be_taken_again() {
     with_store(async |_, store| {
         let token = token(&store).await;
         begin(&store, token, 1, second(1)).await;
-        let mut tx = tx(&store).await;
-        tx.forget_idempotent(token, "k1").await.expect("forgotten");
-        tx.commit().await.expect("commits");
+        let forget = async |taken_at| {
+            let mut tx = tx(&store).await;
+            tx.forget_idempotent(token, "k1", taken_at).await.expect("asked");
+            tx.commit().await.expect("commits");
+        };
+        forget(second(0)).await;
+        let other = begin(&store, token, 1, second(2)).await;
+        assert_eq!(other, Idempotent::InFlight, "it was another request that took it");
+        forget(second(1)).await;
         assert_eq!(begin(&store, token, 2, second(2)).await, Idempotent::Fresh);
     })
     .await;
@@ -143,7 +149,7 @@ async fn answers_are_kept_a_day_and_requests_that_never_ended_a_quarter_of_an_ho
         assert_eq!(swept(15 * 60).await, 0);
         assert_eq!(swept(15 * 60 + 1).await, 1);
         begin(&store, token, 1, second(0)).await;
-        finish(&store, token, &answer("kept")).await;
+        finish(&store, token, second(0), &answer("kept")).await;
         assert_eq!(swept(24 * 3600).await, 0);
         assert_eq!(swept(24 * 3600 + 1).await, 1);
     })
