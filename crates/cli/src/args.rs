@@ -166,7 +166,7 @@ pub enum Command {
         #[arg(value_parser = parse_replicas)]
         count: u32,
         #[command(flatten)]
-        wait: WaitArgs,
+        act: ActArgs,
     },
     /// Replace every instance by a new one: makes a new release of the same contents
     Restart(ActArgs),

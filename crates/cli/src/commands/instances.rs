@@ -104,7 +104,9 @@ fn restarts(item: &Value) -> String {
 }
 
 /// Sets how many.
-pub(crate) async fn scale(ctx: &mut Context, count: u32, wait: WaitArgs) -> Result<(), CliError> {
+pub(crate) async fn scale(ctx: &mut Context, count: u32, act: ActArgs) -> Result<(), CliError> {
+    let ActArgs { app, wait } = act;
+    ctx.take_app(app);
     let request = Scale {
         count: count.into(),
         environment: Some(ctx.environment()?),

@@ -46,7 +46,7 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Status(app) => status::run(ctx, app).await,
         Command::Logs(args) => logs::run(ctx, args).await,
         Command::Ps(app) => instances::list(ctx, app).await,
-        Command::Scale { count, wait } => instances::scale(ctx, count, wait).await,
+        Command::Scale { count, act } => instances::scale(ctx, count, act).await,
         Command::Restart(args) => instances::act(ctx, instances::Act::Restart, args).await,
         Command::Stop(args) => instances::stop(ctx, args).await,
         Command::Start(args) => instances::act(ctx, instances::Act::Start, args).await,
@@ -85,7 +85,10 @@ fn limit(command: &Command) -> Option<Span> {
         Command::Deploy(args) => Some(args.wait.timeout),
         Command::Rollback { wait, .. }
         | Command::Promote { wait, .. }
-        | Command::Scale { wait, .. }
+        | Command::Scale {
+            act: ActArgs { wait, .. },
+            ..
+        }
         | Command::Apply { wait, .. }
         | Command::Restart(ActArgs { wait, .. })
         | Command::Stop(ActArgs { wait, .. })

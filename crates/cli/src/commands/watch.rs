@@ -34,7 +34,8 @@ pub(crate) async fn settle_change(
     done: &str,
 ) -> Result<(), CliError> {
     let is_told = ctx.globals.json || Deployment::is_one(&answer.body);
-    let is_unchanged = !is_told && changes_wait(ctx).await == Some(false);
+    let environment = if is_told { None } else { serving_environment(ctx).await };
+    let is_unchanged = environment.is_some_and(|e| e["staged"] == false);
     let done = if is_unchanged {
         "nothing changed: it was so already"
     } else {
@@ -43,20 +44,24 @@ pub(crate) async fn settle_change(
     settle(ctx, answer, wait, done).await
 }
 
-/// Whether the environment has changes that wait for the next release, as it has none before its first one. Unknown where
-/// the token may not look, and where nothing serves.
-async fn changes_wait(ctx: &mut Context) -> Option<bool> {
+/// The environment in its app's document, if something serves in it and the token may look.
+async fn serving_environment(ctx: &mut Context) -> Option<Value> {
     let (app, environment) = ctx.app_scope().ok()?;
     let document = ctx.send(Call::get(&["apps", app.as_str()])).await.ok()?.body;
     let found = environment_of(&document, environment.as_str())?;
     found.get("release")?.as_u64()?;
-    found.get("staged")?.as_bool()
+    Some(found.clone())
 }
 
-/// Says of settings that were just listed that not all of them are in what runs, if that is so.
+/// Says of settings that were just listed that what runs does not have all of them, if that is so.
 pub(crate) async fn note_staged(ctx: &mut Context) {
-    if changes_wait(ctx).await == Some(true) {
+    let Some(environment) = serving_environment(ctx).await else {
+        return;
+    };
+    if environment["staged"] == true {
         ctx.note("some changes are staged: what runs does not have them, the next deploy brings them");
+    } else if environment["last_deployment"] == "failed" {
+        ctx.note("the last deployment failed: what runs does not have the changes it was to bring");
     }
 }
 

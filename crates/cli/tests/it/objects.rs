@@ -185,11 +185,17 @@ async fn several_secrets_make_one_release_and_no_value_is_ever_printed() {
 
 #[tokio::test]
 async fn settings_that_wait_for_the_next_release_are_told_as_such_and_so_is_a_change_of_nothing() {
-    for (staged, done) in [
-        (true, "kept; the next release has it\n"),
-        (false, "nothing changed: it was so already\n"),
+    for (staged, last, told, done) in [
+        (true, "succeeded", "the next deploy", "kept; the next release has it\n"),
+        (false, "succeeded", "", "nothing changed: it was so already\n"),
+        (
+            false,
+            "failed",
+            "the last deployment failed",
+            "nothing changed: it was so already\n",
+        ),
     ] {
-        let production = json!({"name": "production", "release": 3, "staged": staged});
+        let production = json!({"name": "production", "release": 3, "staged": staged, "last_deployment": last});
         let app = json!({"name": "web", "environments": [production]});
         let server = Server::start(move |seen| match (seen.method.as_str(), seen.path.as_str()) {
             ("GET", "/v1/apps/web") => ok(&app),
@@ -202,9 +208,10 @@ async fn settings_that_wait_for_the_next_release_are_told_as_such_and_so_is_a_ch
         let world = World::at(&server.url).with("SLIPWAY_APP", "web");
         for command in [["env", "list"], ["secrets", "list"], ["spec", "show"]] {
             let outcome = world.run(&command).await.succeeded();
+            assert!(outcome.stderr.contains(told), "{command:?} {outcome:?}");
             assert_eq!(
-                outcome.stderr.contains("the next deploy"),
-                staged,
+                outcome.stderr.contains("deploy"),
+                !told.is_empty(),
                 "{command:?} {outcome:?}"
             );
         }
@@ -402,7 +409,7 @@ async fn scale_restart_stop_and_start_reach_the_environment() {
     let world = World::at(&server.url)
         .with("SLIPWAY_APP", "web")
         .with("SLIPWAY_ENVIRONMENT", "staging");
-    world.run(&["scale", "3"]).await.succeeded();
+    world.run(&["scale", "3", "web"]).await.succeeded();
     for word in ["restart", "stop", "start"] {
         world.run(&[word]).await.succeeded();
     }
