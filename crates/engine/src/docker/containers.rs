@@ -11,7 +11,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 use slipway_domain::quantity::Span;
 
-use crate::docker::{WORK, create, labels, observe, or_gone, volumes, within};
+use crate::docker::{BULK, WORK, create, labels, observe, or_gone, volumes, within};
 use crate::engine::{EngineError, GroupSpec};
 
 /// So many containers of one group are started at once.
@@ -142,5 +142,5 @@ pub(crate) async fn discard(docker: &Docker, id: &str) -> Result<(), EngineError
         v: true,
         ..RemoveContainerOptions::default()
     };
-    or_gone(within(WORK, docker.remove_container(id, Some(options))).await)
+    or_gone(within(BULK, docker.remove_container(id, Some(options))).await)
 }

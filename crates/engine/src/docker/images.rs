@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use slipway_domain::image::{Digest, ImageReference, Pin, Platform};
 use slipway_domain::ports::{RegistryCredentials, ResolveError};
 
-use crate::docker::{QUESTION, WORK, errors, or_gone, system, within};
+use crate::docker::{BULK, QUESTION, errors, or_gone, system, within};
 use crate::engine::{EngineError, LocalImage, PullProgress};
 
 /// A pull that makes no progress for so long has failed.
@@ -225,7 +225,7 @@ fn is_tag(listed: &str) -> bool {
 }
 
 pub(crate) async fn remove(docker: &Docker, reference: &str) -> Result<bool, EngineError> {
-    let removed = within(WORK, docker.remove_image(reference, None::<RemoveImageOptions>, None)).await;
+    let removed = within(BULK, docker.remove_image(reference, None::<RemoveImageOptions>, None)).await;
     match removed {
         // In use: by a container somebody else made of it, perhaps.
         Err(EngineError::Busy(_) | EngineError::Refused(_)) => Ok(false),

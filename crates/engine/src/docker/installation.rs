@@ -9,7 +9,7 @@ use bollard::Docker;
 use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, ListVolumesOptions, RemoveVolumeOptions};
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::docker::{DockerEngine, QUESTION, WORK, containers, labels, or_gone, within};
+use crate::docker::{BULK, DockerEngine, QUESTION, containers, labels, or_gone, within};
 use crate::engine::EngineError;
 
 type Labels = HashMap<String, String>;
@@ -55,7 +55,7 @@ impl DockerEngine {
         let networks = networks(docker, &mut going).await?;
         let mut removed = remove_containers(docker, &going).await?;
         for name in &networks {
-            or_gone(within(WORK, docker.remove_network(name)).await)?;
+            or_gone(within(BULK, docker.remove_network(name)).await)?;
         }
         removed += networks.len();
         if volumes {
@@ -116,7 +116,7 @@ async fn remove_volumes(docker: &Docker, going: &Going<'_>) -> Result<usize, Eng
         .unwrap_or_default()
     {
         if going.takes(&volume.labels) {
-            or_gone(within(WORK, docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>)).await)?;
+            or_gone(within(BULK, docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>)).await)?;
             removed += 1;
         }
     }

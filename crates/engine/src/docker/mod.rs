@@ -57,8 +57,10 @@ use crate::engine::{
 const CLIENT_SECONDS_MAX: u64 = 3600 * 24;
 /// For questions.
 const QUESTION: Duration = Duration::from_secs(10);
-/// For making and starting.
-const WORK: Duration = Duration::from_mins(1);
+/// For making and starting: one that is never answered is made again, and is done well within half a minute.
+const WORK: Duration = Duration::from_secs(25);
+/// For what takes longer the more there is of it: removing, and carrying files over.
+const BULK: Duration = Duration::from_mins(1);
 
 /// A Docker engine at an address.
 #[derive(Clone)]

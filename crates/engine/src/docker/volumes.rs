@@ -13,7 +13,7 @@ use slipway_domain::spec::RunAs;
 
 use crate::docker::create::{self, volume_name};
 use crate::docker::tar::{self, Top};
-use crate::docker::{QUESTION, WORK, containers, labels, or_gone, within};
+use crate::docker::{BULK, QUESTION, WORK, containers, labels, or_gone, within};
 use crate::engine::{EngineError, GroupSpec, Job};
 
 /// The first entry of an archive is looked for within so many bytes.
@@ -77,7 +77,7 @@ async fn through_helper(docker: &Docker, group: &GroupSpec, archive: Vec<u8>) ->
         ..UploadToContainerOptions::default()
     };
     let body = bollard::body_full(archive.into());
-    let given = within(WORK, docker.upload_to_container(&id, Some(options), body)).await;
+    let given = within(BULK, docker.upload_to_container(&id, Some(options), body)).await;
     containers::discard(docker, &id).await?;
     given
 }
@@ -109,7 +109,7 @@ pub(crate) async fn remove(
     let name = volume_name(environment, volume);
     match within(QUESTION, docker.inspect_volume(&name)).await {
         Ok(found) if labels::is_of(&found.labels, environment) => {
-            or_gone(within(WORK, docker.remove_volume(&name, None::<RemoveVolumeOptions>)).await)
+            or_gone(within(BULK, docker.remove_volume(&name, None::<RemoveVolumeOptions>)).await)
         }
         Ok(_) | Err(EngineError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),
