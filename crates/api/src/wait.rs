@@ -191,6 +191,9 @@ impl Call {
             warnings.extend(fixed_scale(&mut tx, &release).await?);
             warnings.extend(forecast(&mut tx, &deployment, &release.spec).await?);
         }
+        if deployment.state == DeploymentState::Pending && !tx.is_scheduled().await? {
+            warnings.push("no control plane schedules at the moment: this begins when one does (`slipway serve` with the role `scheduler`)".into());
+        }
         drop(tx);
         Ok(view::deployment(deployment, &self.state.settings, warnings))
     }

@@ -48,6 +48,17 @@ impl Tx {
         Ok(done.rows_affected() == 1)
     }
 
+    /// Whether a scheduler is at work.
+    #[tracing::instrument(name = "db.is_scheduled", level = "debug", skip_all)]
+    pub async fn is_scheduled(&mut self) -> Result<bool, StoreError> {
+        let held = sqlx::query_scalar!(
+            "select exists (select from leases where name = 'scheduler' and expires_at > now()) as \"held!\""
+        )
+        .fetch_one(self.c())
+        .await?;
+        Ok(held)
+    }
+
     /// Gives a lease back.
     #[tracing::instrument(name = "db.release_lease", level = "debug", skip_all)]
     pub async fn release_lease(&mut self, name: &str, holder: Uuid, epoch: Epoch) -> Result<(), StoreError> {

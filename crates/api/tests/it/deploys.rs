@@ -7,6 +7,24 @@ use serde_json::json;
 use crate::world::{World, id_of, in_world, until};
 
 #[tokio::test]
+async fn a_deployment_that_nobody_is_there_to_carry_out_says_so() {
+    in_world(async |world| {
+        let warned = async |image: &str| {
+            let accepted = world.post("/v1/deploy", json!({"image": image})).await;
+            assert_eq!(accepted.status, 202, "{}", accepted.text);
+            accepted.json["warnings"]
+                .to_string()
+                .contains("no control plane schedules")
+        };
+        drop(world.scheduler_tx().await);
+        assert!(!warned("web:1").await);
+        world.db.execute("update leases set expires_at = now()").await;
+        assert!(warned("web:2").await);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_one_liner_makes_the_app_and_answers_with_the_deployment() {
     in_world(async |world| {
         let wakes = world.wakes();
