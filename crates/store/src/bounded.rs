@@ -2,8 +2,7 @@
 //!
 //! Promises: a statement ends within its bound, also when the database says nothing at all: its own `statement_timeout`
 //! ends what is slow, this ends what is silent, such as a machine without power or a stopped process, of which a
-//! connection may not learn for a quarter of an hour. A connection that was silent is not used again: the pool asks
-//! each one that comes back, within a bound of its own.
+//! connection may not learn for a quarter of an hour. A connection that was silent is not used again: see `pool.rs`.
 
 use std::time::Duration;
 

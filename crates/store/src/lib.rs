@@ -21,6 +21,7 @@ mod leases;
 mod listen;
 mod page;
 mod platform;
+mod pool;
 mod proxies;
 mod registries;
 mod releases;

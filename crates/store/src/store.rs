@@ -10,11 +10,12 @@ use std::time::Duration;
 use slipway_domain::{Epoch, Timestamp};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::AuditEntry;
 use crate::bounded::{Bounded, within};
 use crate::error::StoreError;
+use crate::pool::{Held, Pool};
 
 /// All migrations, embedded.
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
@@ -68,14 +69,14 @@ pub enum SchemaState {
 /// The database. A clone shares the pool.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: PgPool,
+    pool: Pool,
     silence_max: Duration,
 }
 
 /// A transaction.
 #[derive(Debug)]
 pub struct Tx {
-    inner: Transaction<'static, Postgres>,
+    connection: Held,
     silence_max: Duration,
     /// Under which the lease was found held in this transaction.
     pub(crate) epoch: Option<Epoch>,
@@ -100,16 +101,7 @@ impl Store {
             StoreError::Unavailable(format!("nothing came from {host} port {port} within {waited_s} s"))
         })?;
         first?.close().await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(options.connections_max)
-            .acquire_timeout(acquire_max)
-            .idle_timeout(Duration::from_mins(1))
-            // The pool asks each connection that comes back, and without a bound: one to a silent database would hold its
-            // place until the kernel gives up. So it is asked here before, which costs a second round trip.
-            .after_release(move |connection, _| {
-                Box::pin(async move { within(acquire_max, connection.ping()).await.map(|()| true) })
-            })
-            .connect_lazy_with(connect);
+        let pool = Pool::new(connect, options.connections_max, acquire_max);
         let silence_max = Duration::from_millis(options.statement_ms_max) + SILENCE;
         Ok(Self { pool, silence_max })
     }
@@ -117,8 +109,10 @@ impl Store {
     /// Begins a transaction.
     #[tracing::instrument(name = "db.begin", level = "debug", skip_all)]
     pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let mut connection = self.pool.get().await?;
+        within(self.silence_max, connection.begin()).await?;
         Ok(Tx {
-            inner: within(self.silence_max, Box::pin(self.pool.begin())).await?,
+            connection,
             silence_max: self.silence_max,
             epoch: None,
             audit: Vec::new(),
@@ -128,24 +122,24 @@ impl Store {
     /// Whether the database answers.
     #[tracing::instrument(name = "db.ping", level = "debug", skip_all)]
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        Ok(within(self.silence_max, connection.ping()).await?)
+        let mut held = self.pool.get().await?;
+        Ok(within(self.silence_max, held.connection().ping()).await?)
     }
 
-    /// Closes all connections, after the transactions on them have ended.
-    pub async fn close(&self) {
-        self.pool.close().await;
+    /// Closes all connections; those of transactions when these end.
+    pub fn close(&self) {
+        self.pool.close();
     }
 
-    pub(crate) const fn pool(&self) -> &PgPool {
-        &self.pool
+    pub(crate) const fn options(&self) -> &PgConnectOptions {
+        self.pool.options()
     }
 
     /// How the schema stands to this program.
     #[tracing::instrument(name = "db.schema_state", level = "debug", skip_all)]
     pub async fn schema_state(&self) -> Result<SchemaState, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        schema_state(&mut connection, self.silence_max).await
+        let mut held = self.pool.get().await?;
+        schema_state(held.connection(), self.silence_max).await
     }
 
     /// Applies what is missing, one process at a time, and says how much it was. Refuses a newer schema.
@@ -153,7 +147,7 @@ impl Store {
     /// On lines of its own with long time limits: building an index may take minutes, and a second process waits.
     #[tracing::instrument(name = "db.migrate", level = "debug", skip_all)]
     pub async fn migrate(&self) -> Result<usize, StoreError> {
-        let patient = PgConnectOptions::clone(&self.pool.connect_options()).options([
+        let patient = self.options().clone().options([
             ("statement_timeout", MIGRATION_MS_MAX),
             ("lock_timeout", MIGRATION_MS_MAX),
             ("idle_in_transaction_session_timeout", MIGRATION_MS_MAX),
@@ -216,7 +210,7 @@ impl Tx {
     #[tracing::instrument(name = "db.commit", level = "debug", skip_all)]
     pub async fn commit(mut self) -> Result<(), StoreError> {
         self.write_audit().await?;
-        Ok(within(self.silence_max, Box::pin(self.inner.commit())).await?)
+        Ok(within(self.silence_max, self.connection.commit()).await?)
     }
 
     /// The epoch under which this transaction is fenced; what only the scheduler writes asks for it.
@@ -225,6 +219,6 @@ impl Tx {
     }
 
     pub(crate) fn c(&mut self) -> Bounded<'_> {
-        Bounded::new(&mut self.inner, self.silence_max)
+        Bounded::new(self.connection.connection(), self.silence_max)
     }
 }

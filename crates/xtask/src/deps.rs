@@ -43,6 +43,7 @@ const SIBLINGS: &[(&str, Option<&[&str]>)] = &[
 /// A package from outside and the only crates that may use it.
 const KEPT_IN: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
+    ("deadpool", &["store"]),
     ("bollard", &["engine"]),
     ("clap", &["server", "cli", "slipway"]),
 ];

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use slipway_chaos::faults::postgres::Upstream;
 use slipway_store::{Store, StoreOptions};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
@@ -67,6 +68,22 @@ impl Db {
     /// Where it is.
     pub(crate) fn url(&self) -> String {
         self.options.to_url_lossy().to_string()
+    }
+
+    /// Where its server is, for a proxy before it.
+    pub(crate) fn upstream(&self) -> Upstream {
+        let port = self.options.get_port();
+        if let Some(folder) = self.options.get_socket() {
+            return Upstream::Unix(folder.join(format!(".s.PGSQL.{port}")));
+        }
+        let address = format!("{}:{port}", self.options.get_host());
+        Upstream::Tcp(address.parse().expect("an address"))
+    }
+
+    /// Where it is behind a proxy on this machine.
+    pub(crate) fn url_through(&self, port: u16) -> String {
+        let options = self.options.clone().host("127.0.0.1").port(port);
+        options.to_url_lossy().to_string()
     }
 
     /// A pool on it.

@@ -161,7 +161,7 @@ async fn a_long_history_is_not_read_for_a_page() {
             assert_eq!(tx.due_environments().await.expect("read"), []);
         }
         // The server counts for good when the connection ends.
-        store.close().await;
+        store.close();
         let read = db.until(
             "select coalesce(idx_scan, 0) from pg_stat_user_tables where relname = 'deployments'",
             |n| n >= 1_000,
@@ -189,7 +189,7 @@ async fn removing_an_environment_does_not_look_through_the_history_of_others() {
         let mut scheduler = crate::fixture::fenced(&store, epoch).await;
         scheduler.purge_environment(id).await.expect("purged");
         scheduler.commit().await.expect("commits");
-        store.close().await;
+        store.close();
         db.until(
             "select n_tup_del from pg_stat_user_tables where relname = 'releases'",
             |n| n == 100,

@@ -1,5 +1,9 @@
 //! A database that does not answer is told apart from one that refuses.
 
+use std::time::{Duration, Instant};
+
+use slipway_chaos::faults::postgres::PostgresProxy;
+use slipway_chaos::faults::{Fault, Script};
 use slipway_store::{Store, StoreError, StoreOptions};
 
 use crate::db::with_store;
@@ -82,6 +86,42 @@ async fn connections_that_the_server_closed_are_made_anew() {
         drop(caught);
         let mut tx = tx(&store).await;
         assert!(tx.app_by_name(&app.name).await.expect("answers").is_some());
+    })
+    .await;
+}
+
+/// There is one place, and the silence begins at each of the round trips that using it takes, giving it back included.
+#[tokio::test]
+async fn a_connection_that_falls_silent_at_any_moment_gives_its_place_back() {
+    with_store(async |db, store| {
+        drop(store);
+        let proxy = PostgresProxy::start(db.upstream(), Script::new());
+        let proxy = proxy.expect("a proxy");
+        let store = Store::connect(&db.url_through(proxy.address().port()), short())
+            .await
+            .expect("connects");
+        let used = async || {
+            let mut tx = store.begin().await?;
+            tx.key_check().await?;
+            tx.commit().await
+        };
+        used().await.expect("nothing is in its way");
+        let before = proxy.control().calls();
+        used().await.expect("nothing is in its way");
+        let trips = proxy.control().calls() - before;
+        assert!(trips >= 4, "{trips} round trips are no transaction");
+        for trip in 1..=trips {
+            let silent_at = proxy.control().calls() + trip;
+            proxy.control().follow(Script::new().at(silent_at, Fault::Hang));
+            while proxy.control().calls() < silent_at {
+                // Fails where the silence falls on it.
+                drop(used().await);
+            }
+            let begun = Instant::now();
+            while let Err(error) = used().await {
+                assert!(begun.elapsed() < Duration::from_secs(30), "silent at {trip}: {error}");
+            }
+        }
     })
     .await;
 }
