@@ -154,7 +154,7 @@ fn store_problem(error: &StoreError) -> Problem {
 fn duplicate(constraint: Constraint) -> &'static str {
     match constraint {
         Constraint::AppName => {
-            "An app of this name exists already, perhaps in another team, or one is still being deleted. Choose another name."
+            "An app of this name exists already, perhaps in another team: choose another name. If it was just deleted, it is still going away: repeat the call in a moment."
         }
         Constraint::EnvironmentName | Constraint::Domain => {
             "An environment of this name exists already, or one is still being deleted. Choose another name or wait a moment."
@@ -203,17 +203,19 @@ impl From<ApiError> for Problem {
                 ..Self::new(code, detail)
             },
             ApiError::Failed(deployment) => {
+                let state = state_word(&deployment);
                 let detail = match &deployment.reason {
                     Some(reason) => format!("{} {}", sentence(&reason.detail), sentence(&reason.hint)),
-                    None => match state_word(&deployment).as_str() {
-                        "aborted" => "The deployment was called off; what served before goes on serving.".into(),
-                        "superseded" => "A later deployment took its place; look at that one.".into(),
-                        other => format!("The deployment ended as {other}."),
-                    },
+                    None => format!("The deployment ended as {state}."),
+                };
+                let code = match state.as_str() {
+                    "superseded" => Code::DeploymentSuperseded,
+                    "aborted" => Code::DeploymentAborted,
+                    _ => Code::DeploymentFailed,
                 };
                 Self {
                     deployment: Some(deployment),
-                    ..Self::new(Code::DeploymentFailed, detail)
+                    ..Self::new(code, detail)
                 }
             }
             ApiError::Resolve(error) => resolve_problem(&error),

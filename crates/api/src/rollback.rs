@@ -88,7 +88,7 @@ async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNum
     }
     before_current(tx, environment).await?.ok_or_else(|| {
         let detail = format!(
-            "{of} of {app} has no earlier release that was good and differs from what runs. `slipway releases -a {app} -e {of}` lists what there is: name one, or deploy another image."
+            "{of} of {app} has no earlier release that was good and differs from the newest one, which is meant to run. `slipway releases -a {app} -e {of}` lists what there is: name one, or deploy another image."
         );
         ApiError::Refused(Code::NoEarlierRelease, detail)
     })

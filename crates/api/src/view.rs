@@ -40,7 +40,11 @@ fn state(
         (Desired::Stopped, _) if !settled => EnvironmentState::Stopping,
         (Desired::Stopped, _) => EnvironmentState::Stopped,
         (Desired::Running, None) => EnvironmentState::Empty,
-        (Desired::Running, Some(last)) if !last.is_final() => EnvironmentState::Deploying,
+        // What waits for somebody's word changes nothing yet, for days perhaps.
+        (Desired::Running, Some(DeploymentState::AwaitingApproval)) if !serves => EnvironmentState::Empty,
+        (Desired::Running, Some(last)) if !last.is_final() && last != DeploymentState::AwaitingApproval => {
+            EnvironmentState::Deploying
+        }
         (Desired::Running, Some(_)) if !serves => EnvironmentState::Failed,
         (Desired::Running, Some(_)) if unready == Some(CRASH_LOOP) => EnvironmentState::CrashLoop,
         (Desired::Running, Some(_)) if unready == Some(ASLEEP) => EnvironmentState::Asleep,
@@ -232,6 +236,20 @@ mod tests {
                 None,
                 Some(DeploymentState::Running),
                 EnvironmentState::Deploying,
+            ),
+            (
+                true,
+                true,
+                None,
+                Some(DeploymentState::AwaitingApproval),
+                EnvironmentState::Running,
+            ),
+            (
+                true,
+                false,
+                None,
+                Some(DeploymentState::AwaitingApproval),
+                EnvironmentState::Empty,
             ),
             (true, false, Some("Unhealthy"), failed, EnvironmentState::Failed),
             // What a failed deployment leaves to be put in order is nothing to visitors.

@@ -90,16 +90,17 @@ impl Progress {
             }
         }
         let waiting = match deployment.state.as_str() {
-            "pending" => "waiting to start",
-            "awaiting_approval" => {
-                "waiting until another token says `slipway deployments approve` with the identifier above"
-            }
+            "pending" => "waiting to start".to_owned(),
+            "awaiting_approval" => format!(
+                "waiting until another token says `slipway deployments approve {}`",
+                clean(&deployment.id)
+            ),
             _ => return,
         };
-        if self.shown.insert(String::new(), waiting.to_owned()).as_deref() != Some(waiting) {
+        if self.shown.insert(String::new(), waiting.clone()).as_ref() != Some(&waiting) {
             match &self.mode {
                 Mode::Live(bar) => bar.set_prefix(waiting),
-                Mode::Lines if deployment.state != "pending" => self.line(waiting),
+                Mode::Lines if deployment.state != "pending" => self.line(&waiting),
                 Mode::Lines | Mode::Quiet => {}
             }
         }
@@ -142,14 +143,16 @@ impl Progress {
         let Some(message) = event.message.as_deref().filter(|m| !m.is_empty()) else {
             return;
         };
-        if (event.step.is_some() && event.step != self.current) || is_bare(event) {
+        // A share of the traffic may be told before its step is: it is what the step is about.
+        let is_share = event.kind == "canary.step";
+        if (event.step.is_some() && event.step != self.current && !is_share) || is_bare(event) {
             return;
         }
         match &self.mode {
             Mode::Quiet => {}
             Mode::Live(bar) => bar.set_message(clean(message).into_owned()),
             // Hours may go by between two of these.
-            Mode::Lines if event.kind == "canary.step" => self.line(&format!("canary: {}", clean(message))),
+            Mode::Lines if is_share => self.line(&format!("canary: {}", clean(message))),
             Mode::Lines => {
                 let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY);
                 if let (true, Some(current)) = (due, &self.current) {

@@ -61,7 +61,12 @@ pub(crate) fn failure(
         "superseded" => format!("{app}: a later deployment took the place of this one"),
         other => format!("{app}: the deployment ended as `{}` after {took}", clean(other)),
     };
-    let mut lines = vec![format!("{} {what} ({id})", style.cross())];
+    // Nothing failed where people changed their mind.
+    let sign = match deployment.state.as_str() {
+        "superseded" | "aborted" => style.warn(clean(&deployment.state)),
+        _ => style.cross(),
+    };
+    let mut lines = vec![format!("{sign} {what} ({id})")];
     if let Some(reason) = &deployment.reason {
         explain(reason, style, &mut lines);
     }

@@ -262,6 +262,10 @@ pub enum ReasonCode {
     SmokeFailed,
     /// The new release of a canary does worse than the old one.
     CanaryWorse,
+    /// A later deployment took its place.
+    Superseded,
+    /// Somebody called it off.
+    Aborted,
 }
 
 impl ReasonCode {
@@ -289,6 +293,8 @@ impl ReasonCode {
             Self::ProxyUnavailable => "proxy_unavailable",
             Self::SmokeFailed => "smoke_failed",
             Self::CanaryWorse => "canary_worse",
+            Self::Superseded => "superseded",
+            Self::Aborted => "aborted",
         }
     }
 }

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use slipway_domain::Timestamp;
 use slipway_domain::deployment::{StepName, StepState};
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::rest::Rest;
 
 use crate::instances::is_healthy;
 use crate::plan::{Plan, Step};
-use crate::world::{DeploymentFacts, Desired, ReleaseFacts, Restart, World};
+use crate::world::{DeploymentFacts, Desired, Health, ReleaseFacts, Restart, World};
 
 /// So many ends in a row are a loop.
 const CRASHES_MIN: u32 = 3;
@@ -157,7 +158,14 @@ fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Conditi
     let wanted = serving.replicas;
     let is_whole = healthy >= usize::try_from(wanted).unwrap_or(usize::MAX);
     let plural = if wanted == 1 { "instance" } else { "instances" };
-    let message = format!("{healthy} of {wanted} {plural} healthy and with traffic");
+    // While a deployment is under way more may serve than are wanted.
+    let shown = u32::try_from(healthy).map_or(wanted, |healthy| healthy.min(wanted));
+    let silent = instances.iter().find_map(|i| failing_since(world, serving, i));
+    let silent = silent.map_or_else(String::new, |since| {
+        let since = since.format("%H:%M:%S UTC");
+        format!("; one has not answered its health check since {since}")
+    });
+    let message = format!("{shown} of {wanted} {plural} healthy and with traffic{silent}");
     let reason = |holds: bool| if holds { "Healthy" } else { "Unhealthy" };
     let loops = instances.iter().find_map(|i| crash_loop(world, serving, i));
     if let Some(loops) = loops.filter(|_| !is_whole) {
@@ -171,6 +179,14 @@ fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Conditi
         condition(ConditionType::Ready, is_whole, reason(is_whole), message.clone()),
         condition(ConditionType::Available, healthy > 0, reason(healthy > 0), message),
     )
+}
+
+/// Since when an instance that was healthy does not answer any more.
+fn failing_since(world: &World, serving: &ReleaseFacts, instance: &Instance) -> Option<Timestamp> {
+    match world.health.get(&instance.id) {
+        Some(Health::Failing { since }) if serving.owns(instance) && instance.is_running() => Some(*since),
+        _ => None,
+    }
 }
 
 /// How an instance of the release ended that ends again and again, if one does.

@@ -130,7 +130,6 @@ async fn canary(
         Judged::TooFew(requests) => format!("only {requests} requests came, too few to judge it by"),
         Judged::Uncounted => "its requests could not be counted: it was not judged".into(),
     });
-    tx.canary_step(id, step, judged.as_deref(), now).await?;
     let release = rows.deployment.as_ref().and_then(|d| rows.release(d.release));
     let place = usize::try_from(step).unwrap_or(usize::MAX);
     let share = release.and_then(|release| {
@@ -139,6 +138,7 @@ async fn canary(
         Some(format!("{number} has {weight} % of the traffic for {hold}"))
     });
     let message = [judged, share].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    tx.canary_step(id, step, Some(&message), now).await?;
     tx.append_event(id, "canary.step", now, Some(StepName::Canary), &message)
         .await?;
     Ok(())

@@ -83,7 +83,8 @@ impl Keeper {
         let now = self.clock.now();
         let mut tx = self.store.begin().await?;
         for unapproved in tx.unapproved_since(now - APPROVAL_MAX).await? {
-            tx.abort_deployment(unapproved, now).await?;
+            tx.abort_deployment(unapproved, "the platform: nobody approved it in time", now)
+                .await?;
             tracing::info!(deployment = %unapproved, "deployment.unapproved: nobody approved it in time");
         }
         let over = tx.expired_environments(now).await?;

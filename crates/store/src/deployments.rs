@@ -4,7 +4,7 @@
 //! transaction. What ends without success closes its running steps, and `deployment.finished` is its last event: a
 //! scheduler that has not heard of it yet writes no step any more. After a success only its draining is still noted.
 
-use slipway_domain::deployment::{DeploymentEvent, DeploymentState, Reason, Step, StepName, StepState};
+use slipway_domain::deployment::{DeploymentEvent, DeploymentState, Reason, ReasonCode, Step, StepName, StepState};
 use slipway_domain::ids::{AppId, DeploymentId, EnvironmentId, ReleaseId, TeamId};
 use slipway_domain::image::{Digest, Pin};
 use slipway_domain::name::{AppName, EnvironmentName};
@@ -289,6 +289,7 @@ impl Tx {
     pub async fn supersede_unfinished(
         &mut self,
         environment: EnvironmentId,
+        (later, release): (DeploymentId, ReleaseNumber),
         now: Timestamp,
     ) -> Result<Option<DeploymentId>, StoreError> {
         let id = sqlx::query_scalar!(
@@ -301,14 +302,28 @@ impl Tx {
         let Some(id) = id.map(DeploymentId::from_uuid) else {
             return Ok(None);
         };
-        self.end_deployment(id, DeploymentEvent::Supersede, None, now).await?;
+        let reason = ended_by_people(
+            ReasonCode::Superseded,
+            format!("a later deployment took its place: {release}, {later}"),
+            format!("look at that one: `slipway deployments show {later}`"),
+        );
+        self.end_deployment(id, DeploymentEvent::Supersede, Some(&reason), now)
+            .await?;
         Ok(Some(id))
     }
 
     /// Calls an unfinished deployment off; false when it had ended.
     #[tracing::instrument(name = "db.abort_deployment", level = "debug", skip_all)]
-    pub async fn abort_deployment(&mut self, id: DeploymentId, now: Timestamp) -> Result<bool, StoreError> {
-        match self.end_deployment(id, DeploymentEvent::Abort, None, now).await {
+    pub async fn abort_deployment(&mut self, id: DeploymentId, by: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let reason = ended_by_people(
+            ReasonCode::Aborted,
+            format!("it was called off by {by}"),
+            "what served before is left as it is; deploy again to go on".into(),
+        );
+        match self
+            .end_deployment(id, DeploymentEvent::Abort, Some(&reason), now)
+            .await
+        {
             Ok(()) => Ok(true),
             Err(StoreError::LostRace(_)) => Ok(false),
             Err(error) => Err(error),
@@ -519,7 +534,7 @@ impl Tx {
                 .await?;
         } else {
             sqlx::query!(
-                "update deployment_steps set state = 'failed', finished_at = $2,
+                "update deployment_steps set state = case when $3 = 'failed' then 'failed' else 'skipped' end, finished_at = $2,
                         detail = case when $3 = 'failed' then coalesce($4, detail) else $3 end
                  where deployment_id = $1 and state = 'running'",
                 id.uuid(),
@@ -531,13 +546,25 @@ impl Tx {
             .await?;
         }
         let message = match (next, reason) {
-            (DeploymentState::Failed, Some(reason)) => reason.detail.clone(),
+            (_, Some(reason)) => reason.detail.clone(),
             (DeploymentState::Succeeded, _) => "all traffic is on the new release".into(),
-            (DeploymentState::Superseded, _) => "a later deployment took its place".into(),
             _ => format!("the deployment was {next}"),
         };
         self.append_event(id, "deployment.finished", now, None, &message)
             .await?;
         Ok(())
+    }
+}
+
+/// The reason of a deployment that nothing was wrong with.
+fn ended_by_people(code: ReasonCode, detail: String, hint: String) -> Reason {
+    Reason {
+        code,
+        detail,
+        hint,
+        exit_code: None,
+        oom_killed: None,
+        last_probe: None,
+        log_tail: Vec::new(),
     }
 }

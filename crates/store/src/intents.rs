@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use slipway_domain::Timestamp;
 use slipway_domain::deployment::DeploymentState;
-use slipway_domain::ids::{DeploymentId, SecretId};
+use slipway_domain::ids::{DeploymentId, EnvironmentId, SecretId};
+use slipway_domain::image::Pin;
 use slipway_domain::name::VariableName;
 use slipway_domain::release::{Alignment, Release};
 
@@ -45,8 +46,9 @@ impl Tx {
         newest: &BTreeMap<VariableName, SecretId>,
         now: Timestamp,
     ) -> Result<Deployment, StoreError> {
-        self.supersede_unfinished(environment.id, now).await?;
         release.number = self.next_release_number(environment.id).await?;
+        self.supersede_unfinished(environment.id, (intent.deployment, release.number), now)
+            .await?;
         self.insert_release(environment.team, &release).await?;
         match release.align(&environment.spec, newest) {
             Alignment::Replace { staged } => drop(self.set_spec(environment.id, &release.spec, staged).await?),
@@ -56,17 +58,14 @@ impl Tx {
             Alignment::Keep { .. } => {}
         }
         self.extend_environment(environment.id, now).await?;
+        let waits = release.needs_approval() && !self.serves_image(environment.id, &release.pin).await?;
         let generation = self
             .set_intent(
                 environment.id,
                 environment.generation,
-                if release.needs_approval() {
-                    environment.desired
-                } else {
-                    Desired::Running
-                },
+                if waits { environment.desired } else { Desired::Running },
                 // What waits for a word is not meant to run: other changes go on from what is.
-                Some(release.id).filter(|_| !release.needs_approval()),
+                Some(release.id).filter(|_| !waits),
             )
             .await?;
         let id = intent.deployment;
@@ -77,7 +76,7 @@ impl Tx {
             environment: environment.id,
             release: release.id,
             generation,
-            state: if release.needs_approval() {
+            state: if waits {
                 DeploymentState::AwaitingApproval
             } else {
                 DeploymentState::Pending
@@ -95,12 +94,22 @@ impl Tx {
             release.number, environment.app_name, environment.name, release.image
         );
         self.append_event(id, "deployment.accepted", now, None, &told).await?;
-        if release.needs_approval() {
+        if waits {
             let told = "waits until another token approves";
             self.append_event(id, "deployment.awaiting_approval", now, None, told)
                 .await?;
         }
         let written = self.deployment(id).await?;
         written.ok_or_else(|| StoreError::Internal(format!("deployment {id} was written and cannot be read")))
+    }
+
+    /// Whether the image has the traffic already: nobody is asked about it again.
+    async fn serves_image(&mut self, environment: EnvironmentId, pin: &Pin) -> Result<bool, StoreError> {
+        let serving = self.status(environment).await?.and_then(|s| s.serving);
+        let serving = match serving {
+            Some(id) => self.release(id).await?,
+            None => None,
+        };
+        Ok(serving.is_some_and(|serving| serving.pin == *pin))
     }
 }

@@ -141,6 +141,10 @@ codes! {
     TokenTooWide = "token_too_wide", 422, "The token would be wider than yours";
     /// The deployment that the call waited for did not succeed.
     DeploymentFailed = "deployment_failed", 422, "The deployment failed";
+    /// The deployment that the call waited for has made way for a later one.
+    DeploymentSuperseded = "deployment_superseded", 422, "A later deployment took its place";
+    /// The deployment that the call waited for was called off.
+    DeploymentAborted = "deployment_aborted", 422, "The deployment was called off";
     /// Too much at once.
     TooManyRequests = "too_many_requests", 429, "Too many requests at once";
     /// Our mistake.

@@ -26,7 +26,10 @@ pub(crate) async fn deployment_abort(
     let found = call.deployment(&mut tx, &id).await?;
     let missing = || ApiError::not_found("deployment", &id);
     let environment = tx.lock_environment(found.environment).await?.ok_or_else(missing)?;
-    if !tx.abort_deployment(found.id, call.now()).await? {
+    if !tx
+        .abort_deployment(found.id, call.caller.name.as_str(), call.now())
+        .await?
+    {
         let state = tx.deployment(found.id).await?.ok_or_else(missing)?.state;
         let detail = format!("The deployment has ended already, as `{state}`. To go back, use rollback.");
         return Err(ApiError::Refused(Code::AlreadyFinished, detail));

@@ -62,7 +62,7 @@ async fn a_deleted_app_is_gone_at_once_and_its_name_comes_back_with_the_schedule
         assert!(world.get("/v1/apps").await.column("name").is_empty());
         let early = world.post("/v1/apps", json!({"name": "web"})).await;
         assert_eq!(early.code(), "already_exists");
-        assert!(early.detail().contains("still being deleted"), "{}", early.detail());
+        assert!(early.detail().contains("still going away"), "{}", early.detail());
     })
     .await;
 }

@@ -308,6 +308,9 @@ async fn an_aborted_deployment_leaves_the_intent_with_what_serves() {
             "{}",
             aborted.text
         );
+        let reason = &aborted.json["reason"];
+        assert_eq!(reason["code"], "aborted");
+        assert!(reason["detail"].to_string().contains("called off by"), "{reason}");
         assert!(world.wakes() > wakes);
         let environment = world.get("/v1/apps/web/environments").await.json["items"][0].clone();
         assert_eq!(
@@ -352,6 +355,46 @@ async fn a_canary_is_ended_early_by_a_word_and_nothing_else_is() {
         assert_eq!(world.ask("POST", &path).send().await.status, 200);
         let late = promote(&canary).await;
         assert_eq!((late.status, late.code().as_str()), (409, "already_finished"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_what_was_superseded_is_told_by_what() {
+    in_world(async |world| {
+        let beside = world.clone();
+        let first = tokio::spawn(async move { beside.ask("POST", "/v1/deploy?image=web:1&wait=60s").send().await });
+        let listed = "select count(*) from deployments";
+        while world.db.number(listed).await < 1 {
+            tokio::task::yield_now().await;
+        }
+        let second = world.post("/v1/deploy", json!({"image": "web:2"})).await;
+        world.hint();
+        let told = first.await.expect("no panic");
+        assert_eq!(
+            (told.status, told.code().as_str()),
+            (422, "deployment_superseded"),
+            "{}",
+            told.text
+        );
+        let id = second.json["id"].as_str().expect("an id");
+        assert!(told.json["detail"].to_string().contains(id), "{}", told.text);
+        assert_eq!(told.json["deployment"]["reason"]["code"], "superseded");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_that_serves_already_waits_for_nobodys_word() {
+    in_world(async |world| {
+        world.deployed("web", "web:1").await;
+        let spec = json!({"deploy": {"approval": true}});
+        world.put("/v1/apps/web/spec?apply=false", spec).await;
+        let deploy = async |image: &str| world.post("/v1/deploy", json!({"image": image})).await.json["state"].clone();
+        assert_eq!(deploy("web:1").await, "pending");
+        assert_eq!(deploy("web:2").await, "awaiting_approval");
+        let state = world.get("/v1/apps/web").await.json["environments"][0]["state"].clone();
+        assert_ne!(state, "deploying", "what waits for a word changes nothing yet");
     })
     .await;
 }

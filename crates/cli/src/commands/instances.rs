@@ -57,6 +57,10 @@ pub(crate) fn retain_current(items: &mut Vec<Value>) {
 /// One instance in a table.
 pub(crate) fn row(item: &Value, now: Timestamp) -> Vec<String> {
     let mut state = cell(item, "state");
+    if state == "dead" {
+        // Hardly ever beyond repair, which the word is for too.
+        state = "being removed".into();
+    }
     if item.get("oom_killed").and_then(Value::as_bool) == Some(true) {
         state.push_str(" (out of memory)");
     } else if let Some(code) = item.get("exit_code").and_then(Value::as_i64) {

@@ -145,6 +145,13 @@ fn last_deployment(ctx: &mut Context, newest: Option<Value>) -> Result<(), CliEr
         last.release_text(),
         clean(&last.id)
     ))?;
+    if last.state == "awaiting_approval" {
+        let hint = format!(
+            "it waits until another token says `slipway deployments approve {}`",
+            clean(&last.id)
+        );
+        ctx.print(format!("{:<12} {}", "", ctx.out.warn(hint)))?;
+    }
     if let Some(reason) = &last.reason {
         ctx.print(format!("{:<12} {}", "", clean(&reason.detail)))?;
     }

@@ -52,7 +52,7 @@ fn what_serves_in_part_is_available_and_not_ready() {
         ]
     );
     let none = "serving r1 x1\nroute serving\nr1#0 running failing routed";
-    let text = "0 of 1 instance healthy and with traffic";
+    let text = "0 of 1 instance healthy and with traffic; one has not answered its health check since 00:00:00 UTC";
     assert_eq!(
         said(none)[..2],
         [

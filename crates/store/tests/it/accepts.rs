@@ -99,7 +99,7 @@ async fn a_superseded_deployment_has_its_steps_closed_and_says_why() {
         assert_eq!(first.state, DeploymentState::Superseded);
         assert_eq!(first.finished_at, Some(second(5)));
         let step = &first.steps[0];
-        assert_eq!((step.state, step.finished_at), (StepState::Failed, Some(second(5))));
+        assert_eq!((step.state, step.finished_at), (StepState::Skipped, Some(second(5))));
         assert_eq!(step.detail.as_deref(), Some("superseded"));
         let events = tx.events_after(first.id, 0, 10).await.expect("listed");
         let kinds: Vec<&str> = events.iter().map(|e| e.kind.as_str()).collect();
@@ -217,8 +217,16 @@ async fn an_ended_deployment_cannot_be_aborted_and_an_unfinished_one_can() {
         let (_, _, environment) = web(&store).await;
         let deployment = deploy(&store, environment.id, second(1)).await;
         let mut tx = tx(&store).await;
-        assert!(tx.abort_deployment(deployment.id, second(2)).await.expect("asked"));
-        assert!(!tx.abort_deployment(deployment.id, second(3)).await.expect("asked"));
+        assert!(
+            tx.abort_deployment(deployment.id, "ana", second(2))
+                .await
+                .expect("asked")
+        );
+        assert!(
+            !tx.abort_deployment(deployment.id, "ana", second(3))
+                .await
+                .expect("asked")
+        );
         let deployment = tx.deployment(deployment.id).await.expect("read").expect("is there");
         assert_eq!(deployment.state, DeploymentState::Aborted);
         assert_eq!(deployment.finished_at, Some(second(2)));

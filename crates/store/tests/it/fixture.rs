@@ -138,8 +138,9 @@ pub(crate) fn new_release(environment: EnvironmentId, number: ReleaseNumber, spe
 /// Accepts a deploy the way a caller does: lock, supersede, release, intent, deployment.
 pub(crate) async fn accept(tx: &mut Tx, id: EnvironmentId, spec: Spec, now: Timestamp) -> Deployment {
     let environment = tx.lock_environment(id).await.expect("locks").expect("is there");
-    tx.supersede_unfinished(id, now).await.expect("supersedes");
     let number = tx.next_release_number(id).await.expect("numbered");
+    let later = (DeploymentId::mint(now, &Counter), number);
+    tx.supersede_unfinished(id, later, now).await.expect("supersedes");
     let release = new_release(id, number, spec);
     tx.insert_release(environment.team, &release).await.expect("inserted");
     let generation = tx
