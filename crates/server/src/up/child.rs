@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// One that refuses to start is tried again, in case somebody has mended what it said.
 const REFUSED_PAUSE_MIN: Duration = Duration::from_secs(2);
 /// A child that lived so long is started again at once.

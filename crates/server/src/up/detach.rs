@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long the last words of one that ended are waited for.
 const WORDS_MAX: Duration = Duration::from_secs(1);
 /// How long the next try of one that refuses to start is waited for: what it said at the last one may be mended.
-const NEXT_TRY_MAX: Duration = Duration::from_secs(35);
+const NEXT_TRY_MAX: Duration = Duration::from_secs(15);
 /// How long an answer about readiness may take.
 const READYZ_MAX: Duration = Duration::from_secs(2);
 /// The control plane looks at each of its parts for so long.
