@@ -277,9 +277,10 @@ def main():
     replacing()
     degrading()
     fifty_apps()
-    list_apps()
+    # Before the thousand apps of the list: they too are looked at once a minute.
     if os.environ.get("WIDE"):
         five_hundred()
+    list_apps()
 
 
 main()
