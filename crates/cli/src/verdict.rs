@@ -167,8 +167,8 @@ fn next_command(deployment: &Deployment, view: View) -> Option<String> {
         | "cancelled" => again(),
         "secret_unavailable" => Some(format!("slipway secrets list{scope}")),
         // The hint says how, with the command where one helps.
-        "wrong_port" | "oom_killed" | "port_closed" | "loopback_only" | "health_redirect" | "health_status"
-        | "health_timeout" => None,
+        "superseded" | "aborted" | "wrong_port" | "oom_killed" | "port_closed" | "loopback_only"
+        | "health_redirect" | "health_status" | "health_timeout" => None,
         // What the failed release wrote is gone with its containers; the deployment keeps the last lines.
         _ => (view == View::Watch).then(|| format!("slipway deployments show {}", clean(&deployment.id))),
     }
@@ -235,6 +235,7 @@ mod tests {
             ("registry_unauthorized", registry, registry),
             ("registry_unavailable", again, again),
             ("wrong_port", None, None),
+            ("superseded", None, None),
             ("port_closed", None, None),
             ("loopback_only", None, None),
             ("health_redirect", None, None),
