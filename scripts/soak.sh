@@ -4,7 +4,8 @@
 #   HISTORIES=1000000   simulated histories of the planner
 #   DEPLOYS=1000        rolling deploys under load
 #   PER_SECOND=500      requests a second during them
-#   CALLS=1             every call of the engine and every round trip to the database broken once
+#   CALLS=1             every call of the engine and every round trip to the database broken once; of the silences of
+#                       the database, each of which takes its 12 s, a hundred
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$root"

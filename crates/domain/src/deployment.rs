@@ -342,6 +342,21 @@ pub struct Reason {
     pub log_tail: Vec<String>,
 }
 
+impl Reason {
+    /// What happened and what to do, without evidence.
+    pub const fn new(code: ReasonCode, detail: String, hint: String) -> Self {
+        Self {
+            code,
+            detail,
+            hint,
+            exit_code: None,
+            oom_killed: None,
+            last_probe: None,
+            log_tail: Vec::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

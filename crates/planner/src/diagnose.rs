@@ -45,12 +45,14 @@ pub struct Evidence {
 /// The reason of a failure.
 pub fn diagnose(failure: &Failure, evidence: &Evidence) -> Reason {
     let mut reason = match failure {
-        Failure::Operation { code, detail } => plain(*code, detail.clone(), operation_hint(*code, detail, evidence)),
+        Failure::Operation { code, detail } => {
+            Reason::new(*code, detail.clone(), operation_hint(*code, detail, evidence))
+        }
         Failure::Command { exit_code } => command(*exit_code, evidence),
         Failure::Exited { .. } => exited(evidence),
         Failure::Unhealthy { .. } => unhealthy(evidence),
         Failure::Overdue { step } => overdue(*step),
-        Failure::Canary { detail } => plain(
+        Failure::Canary { detail } => Reason::new(
             ReasonCode::CanaryWorse,
             format!("the new release does worse than the old one: {detail}; all traffic is back on the old one"),
             format!(
@@ -58,12 +60,12 @@ pub fn diagnose(failure: &Failure, evidence: &Evidence) -> Reason {
                 evidence.app
             ),
         ),
-        Failure::Cancelled { deleted: true } => plain(
+        Failure::Cancelled { deleted: true } => Reason::new(
             ReasonCode::Cancelled,
             "the environment was deleted while the deployment was under way".into(),
             "deploy again if that was not meant: a deploy makes app and environment anew".into(),
         ),
-        Failure::Cancelled { deleted: false } => plain(
+        Failure::Cancelled { deleted: false } => Reason::new(
             ReasonCode::Cancelled,
             "the app was stopped while the deployment was under way".into(),
             format!("start it again with `slipway start --app {}`", evidence.app),
@@ -72,18 +74,6 @@ pub fn diagnose(failure: &Failure, evidence: &Evidence) -> Reason {
     reason.last_probe.clone_from(&evidence.last_probe);
     reason.log_tail.clone_from(&evidence.log_tail);
     reason
-}
-
-fn plain(code: ReasonCode, detail: String, hint: String) -> Reason {
-    Reason {
-        code,
-        detail,
-        hint,
-        exit_code: None,
-        oom_killed: None,
-        last_probe: None,
-        log_tail: Vec::new(),
-    }
 }
 
 fn operation_hint(code: ReasonCode, detail: &str, evidence: &Evidence) -> String {
@@ -130,7 +120,7 @@ fn command(exit_code: Option<i64>, evidence: &Evidence) -> Reason {
     };
     Reason {
         exit_code,
-        ..plain(ReasonCode::ReleaseCommandFailed, detail, hint)
+        ..Reason::new(ReasonCode::ReleaseCommandFailed, detail, hint)
     }
 }
 
@@ -139,7 +129,7 @@ fn exited(evidence: &Evidence) -> Reason {
         exit_code, oom_killed, ..
     }) = &evidence.state
     else {
-        return plain(
+        return Reason::new(
             ReasonCode::Exited,
             "the app ended by itself right after it was started".into(),
             last_lines(evidence),
@@ -158,7 +148,7 @@ fn exited(evidence: &Evidence) -> Reason {
         return Reason {
             exit_code: Some(*exit_code),
             oom_killed: Some(true),
-            ..plain(ReasonCode::OomKilled, detail, hint)
+            ..Reason::new(ReasonCode::OomKilled, detail, hint)
         };
     }
     let detail = match exit_code {
@@ -175,7 +165,7 @@ fn exited(evidence: &Evidence) -> Reason {
     Reason {
         exit_code: Some(*exit_code),
         oom_killed: Some(false),
-        ..plain(ReasonCode::Exited, detail, hint)
+        ..Reason::new(ReasonCode::Exited, detail, hint)
     }
 }
 
@@ -271,14 +261,14 @@ fn unhealthy(evidence: &Evidence) -> Reason {
     let path = evidence.health_path.as_deref().unwrap_or("");
     let deadline = evidence.health_deadline;
     let Some(probe) = &evidence.last_probe else {
-        return plain(
+        return Reason::new(
             ReasonCode::HealthTimeout,
             format!("the app was not healthy within {deadline}, and no probe could be made"),
             "run `slipway doctor` on the server: the platform may not reach its containers' network".into(),
         );
     };
     if let Some(location) = &probe.location {
-        return plain(
+        return Reason::new(
             ReasonCode::HealthRedirect,
             format!("{path} answers with status {} and sends the probe to {location}", probe.status.unwrap_or_default()),
             "let the health path answer 200 by itself: no login, no redirect to HTTPS (the platform ends TLS before the app)".into(),
@@ -290,7 +280,7 @@ fn unhealthy(evidence: &Evidence) -> Reason {
             401 | 403 => format!("{path} asks for a login: let it answer 200 without one"),
             _ => "the probe's body and the app's last lines are below".into(),
         };
-        return plain(
+        return Reason::new(
             ReasonCode::HealthStatus,
             if evidence.served {
                 format!("{path} answers with status {status}, though it was healthy before")
@@ -307,7 +297,7 @@ fn unhealthy(evidence: &Evidence) -> Reason {
 fn silent(evidence: &Evidence, probe: &LastProbe) -> Reason {
     let (port, deadline, app) = (evidence.port, evidence.health_deadline, &evidence.app);
     if evidence.health_path.is_none() && probe.error.is_none() {
-        return plain(
+        return Reason::new(
             ReasonCode::HealthTimeout,
             format!("the app opened port {port} so late that it had not stayed open for {STAY_UP} within {deadline}"),
             "raise `health.deadline`, or set `health.path`: there one good answer is enough".into(),
@@ -315,7 +305,7 @@ fn silent(evidence: &Evidence, probe: &LastProbe) -> Reason {
     }
     let on_port: Vec<&SocketAddr> = evidence.listening.iter().filter(|a| a.port() == port).collect();
     if !on_port.is_empty() && on_port.iter().all(|a| a.ip().is_loopback()) {
-        return plain(
+        return Reason::new(
             ReasonCode::LoopbackOnly,
             format!(
                 "the app listens on {} only, where nobody outside its container reaches it",
@@ -331,7 +321,7 @@ fn silent(evidence: &Evidence, probe: &LastProbe) -> Reason {
             .find(|a| !a.ip().is_loopback())
             .or(evidence.listening.first())
         {
-            return plain(
+            return Reason::new(
                 ReasonCode::WrongPort,
                 format!(
                     "nothing listens on port {port}, but the app listens on port {}",
@@ -343,7 +333,7 @@ fn silent(evidence: &Evidence, probe: &LastProbe) -> Reason {
                 ),
             );
         }
-        return plain(
+        return Reason::new(
             ReasonCode::PortClosed,
             if evidence.served {
                 format!("nothing listens on port {port} any more")
@@ -355,7 +345,7 @@ fn silent(evidence: &Evidence, probe: &LastProbe) -> Reason {
             ),
         );
     }
-    plain(
+    Reason::new(
         ReasonCode::HealthTimeout,
         format!(
             "the app listens on port {port}, but the probe got no answer: {}",
@@ -367,17 +357,17 @@ fn silent(evidence: &Evidence, probe: &LastProbe) -> Reason {
 
 fn overdue(step: StepName) -> Reason {
     match step {
-        StepName::Switch => plain(
+        StepName::Switch => Reason::new(
             ReasonCode::ProxyUnavailable,
             "the new release is healthy, but not every proxy confirmed the switch within 60 s; the old release keeps the traffic".into(),
             "look at the proxy: `slipway doctor` on its machine, or its /readyz".into(),
         ),
-        StepName::Pull => plain(
+        StepName::Pull => Reason::new(
             ReasonCode::RegistryUnavailable,
             "the image did not arrive within 30 minutes".into(),
             "check the registry and the line to it, then deploy again".into(),
         ),
-        _ => plain(
+        _ => Reason::new(
             ReasonCode::EngineUnavailable,
             "the container engine did not do what it was asked in time".into(),
             "run `slipway doctor` on the server, then deploy again".into(),

@@ -302,7 +302,7 @@ impl Tx {
         let Some(id) = id.map(DeploymentId::from_uuid) else {
             return Ok(None);
         };
-        let reason = ended_by_people(
+        let reason = Reason::new(
             ReasonCode::Superseded,
             format!("a later deployment took its place: {release}, {later}"),
             format!("look at that one: `slipway deployments show {later}`"),
@@ -315,7 +315,7 @@ impl Tx {
     /// Calls an unfinished deployment off; false when it had ended.
     #[tracing::instrument(name = "db.abort_deployment", level = "debug", skip_all)]
     pub async fn abort_deployment(&mut self, id: DeploymentId, by: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let reason = ended_by_people(
+        let reason = Reason::new(
             ReasonCode::Aborted,
             format!("it was called off by {by}"),
             "what served before is left as it is; deploy again to go on".into(),
@@ -553,18 +553,5 @@ impl Tx {
         self.append_event(id, "deployment.finished", now, None, &message)
             .await?;
         Ok(())
-    }
-}
-
-/// The reason of a deployment that nothing was wrong with.
-fn ended_by_people(code: ReasonCode, detail: String, hint: String) -> Reason {
-    Reason {
-        code,
-        detail,
-        hint,
-        exit_code: None,
-        oom_killed: None,
-        last_probe: None,
-        log_tail: Vec::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! Hints from the database: something changed. The payload is not read; a poll stands behind every hint.
 
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::PgListener;
 
 use crate::{Store, StoreError};
 
@@ -27,11 +27,7 @@ impl Store {
     /// Opens a line for hints.
     #[tracing::instrument(name = "db.hints", level = "debug", skip_all)]
     pub async fn hints(&self) -> Result<Hints, StoreError> {
-        // It connects anew by itself when its line breaks, and asks a pool for that.
-        let line = PgPoolOptions::new()
-            .max_connections(1)
-            .connect_lazy_with(self.options().clone());
-        let mut listener = PgListener::connect_with(&line).await?;
+        let mut listener = PgListener::connect_with(&self.line()).await?;
         listener
             .listen_all(["slipway_environments", "slipway_routes", "slipway_events"])
             .await?;

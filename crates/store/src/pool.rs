@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, Object, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::runtime::Handle;
 
@@ -104,6 +104,14 @@ impl Pool {
             rollback_max: self.acquire_max,
             state: State::Clean,
         })
+    }
+
+    /// One connection apart, for a listener that asks a pool of the driver's when its line breaks.
+    pub(crate) fn line(&self) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(self.acquire_max)
+            .connect_lazy_with(self.options.clone())
     }
 
     /// Hands out no more connections; those that are out are closed when they come back.

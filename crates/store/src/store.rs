@@ -131,8 +131,8 @@ impl Store {
         self.pool.close();
     }
 
-    pub(crate) const fn options(&self) -> &PgConnectOptions {
-        self.pool.options()
+    pub(crate) fn line(&self) -> PgPool {
+        self.pool.line()
     }
 
     /// How the schema stands to this program.
@@ -147,7 +147,7 @@ impl Store {
     /// On lines of its own with long time limits: building an index may take minutes, and a second process waits.
     #[tracing::instrument(name = "db.migrate", level = "debug", skip_all)]
     pub async fn migrate(&self) -> Result<usize, StoreError> {
-        let patient = self.options().clone().options([
+        let patient = self.pool.options().clone().options([
             ("statement_timeout", MIGRATION_MS_MAX),
             ("lock_timeout", MIGRATION_MS_MAX),
             ("idle_in_transaction_session_timeout", MIGRATION_MS_MAX),

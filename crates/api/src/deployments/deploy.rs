@@ -60,6 +60,11 @@ fn once<T: PartialEq>(name: &str, in_query: Option<T>, in_body: Option<T>) -> Re
     }
 }
 
+/// Where a value stands, for whoever has to mend it.
+fn place(name: &str, in_query: bool) -> String {
+    format!("{}{name}", if in_query { '?' } else { '/' })
+}
+
 /// Deploy an image: one line for CI.
 #[utoipa::path(post, path = "/v1/deploy", tag = "deployments", operation_id = "deploy",
     params(DeployParams,
@@ -80,29 +85,21 @@ pub(crate) async fn deploy(
 ) -> Result<Response> {
     let wait = Wait::parse(params.wait.as_deref())?;
     refuse_later(body.sbom.is_some())?;
-    let strategy_place = if params.strategy.is_some() {
-        "?strategy"
-    } else {
-        "/strategy"
-    };
+    let strategy_place = place("strategy", params.strategy.is_some());
     let strategy = once("strategy", params.strategy, body.strategy)?;
-    let strategy = parse_strategy(strategy_place, strategy.as_deref())?;
-    let expires_in_place = if params.expires_in.is_some() {
-        "?expires_in"
-    } else {
-        "/expires_in"
-    };
+    let strategy = parse_strategy(&strategy_place, strategy.as_deref())?;
+    let expires_in_place = place("expires_in", params.expires_in.is_some());
     let from = once("from", params.from, body.from)?;
     let expires_in = once("expires_in", params.expires_in, body.expires_in)?;
-    let beginning = Beginning::parse(expires_in_place, from, expires_in)?;
-    let image_place = if params.image.is_some() { "?image" } else { "/image" };
+    let beginning = Beginning::parse(&expires_in_place, from, expires_in)?;
+    let image_place = place("image", params.image.is_some());
     let Some(image) = once("image", params.image, body.image)? else {
         return Err(ApiError::parameter(
             "image",
             "give the image: `POST /v1/deploy?image=REF`",
         ));
     };
-    let image = parse_image(image_place, &image)?;
+    let image = parse_image(&image_place, &image)?;
     let app = match once("app", params.app, body.app)? {
         Some(app) => app,
         None => app_of(&call, &image)?,
