@@ -7,7 +7,10 @@ if [ -f "$run_dir/env" ]; then
   for program in "$CARGO_TARGET_DIR/debug/slipway" "$CARGO_TARGET_DIR/release/slipway"; do
     if [ -x "$program" ]; then
       "$program" down
-      say "To be rid of everything, the apps too: . .run/env && $program uninstall --delete-data && rm -r .run"
+      # Without the engine, which is stopped below where it is ours, nothing can be removed from it.
+      first='' last=''
+      if [ -f "$run_dir/dockerd.pid" ]; then first='make run && ' last='make stop && '; fi
+      say "To be rid of everything, the apps too: $first. .run/env && $program uninstall --delete-data && ${last}rm -r .run"
       break
     fi
   done
