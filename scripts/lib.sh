@@ -98,6 +98,20 @@ stop_pid() {
   rm -f "$1"
 }
 
+# built_program : prints the path of the slipway that was built last.
+built_program() {
+  ls -t "$CARGO_TARGET_DIR"/{debug,release}/slipway 2>/dev/null | head -n 1 | grep .
+}
+
+# stop_helpers : ends the registry and the Docker engine that `make run` started.
+stop_helpers() {
+  stop_pid "$run_dir/registry/registry.pid"
+  if [ -f "$run_dir/dockerd.pid" ]; then
+    say "Stopping the Docker engine that \`make run\` started; its containers run on (live restore)."
+    stop_pid "$run_dir/dockerd.pid"
+  fi
+}
+
 # static_binary DIR NAME : builds an example as one static file and prints its path.
 static_binary() {
   RUSTFLAGS="-C target-feature=+crt-static" CARGO_TARGET_DIR="$CARGO_TARGET_DIR/examples" \

@@ -88,6 +88,16 @@ call() {
   printf 'header = "Authorization: Bearer %s"\n' "$(cat "$token_file")" |
     curl --silent --show-error --config - --write-out '\n%{http_code}' "$@"
 }
+# why : the sentence in a problem or in a deployment that failed, and else all of it.
+why() {
+  python3 -c 'import json, sys
+text = sys.stdin.read()
+try:
+    told = json.loads(text)
+    print(told.get("detail") or told["reason"]["message"])
+except (ValueError, KeyError, TypeError, AttributeError):
+    print(text)'
+}
 expect() {
   local what=$1 answer
   shift
@@ -95,7 +105,7 @@ expect() {
   case ${answer##*$'\n'} in
     2??) ;;
     401) die "the token in $token_file is not valid any more: remove the file, \`make stop\`, and run again for a new one" ;;
-    *) die "$what failed: $answer" ;;
+    *) die "$what failed: $(why <<<"${answer%$'\n'*}")" ;;
   esac
 }
 expect "Storing the registry's password" --request PUT --header 'content-type: application/json' \
@@ -131,5 +141,5 @@ Try next:
   slipway logs --app hello
 An image of your own, without a registry: docker build -t mine:1 . && slipway deploy --local mine:1
 
-Stop everything but the apps with \`make stop\`.
+Stop everything but the apps with \`make stop\`; take everything away with \`make uninstall\`.
 SCREEN

@@ -25,8 +25,8 @@ const REGISTRY_TRIES_MAX: u32 = 2;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 /// The first pause between tries; it doubles.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The most that is told of why a server is not ready.
-const DETAIL_CHARS_MAX: usize = 120;
+/// The most that is told of why a server is not ready; what is longer ends with an ellipsis.
+const DETAIL_CHARS_MAX: usize = 300;
 
 /// What one try ended in.
 pub(crate) enum Attempt {
@@ -129,8 +129,11 @@ fn notice(problem: &Problem) -> String {
 }
 
 fn first_sentence(text: &str) -> String {
-    let sentence = text.split_inclusive(". ").next().unwrap_or_default();
-    sentence.trim_end().chars().take(DETAIL_CHARS_MAX).collect()
+    let sentence = text.split_inclusive(". ").next().unwrap_or_default().trim_end();
+    match sentence.char_indices().nth(DETAIL_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", sentence[..end].trim_end()),
+        None => sentence.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +185,8 @@ mod tests {
         ] {
             assert_eq!(first_sentence(text), expected);
         }
-        assert_eq!(first_sentence(&"x".repeat(1_000)).chars().count(), DETAIL_CHARS_MAX);
+        let whole = "é".repeat(DETAIL_CHARS_MAX);
+        assert_eq!(first_sentence(&whole), whole);
+        assert_eq!(first_sentence(&format!("{whole}é")), format!("{whole}…"));
     }
 }

@@ -153,16 +153,19 @@ pub(crate) async fn stop(ctx: &mut Context, ActArgs { app, wait }: ActArgs) -> R
     let request = Target {
         environment: Some(environment),
     };
-    let call = Call::post(&["apps", app.as_str(), "stop"], Some(body(&request)), ctx.key());
-    let wait = wait.limit().map(|limit| limit.min(WAIT_MAX));
-    if wait.is_some() {
+    let call = |ctx: &Context| Call::post(&["apps", app.as_str(), "stop"], Some(body(&request)), ctx.key());
+    // Without waiting at first: what is refused, or had stopped before, is not told to be stopping.
+    let mut answer = ctx.send(call(ctx)).await?;
+    let mut stopped = cell(&answer.body, "state") == "stopped";
+    if let (false, Some(limit)) = (stopped, wait.limit()) {
         ctx.note(format!("{app}: stopping, requests under way finish first"));
+        answer = ctx.send(call(ctx).waiting(Some(limit.min(WAIT_MAX)))).await?;
+        stopped = answer.status == StatusCode::OK;
     }
-    let answer = ctx.send(call.waiting(wait)).await?;
     if ctx.globals.json {
         return ctx.print_json(&answer.body);
     }
-    ctx.note(if answer.status == StatusCode::OK {
+    ctx.note(if stopped {
         format!("{app}: stopped; `slipway start` brings it back")
     } else {
         format!("{app}: is stopping; `slipway status` shows when nothing runs any more")

@@ -67,17 +67,21 @@ async fn an_instance_that_was_started_again_says_how_it_had_ended() {
     assert_eq!(outcome.stdout.matches("last:").count(), 2, "{outcome:?}");
 }
 
-#[tokio::test]
-async fn stop_waits_for_the_end_and_says_only_what_is_so() {
-    let server = Server::start(|seen| {
-        let shown = json!({"name": "production", "state": "stopped"});
+/// A server whose `web` runs until it was waited for.
+async fn stopping() -> Server {
+    Server::start(|seen| {
         if seen.query.is_empty() {
-            status(202, &shown)
+            status(202, &json!({"name": "production", "state": "stopping"}))
         } else {
-            ok(&shown)
+            ok(&json!({"name": "production", "state": "stopped"}))
         }
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn stop_waits_for_the_end_and_says_only_what_is_so() {
+    let server = stopping().await;
     let world = World::at(&server.url).with("SLIPWAY_APP", "web");
     for words in [&["stop"][..], &["stop", "--timeout", "90s"]] {
         let outcome = world.run(words).await.succeeded();
@@ -92,8 +96,19 @@ async fn stop_waits_for_the_end_and_says_only_what_is_so() {
         "web: is stopping; `slipway status` shows when nothing runs any more\n"
     );
     let queries: Vec<_> = server.seen().into_iter().map(|s| s.query).collect();
-    assert_eq!(queries, ["wait=10m", "wait=90s", ""]);
+    assert_eq!(queries, ["", "wait=10m", "", "wait=90s", ""]);
     assert_eq!(server.seen()[0].body, json!({"environment": "production"}));
+}
+
+#[tokio::test]
+async fn stop_does_not_announce_what_is_refused_or_done_already() {
+    let server = Server::start(|_| problem(409, "nothing_deployed", "Nothing was deployed.")).await;
+    let outcome = World::at(&server.url).run(&["stop", "-a", "web"]).await;
+    let outcome = outcome.refused(1, &["Nothing was deployed."]);
+    assert!(!outcome.stderr.contains("stopping"), "{outcome:?}");
+    let server = Server::start(|_| status(202, &json!({"name": "production", "state": "stopped"}))).await;
+    let outcome = World::at(&server.url).run(&["stop", "-a", "web"]).await.succeeded();
+    assert_eq!(outcome.stderr, "web: stopped; `slipway start` brings it back\n");
 }
 
 fn condition(kind: &str, message: &str) -> Value {
@@ -160,4 +175,17 @@ async fn to_scale_what_is_stopped_says_that_it_stays_stopped() {
         outcome.stderr,
         "web: scaled to 2; it stays stopped until `slipway start`\n"
     );
+}
+
+#[tokio::test]
+async fn a_scale_by_one_who_may_not_look_is_told_as_done() {
+    let server = Server::start(|seen| match seen.line().as_str() {
+        "POST /v1/apps/web/scale" => empty(204),
+        _ => problem(403, "forbidden", "This token may not."),
+    })
+    .await;
+    let world = World::at(&server.url).with("SLIPWAY_APP", "web");
+    let outcome = world.run(&["scale", "2"]).await.succeeded();
+    assert_eq!(outcome.stderr, "web: scaled to 2\n");
+    world.run(&["scale", "2", "--json"]).await.succeeded();
 }

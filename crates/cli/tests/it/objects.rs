@@ -410,8 +410,8 @@ async fn scale_restart_stop_and_start_reach_the_environment() {
         .with("SLIPWAY_APP", "web")
         .with("SLIPWAY_ENVIRONMENT", "staging");
     world.run(&["scale", "3", "web"]).await.succeeded();
-    for word in ["restart", "stop", "start"] {
-        world.run(&[word]).await.succeeded();
+    for words in [&["restart"][..], &["stop", "--no-wait"], &["start"]] {
+        world.run(words).await.succeeded();
     }
     assert_eq!(server.seen()[0].body["count"], 3);
     assert_eq!(
