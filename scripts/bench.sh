@@ -25,7 +25,7 @@ export SLIPWAY_HTTPS_LISTEN=127.0.0.1:$(free_port) SLIPWAY_NETWORK_POOL=10.250.0
 stop() {
   local code=$?
   "$slipway" uninstall --delete-data --yes >/dev/null 2>&1 || true
-  stop_pid "$dir/dockerd.pid"
+  stop_pid "$dir/dockerd.pid" dockerd
   if [ -n "${neighbours:-}" ]; then
     sysctl -q -w net.ipv4.neigh.default.gc_thresh2="$neighbours" net.ipv4.neigh.default.gc_thresh3="$neighbours_max"
   fi

@@ -52,6 +52,9 @@ wait_for() {
   done
 }
 
+# answers_or_ended PID : whether the engine answers, or its process is no more.
+answers_or_ended() { docker version || ! kill -0 "$1"; }
+
 # start_engine DIR : a Docker engine, if none answers. What we started has its pid in DIR/dockerd.pid.
 start_engine() {
   docker version >/dev/null 2>&1 && return
@@ -64,8 +67,15 @@ start_engine() {
     mkdir -p "$1"
     # A pid file of an engine that was killed would keep the new one from starting.
     if [ -f /var/run/docker.pid ] && ! kill -0 "$(cat /var/run/docker.pid)" 2>/dev/null; then rm -f /var/run/docker.pid; fi
+    [ -z "${DOCKER_HOST:-}" ] || die "No engine answers at DOCKER_HOST=$DOCKER_HOST. Start that one, or unset the variable."
     setsid "$(command -v dockerd || echo /usr/sbin/dockerd)" --live-restore >"$1/dockerd.log" 2>&1 </dev/null &
-    echo $! >"$1/dockerd.pid"
+    local engine=$!
+    echo "$engine" >"$1/dockerd.pid"
+    wait_for 60 "The Docker engine" answers_or_ended "$engine"
+    if ! docker version >/dev/null 2>&1; then
+      rm "$1/dockerd.pid"
+      die "The Docker engine ended: $(tail -n 1 "$1/dockerd.log")"
+    fi
   fi
   wait_for 60 "The Docker engine" docker version
 }
@@ -88,27 +98,28 @@ YML
   wait_for 30 "The registry" curl -fsS -u ci:registry-password "http://127.0.0.1:$port/v2/"
 }
 
-# stop_pid FILE : ends the process whose pid is in the file, if it is there.
+# stop_pid FILE COMMAND : ends the process whose pid is in the file, if it is there and still runs that command.
 stop_pid() {
   local pid
   [ -f "$1" ] || return 0
   pid=$(cat "$1")
-  kill "$pid" 2>/dev/null || true
+  if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ]; then kill "$pid" 2>/dev/null || true; fi
   for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
   rm -f "$1"
 }
 
 # built_program : prints the path of the slipway that was built last.
 built_program() {
-  ls -t "$CARGO_TARGET_DIR"/{debug,release}/slipway 2>/dev/null | head -n 1 | grep .
+  # Mostly one of the two was never built, which `ls` takes for a failure.
+  { ls -t "$CARGO_TARGET_DIR"/{debug,release}/slipway 2>/dev/null || true; } | head -n 1 | grep .
 }
 
 # stop_helpers : ends the registry and the Docker engine that `make run` started.
 stop_helpers() {
-  stop_pid "$run_dir/registry/registry.pid"
+  stop_pid "$run_dir/registry/registry.pid" docker-registry
   if [ -f "$run_dir/dockerd.pid" ]; then
     say "Stopping the Docker engine that \`make run\` started; its containers run on (live restore)."
-    stop_pid "$run_dir/dockerd.pid"
+    stop_pid "$run_dir/dockerd.pid" dockerd
   fi
 }
 

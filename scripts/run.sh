@@ -44,6 +44,8 @@ export SLIPWAY_ADMIN_LISTEN=${SLIPWAY_ADMIN_LISTEN:-127.0.0.1:7071}
 export SLIPWAY_PROXY_ADMIN_LISTEN=${SLIPWAY_PROXY_ADMIN_LISTEN:-127.0.0.1:7072}
 export SLIPWAY_NETWORK_POOL=${SLIPWAY_NETWORK_POOL:-10.210.0.0/16}
 ENV
+  # The engine that the images are built on is the one that runs them.
+  if [ -n "${DOCKER_HOST:-}" ]; then echo "export SLIPWAY_DOCKER_HOST=$DOCKER_HOST" >>"$settings"; fi
 fi
 . "$settings"
 

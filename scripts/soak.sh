@@ -4,6 +4,7 @@
 #   HISTORIES=1000000   simulated histories of the planner
 #   DEPLOYS=1000        rolling deploys under load
 #   PER_SECOND=500      requests a second during them
+#   NETWORKS=250        networks on the engine at once
 #   CALLS=1             every call of the engine and every round trip to the database broken once; of the silences of
 #                       the database, each of which takes its 12 s, a hundred
 set -euo pipefail
@@ -17,9 +18,13 @@ fi
 if [ "${DEPLOYS:=1000}" != 0 ]; then
   say "== $DEPLOYS deploys at ${PER_SECOND:=500} requests a second"
   CHAOS_DEPLOYS=$DEPLOYS CHAOS_PER_SECOND=$PER_SECOND \
-    scripts/test.sh --release --profile soak --no-capture -E 'test(i04_)'
+    PACKAGES="--package slipway" scripts/test.sh --release --profile soak --no-capture -E 'test(i04_)'
+fi
+if [ "${NETWORKS:=250}" != 0 ]; then
+  say "== $NETWORKS networks"
+  CHAOS_NETWORKS=$NETWORKS PACKAGES="--package slipway-engine" scripts/test.sh -E 'test(f35_)'
 fi
 if [ "${CALLS:=1}" != 0 ]; then
   say "== every call broken once"
-  CHAOS_EVERY=1 scripts/test.sh --release --profile soak -E 'test(chaos::f)'
+  CHAOS_EVERY=1 PACKAGES="--package slipway" scripts/test.sh --release --profile soak -E 'test(chaos::f)'
 fi

@@ -5,7 +5,8 @@ set -euo pipefail
 [ -d "$run_dir" ] || die "There is nothing to stop: \`make run\` has not run here."
 if [ -f "$run_dir/env" ]; then
   . "$run_dir/env"
-  if program=$(built_program); then "$program" down; fi
+  program=$(built_program) || die "The program is not built any more, and the platform may run: \`cargo build --package slipway\`, then this again."
+  "$program" down
 fi
 stop_helpers
 say "To be rid of everything, the apps and their data too: make uninstall"

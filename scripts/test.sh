@@ -12,10 +12,10 @@ rm -rf "$dir"
 mkdir -p "$dir"
 stop() {
   local code=$?
-  stop_pid "$dir/registry.pid"
+  stop_pid "$dir/registry.pid" docker-registry
   [ -z "${postgres:-}" ] || { kill -INT "$postgres" 2>/dev/null && wait "$postgres" 2>/dev/null; } || true
   [ -z "${data:-}" ] || rm -rf "$data"
-  stop_pid "$dir/dockerd.pid"
+  stop_pid "$dir/dockerd.pid" dockerd
   exit $code
 }
 trap stop EXIT
@@ -47,7 +47,8 @@ export SLIPWAY_TEST_REGISTRY=127.0.0.1:$registry_port SLIPWAY_TEST_REGISTRY_USER
 cd "$root"
 # So many histories and worlds are tried by each property.
 export PROPTEST_CASES=${PROPTEST_CASES:-10000}
-cargo nextest run --workspace --locked "$@"
+# Unquoted, for it may be several words.
+cargo nextest run ${PACKAGES:---workspace} --locked "$@"
 if [ $# = 0 ]; then
   cargo test --workspace --locked --doc --quiet
   DATABASE_URL=$SLIPWAY_TEST_DATABASE_URL cargo xtask sqlx --check

@@ -11,7 +11,10 @@ if [ -d "$SLIPWAY_DATA_DIR" ]; then
   # What lies on an engine that `make stop` stopped can only be removed while it runs.
   start_engine "$run_dir"
   "$program" uninstall --delete-data ${YES:+--yes}
-  docker rmi slipway-example/hello:1 >/dev/null 2>&1 || true
+  registry=127.0.0.1:$(cat "$run_dir/registry/port" 2>/dev/null || echo 5000)
+  images=$(docker images --digests --format '{{.Repository}}@{{.Digest}}' "$registry/*" | grep sha256 || true)
+  # Unquoted, for there may be several; one that somebody else's container uses stays.
+  docker rmi slipway-example/hello:1 $images >/dev/null 2>&1 || true
 fi
 stop_helpers
 rm -r "$run_dir"

@@ -24,6 +24,8 @@ pub(crate) fn located(path: &str) -> HeaderMap {
 
 /// The reason of a condition that says that an app ends again and again.
 const CRASH_LOOP: &str = "CrashLoop";
+/// The reason of a condition that says that a release runs which the database does not know.
+const UNKNOWN_RELEASE: &str = "UnknownRelease";
 /// What the scheduler calls an app that rests.
 const ASLEEP: &str = "Asleep";
 
@@ -39,6 +41,7 @@ fn state(
         (Desired::Deleted, _) => EnvironmentState::Deleting,
         (Desired::Stopped, _) if !settled => EnvironmentState::Stopping,
         (Desired::Stopped, _) => EnvironmentState::Stopped,
+        (Desired::Running, _) if unready == Some(UNKNOWN_RELEASE) => EnvironmentState::Degraded,
         (Desired::Running, None) => EnvironmentState::Empty,
         // What waits for somebody's word changes nothing yet, for days perhaps.
         (Desired::Running, Some(DeploymentState::AwaitingApproval)) if !serves => EnvironmentState::Empty,
@@ -257,6 +260,7 @@ mod tests {
             (true, true, Some("Unhealthy"), failed, EnvironmentState::Degraded),
             (true, true, Some(CRASH_LOOP), failed, EnvironmentState::CrashLoop),
             (true, true, Some(ASLEEP), failed, EnvironmentState::Asleep),
+            (false, false, Some(UNKNOWN_RELEASE), None, EnvironmentState::Degraded),
         ] {
             assert_eq!(
                 state(Desired::Running, settled, serves, unready, last),

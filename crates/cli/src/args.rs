@@ -213,7 +213,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<TeamsCommand>,
     },
-    /// Show what is wrong now: apps that end again and again
+    /// Show what is wrong now: apps that end again and again, releases that the database does not know
     Alerts {
         /// Show what is over too
         #[arg(long)]
@@ -593,8 +593,8 @@ pub enum TokensCommand {
     },
     /// End a token at once
     Revoke {
-        /// Its identifier, as `slipway tokens list` shows it
-        id: String,
+        /// Its identifier, as `slipway tokens list` shows it, or its name, if only one valid token has it
+        token: String,
     },
 }
 

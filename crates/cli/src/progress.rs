@@ -145,7 +145,11 @@ impl Progress {
         };
         // A share of the traffic may be told before its step is: it is what the step is about.
         let is_share = event.kind == "canary.step";
-        if (event.step.is_some() && event.step != self.current && !is_share) || is_bare(event) {
+        // How a step ended is a line of its own.
+        if event.kind == "step.succeeded"
+            || (event.step.is_some() && event.step != self.current && !is_share)
+            || is_bare(event)
+        {
             return;
         }
         match &self.mode {

@@ -8,15 +8,18 @@ use crate::ids::AlertId;
 pub enum AlertKind {
     /// An instance of the release that serves ends again and again.
     CrashLoop,
+    /// A release runs that the database does not know, since it was put back to an older point.
+    UnknownRelease,
 }
 
 impl AlertKind {
-    const ALL: [Self; 1] = [Self::CrashLoop];
+    const ALL: [Self; 2] = [Self::CrashLoop, Self::UnknownRelease];
 
     /// The word in the database, in answers and in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CrashLoop => "crash_loop",
+            Self::UnknownRelease => "unknown_release",
         }
     }
 

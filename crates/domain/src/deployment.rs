@@ -266,6 +266,8 @@ pub enum ReasonCode {
     Superseded,
     /// Somebody called it off.
     Aborted,
+    /// A release runs that the database does not know, since it was put back to an older point.
+    UnknownRelease,
 }
 
 impl ReasonCode {
@@ -295,6 +297,7 @@ impl ReasonCode {
             Self::CanaryWorse => "canary_worse",
             Self::Superseded => "superseded",
             Self::Aborted => "aborted",
+            Self::UnknownRelease => "unknown_release",
         }
     }
 }

@@ -52,6 +52,12 @@ fn decode(text: &str) -> Option<u128> {
     Some(value)
 }
 
+/// The time in the first 48 bits.
+fn minted_at(uuid: Uuid) -> Timestamp {
+    let millis = i64::try_from(uuid.as_u128() >> 80).unwrap_or(i64::MAX);
+    Timestamp::from_timestamp_millis(millis).unwrap_or_default()
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
         $(#[$doc])*
@@ -65,6 +71,11 @@ macro_rules! ids {
             /// A new identifier out of injected time and randomness.
             pub fn mint(now: Timestamp, entropy: &dyn Entropy) -> Self {
                 Self(uuid_v7(now, entropy))
+            }
+
+            /// When it was made.
+            pub fn minted_at(self) -> Timestamp {
+                minted_at(self.0)
             }
 
             /// The value as the database keeps it.

@@ -23,6 +23,9 @@ pub(crate) fn follow(world: &World, plan: &mut Plan, instances: &[Instance]) {
     if plan.steps.contains(&Step::Purge) {
         return;
     }
+    if world.unknown_alert.is_some() {
+        plan.steps.push(Step::Clear(AlertKind::UnknownRelease));
+    }
     match world.crash_alert {
         Some(release) => match over(world, release, instances) {
             Over::Yes => plan.steps.push(Step::Clear(AlertKind::CrashLoop)),

@@ -11,6 +11,7 @@ use slipway_domain::rest::Rest;
 
 use crate::instances::is_healthy;
 use crate::plan::{Plan, Step};
+use crate::quarantine;
 use crate::world::{DeploymentFacts, Desired, Health, ReleaseFacts, Restart, World};
 
 /// So many ends in a row are a loop.
@@ -129,6 +130,15 @@ pub fn conditions(world: &World, plan: &Plan) -> Said {
 }
 
 fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Condition, Condition) {
+    let routed = |i: &&Instance| after.routed.contains(&i.id) && is_healthy(world, i);
+    if let Some(unknown) = quarantine::of(world, instances) {
+        let (reason, message) = ("UnknownRelease", quarantine::told(&unknown));
+        let available = instances.iter().any(|i| routed(&i));
+        return (
+            condition(ConditionType::Ready, false, reason, message.clone()),
+            condition(ConditionType::Available, available, reason, message),
+        );
+    }
     let both = |reason, message: &str| {
         let of = |kind| condition(kind, false, reason, message);
         (of(ConditionType::Ready), of(ConditionType::Available))
@@ -153,7 +163,6 @@ fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Conditi
             condition(ConditionType::Available, true, "Asleep", message),
         );
     }
-    let routed = |i: &&Instance| after.routed.contains(&i.id) && is_healthy(world, i);
     let healthy = instances.iter().filter(routed).count();
     let wanted = serving.replicas;
     let is_whole = healthy >= usize::try_from(wanted).unwrap_or(usize::MAX);

@@ -96,6 +96,7 @@ fn operation_hint(code: ReasonCode, detail: &str, evidence: &Evidence) -> String
         ReasonCode::NetworkPoolUsedUp => {
             "delete environments that nobody needs, or set SLIPWAY_NETWORK_POOL to a larger network and restart".into()
         }
+        ReasonCode::UnknownRelease => "deploy again: that ends the standstill".into(),
         ReasonCode::SmokeFailed => {
             "the checks are `deploy.smoke` in the spec; nothing had traffic yet: mend the app or the check, then deploy again".into()
         }

@@ -17,6 +17,7 @@ pub mod world;
 mod comeback;
 mod instances;
 mod liveness;
+mod quarantine;
 mod rest;
 
 pub use plan::{Failure, Op, Plan, Route, Step};
@@ -30,6 +31,9 @@ pub fn plan(world: &World) -> Plan {
     let Some(instances) = world.instances.known() else {
         return rollout::without_sight(world);
     };
+    if let Some(unknown) = quarantine::of(world, instances) {
+        return quarantine::plan(world, &unknown, instances);
+    }
     let rests = world.rest != Rest::Awake && world.desired == Desired::Running;
     let mut plan = match (&world.serving, &world.deployment) {
         (Some(serving), _) if rests => rest::plan(world, serving, instances),

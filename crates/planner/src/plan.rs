@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use slipway_domain::Timestamp;
 use slipway_domain::alert::AlertKind;
 use slipway_domain::deployment::{ReasonCode, StepName, StepState};
 use slipway_domain::ids::{DeploymentId, ReleaseId};
 use slipway_domain::rest::Rest;
 use slipway_domain::routing::{RouteState, Split};
+use slipway_domain::{ReleaseNumber, Timestamp};
 
 /// A batch of independent, idempotent steps and a time to look again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,6 +65,8 @@ pub enum Step {
     Raise(AlertKind, ReleaseId, String),
     /// What somebody was told of is over.
     Clear(AlertKind),
+    /// The number was given to a release that the database does not know: it is not given again.
+    PassNumber(ReleaseNumber),
     /// The environment's last traces go.
     Purge,
 }

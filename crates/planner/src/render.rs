@@ -35,6 +35,7 @@ fn step(step: &Step, names: &BTreeMap<ReleaseId, String>) -> String {
         Step::Rest(rest) => format!("rest {}", rest.as_str()),
         Step::Raise(kind, _, message) => format!("raise {}: {message}", kind.as_str()),
         Step::Clear(kind) => format!("clear {}", kind.as_str()),
+        Step::PassNumber(number) => format!("pass {number}"),
         Step::Purge => "purge".into(),
     }
 }

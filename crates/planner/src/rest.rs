@@ -7,7 +7,7 @@
 //! | dozing | none | paused if the spec says so, else asleep |
 //! | paused | an instance runs | freeze it |
 //! | paused | paused for long enough | asleep |
-//! | asleep | an instance runs or is frozen | stop it; one is kept for the next start, the others go |
+//! | asleep | an instance is frozen, or runs and is in nobody's use | stop it; one is kept for the next start, the others go |
 //!
 //! Promises: while anything may be on its way to a stop, nothing is forwarded to it: it wakes when it has stopped. The
 //! same holds for what is being frozen, which takes milliseconds.
@@ -68,7 +68,9 @@ pub(crate) fn plan(world: &World, serving: &ReleaseFacts, instances: &[Instance]
         }
         Rest::Asleep => {
             let kept = kept(serving, instances);
-            for instance in instances {
+            // Where the database was put back to a time when it slept, what runs may be in use.
+            let is_in_use = |i: &Instance| i.is_running() && (!held || world.route.draining.contains(&i.id));
+            for instance in instances.iter().filter(|i| !is_in_use(i)) {
                 let is_kept = Some(instance.id.as_str()) == kept;
                 match (&instance.state, is_kept) {
                     (InstanceState::Running { .. } | InstanceState::Paused, true) => {

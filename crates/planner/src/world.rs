@@ -36,6 +36,10 @@ pub struct World {
     pub last_failed: bool,
     /// Releases whose release command has a container, where any release has such a command.
     pub commands: BTreeSet<ReleaseId>,
+    /// When what should run was last changed.
+    pub decided_at: Timestamp,
+    /// Releases of instances on the engine that the database does not know.
+    pub unknown: BTreeSet<ReleaseId>,
     /// Instances on the engine.
     pub instances: Observed<Vec<Instance>>,
     /// What probes say of each running instance.
@@ -66,6 +70,8 @@ pub struct World {
     pub restarts: BTreeMap<(ReleaseId, u32), Restart>,
     /// The release whose ends somebody was told of, while that is not over.
     pub crash_alert: Option<ReleaseId>,
+    /// The unknown release that somebody was told of, while that is not over.
+    pub unknown_alert: Option<ReleaseId>,
 }
 
 /// A slot that has ended.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use slipway_domain::Timestamp;
+use slipway_domain::alert::AlertKind;
 use slipway_domain::deployment::{DeploymentState, StepName};
 use slipway_domain::ids::ReleaseId;
 use slipway_domain::name::HostName;
@@ -21,7 +22,7 @@ use crate::board::Subject;
 use crate::memory::Memory;
 use crate::probe::Question;
 
-/// What was asked of the engine about the deployment, where it mattered.
+/// What was asked besides, where it mattered.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
     /// Whether the image is here.
@@ -30,6 +31,8 @@ pub(crate) struct Asked {
     pub(crate) release_command: Option<JobState>,
     /// Releases whose release command has a container.
     pub(crate) commands: BTreeSet<ReleaseId>,
+    /// Releases of instances that the database does not know.
+    pub(crate) unknown: BTreeSet<ReleaseId>,
 }
 
 /// Whether the next plan needs to know about the image, and about the release command.
@@ -73,6 +76,8 @@ pub(crate) fn world(
         draining: rows.draining,
         last_failed: rows.last_failed,
         commands: asked.commands.clone(),
+        decided_at: rows.environment.decided_at,
+        unknown: asked.unknown.clone(),
         instances,
         health,
         route: route(rows, memory),
@@ -93,7 +98,8 @@ pub(crate) fn world(
             .is_some_and(|(asked, since)| asked >= since),
         load,
         scaled_at: rows.status.scaled_at,
-        crash_alert: rows.crash_alert,
+        crash_alert: rows.alerts.get(&AlertKind::CrashLoop).copied(),
+        unknown_alert: rows.alerts.get(&AlertKind::UnknownRelease).copied(),
         restarts: memory.restarts.iter().map(|(slot, r)| (*slot, r.restart)).collect(),
     }
 }
@@ -184,14 +190,16 @@ fn route(rows: &EnvironmentWorld, memory: &Memory) -> RouteFacts {
     }
 }
 
-/// What to probe: every running instance of a release we know, in the way its spec says.
+/// What to probe: every running instance, in the way its release's spec says; one of a release that the database does
+/// not know as the newest that it knows.
 pub(crate) fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_domain: &HostName) -> Vec<Subject> {
     let host = HostName::of(&rows.environment.app_name, &rows.environment.name, base_domain);
     instances
         .iter()
         .filter(|i| i.is_running())
         .filter_map(|i| {
-            let own = rows.release(i.release)?;
+            let newest = || rows.releases.iter().max_by_key(|r| r.number);
+            let own = rows.release(i.release).or_else(newest)?;
             let health = &own.spec.health;
             let question = Question {
                 address: i.address?,

@@ -4,6 +4,7 @@ use crate::{assemble, promotion, rollback};
 use slipway_domain::deployment::{DeploymentEvent, Reason, StepName, StepState};
 use slipway_domain::ids::{AlertId, DeploymentId};
 use slipway_domain::observed::{Instance, InstanceState, Observed};
+use slipway_domain::release::ReleaseCause;
 use slipway_domain::rest::Rest;
 use slipway_domain::routing::{GroupRoute, Split, Upstream};
 use slipway_domain::{Entropy, Epoch, Timestamp};
@@ -79,6 +80,7 @@ pub(crate) async fn execute(
                     .await?;
             }
             Step::Clear(kind) => tx.clear_alert(rows.environment.id, *kind, world.now).await?,
+            Step::PassNumber(number) => tx.pass_release_number(rows.environment.id, *number).await?,
             Step::Purge => {
                 tx.purge_environment(rows.environment.id).await?;
                 done.purged = true;
@@ -184,6 +186,13 @@ fn detail(rows: &EnvironmentWorld, id: DeploymentId, name: StepName, state: Step
         (StepName::Canary, StepState::Succeeded) if promoted => Some("somebody ended it early".into()),
         (StepName::Canary, StepState::Skipped) => Some("there is no old release to be judged against".into()),
         (StepName::Switch, StepState::Running) => number.map(|n| format!("the proxies take {n} into use")),
+        // Some of those that have it may be of the release before, which is the same.
+        (StepName::Switch, StepState::Succeeded) if release.is_some_and(|r| r.cause == ReleaseCause::Scale) => {
+            Some(match replicas {
+                1 => "1 instance has the traffic".into(),
+                n => format!("{n} instances have the traffic"),
+            })
+        }
         (StepName::Switch, StepState::Succeeded) => number.map(|n| format!("all traffic is on {n}")),
         (StepName::Drain, StepState::Running) => Some("requests on the old instances finish".into()),
         (StepName::Drain, StepState::Succeeded) => Some("nothing is under way on the old instances".into()),
@@ -215,20 +224,22 @@ fn groups(rows: &EnvironmentWorld, instances: &Observed<Vec<Instance>>, route: &
     let mut routed: Vec<&Instance> = known.iter().filter(|i| route.instances.contains(&i.id)).collect();
     routed.sort_by_key(|i| (i.release_number, i.slot));
     for instance in routed {
-        let (Some(address), Some(release)) = (instance.address, rows.release(instance.release)) else {
-            continue;
-        };
+        let Some(address) = instance.address else { continue };
+        // One that the database does not know goes by the number it was started under.
+        let release = rows
+            .release(instance.release)
+            .map_or(instance.release_number, |r| r.number);
         let upstream = Upstream {
             instance: instance.id.clone(),
             address,
         };
-        match groups.iter_mut().find(|g| g.release == release.number) {
+        match groups.iter_mut().find(|g| g.release == release) {
             Some(group) => {
                 group.instances.push(upstream);
                 group.weight += 1;
             }
             None => groups.push(GroupRoute {
-                release: release.number,
+                release,
                 weight: 1,
                 instances: vec![upstream],
             }),

@@ -5,10 +5,11 @@
 //! on the engine and rows in the database say everything that must be known. A writer that lost the lease is refused
 //! by the database.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slipway_domain::Timestamp;
-use slipway_domain::ids::{EnvironmentId, ProxyId};
+use slipway_domain::ids::{EnvironmentId, ProxyId, ReleaseId};
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::release::Release;
 use slipway_domain::rest::Rest;
@@ -54,7 +55,8 @@ async fn batch(session: &Arc<Session>, id: EnvironmentId) -> Result<bool, StoreE
     let span = session.deploy_span(&rows);
 
     let instances = observe(session, id).instrument(span.clone()).await;
-    let asked = ask(session, &rows).instrument(span.clone()).await;
+    let mut asked = ask(session, &rows).instrument(span.clone()).await;
+    asked.unknown = unknown(session, &rows, &instances).await?;
     if let Observed::Known(seen) = &instances {
         session
             .board
@@ -123,6 +125,25 @@ async fn ask(session: &Session, rows: &EnvironmentWorld) -> Asked {
         asked.release_command = known(session.deps.engine.job(Job::Release(release.id), 0).await);
     }
     asked
+}
+
+/// Releases that instances are of and the database does not know. What is not among the rows at hand is looked for: a
+/// kept release may be older than those.
+async fn unknown(
+    session: &Session,
+    rows: &EnvironmentWorld,
+    instances: &Observed<Vec<Instance>>,
+) -> Result<BTreeSet<ReleaseId>, StoreError> {
+    let seen = instances
+        .known()
+        .map_or(&[][..], Vec::as_slice)
+        .iter()
+        .map(|i| i.release);
+    let open: BTreeSet<ReleaseId> = seen.filter(|id| rows.release(*id).is_none()).collect();
+    if open.is_empty() {
+        return Ok(open);
+    }
+    session.deps.store.begin().await?.unknown_releases(open).await
 }
 
 /// An answer, or nothing to conclude from.

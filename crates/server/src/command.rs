@@ -512,9 +512,9 @@ async fn run_doctor(config: Config, json: bool) -> Result<ExitCode, ServerError>
     let mut text = String::new();
     for f in &findings {
         let mark = match f.ok {
-            Some(true) => "ok     ",
-            Some(false) => "MISSING",
-            None => "note   ",
+            Some(true) => "ok  ",
+            Some(false) => "FAIL",
+            None => "note",
         };
         // Writing to a String cannot fail.
         let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{mark}  {:<17} {}\n", f.what, f.detail));

@@ -89,7 +89,7 @@ impl Keeper {
         }
         let over = tx.expired_environments(now).await?;
         for environment in over {
-            tx.delete_environment(environment.id).await?;
+            tx.delete_environment(environment.id, now).await?;
             let name = format!("{}/{}", environment.app_name, environment.name);
             tracing::info!(environment = %name, "environment.expired");
             let entry = AuditEntry {

@@ -1,5 +1,7 @@
 //! `alerts`: what somebody is told of. Begun and ended only by the scheduler, under its fence.
 
+use std::collections::BTreeMap;
+
 use slipway_domain::Timestamp;
 use slipway_domain::alert::{AlertKind, Notice};
 use slipway_domain::ids::{AlertId, EnvironmentId, ReleaseId, TeamId};
@@ -105,21 +107,24 @@ impl Tx {
         Ok(())
     }
 
-    /// The release of which an alert goes on.
-    #[tracing::instrument(name = "db.open_alert", level = "debug", skip_all)]
-    pub(crate) async fn open_alert(
+    /// The alerts that go on, and of which release.
+    #[tracing::instrument(name = "db.open_alerts", level = "debug", skip_all)]
+    pub(crate) async fn open_alerts(
         &mut self,
         environment: EnvironmentId,
-        kind: AlertKind,
-    ) -> Result<Option<ReleaseId>, StoreError> {
-        let release = sqlx::query_scalar!(
-            "select release_id from alerts where environment_id = $1 and kind = $2 and ended_at is null",
-            environment.uuid(),
-            kind.as_str()
+    ) -> Result<BTreeMap<AlertKind, ReleaseId>, StoreError> {
+        let rows = sqlx::query!(
+            "select kind, release_id from alerts where environment_id = $1 and ended_at is null",
+            environment.uuid()
         )
-        .fetch_optional(self.c())
+        .fetch_all(self.c())
         .await?;
-        Ok(release.map(ReleaseId::from_uuid))
+        rows.into_iter()
+            .map(|r| {
+                let kind = AlertKind::parse(&r.kind).ok_or_else(|| bad("alerts", "kind", &environment))?;
+                Ok((kind, ReleaseId::from_uuid(r.release_id)))
+            })
+            .collect()
     }
 
     /// Alerts, newest first.

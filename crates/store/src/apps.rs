@@ -208,11 +208,12 @@ impl Tx {
 
     /// Marks every environment of an app as to be deleted.
     #[tracing::instrument(name = "db.delete_app", level = "debug", skip_all)]
-    pub async fn delete_app(&mut self, app: AppId) -> Result<(), StoreError> {
+    pub async fn delete_app(&mut self, app: AppId, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query!(
-            "update environments set generation = generation + 1, desired = 'deleted'
+            "update environments set generation = generation + 1, desired = 'deleted', decided_at = greatest(decided_at, $2)
              where app_id = $1 and desired <> 'deleted'",
-            app.uuid()
+            app.uuid(),
+            now
         )
         .execute(self.c())
         .await?;

@@ -342,9 +342,11 @@ impl Tx {
         .await?;
         if done.rows_affected() == 1 {
             sqlx::query!(
-                "update environments e set release_id = d.release_id, desired = 'running', generation = e.generation + 1
+                "update environments e set release_id = d.release_id, desired = 'running', generation = e.generation + 1,
+                        decided_at = greatest(e.decided_at, $2)
                  from deployments d where d.id = $1 and e.id = d.environment_id and e.desired <> 'deleted'",
-                id.uuid()
+                id.uuid(),
+                now
             )
             .execute(self.c())
             .await?;

@@ -73,6 +73,8 @@ pub struct Environment {
     pub last_release_number: ReleaseNumber,
     /// It goes away so long after the last deploy, and when that is.
     pub expiry: Option<(Span, Timestamp)>,
+    /// When what should run was last changed.
+    pub decided_at: Timestamp,
 }
 
 pub(crate) struct Row {
@@ -93,6 +95,7 @@ pub(crate) struct Row {
     pub(crate) last_release_number: i64,
     pub(crate) expires_after_ms: Option<i64>,
     pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) decided_at: Timestamp,
 }
 
 impl TryFrom<Row> for Environment {
@@ -120,6 +123,7 @@ impl TryFrom<Row> for Environment {
                 .expires_after_ms
                 .map(|ms| Span::from_millis(ms.unsigned_abs()))
                 .zip(r.expires_at),
+            decided_at: r.decided_at,
         })
     }
 }
@@ -130,7 +134,7 @@ macro_rules! select {
             Row,
             "select e.id, e.team_id, e.app_id, a.name as app_name, e.name, e.created_at, e.created_by, e.spec,
                     e.spec_generation, e.staged, e.generation, e.desired, e.release_id, e.subnet, e.last_release_number,
-                    e.expires_after_ms, e.expires_at
+                    e.expires_after_ms, e.expires_at, e.decided_at
              from environments e join apps a on a.id = e.app_id " + $tail
             $(, $arg)*
         )
@@ -142,8 +146,9 @@ impl Tx {
     #[tracing::instrument(name = "db.insert_environment", level = "debug", skip_all)]
     pub async fn insert_environment(&mut self, e: &Environment, base: &HostName) -> Result<(), StoreError> {
         sqlx::query!(
-            "insert into environments (id, team_id, app_id, name, created_at, created_by, spec, expires_after_ms, expires_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "insert into environments (id, team_id, app_id, name, created_at, created_by, spec, expires_after_ms, expires_at,
+                                       decided_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             e.id.uuid(),
             e.team.uuid(),
             e.app.uuid(),
@@ -152,7 +157,8 @@ impl Tx {
             e.created_by,
             e.spec.to_json(),
             e.expiry.map(|(after, _)| i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
-            e.expiry.map(|(_, at)| at)
+            e.expiry.map(|(_, at)| at),
+            e.decided_at
         )
         .execute(self.c())
         .await?;
@@ -242,7 +248,7 @@ impl Tx {
         one(done.rows_affected(), "the environment")
     }
 
-    /// Changes what should be, from the generation that was read.
+    /// Changes what should be, from the generation that was read. Of the time, only a later one counts.
     #[tracing::instrument(name = "db.set_intent", level = "debug", skip_all)]
     pub async fn set_intent(
         &mut self,
@@ -250,14 +256,17 @@ impl Tx {
         from: Generation,
         desired: Desired,
         release: Option<ReleaseId>,
+        now: Timestamp,
     ) -> Result<Generation, StoreError> {
         let done = sqlx::query!(
-            "update environments set generation = generation + 1, desired = $3, release_id = coalesce($4, release_id)
+            "update environments set generation = generation + 1, desired = $3, release_id = coalesce($4, release_id),
+                    decided_at = greatest(decided_at, $5)
              where id = $1 and generation = $2",
             id.uuid(),
             from.0,
             desired.as_str(),
-            release.map(ReleaseId::uuid)
+            release.map(ReleaseId::uuid),
+            now
         )
         .execute(self.c())
         .await?;
@@ -298,11 +307,14 @@ impl Tx {
         self.extend_environment(id, now).await
     }
 
-    /// Environments whose time is over, locked.
+    /// Environments whose time is over, locked; not those that a release runs in which the database does not know, where
+    /// it does not know either whether their time is over.
     #[tracing::instrument(name = "db.expired_environments", level = "debug", skip_all)]
     pub async fn expired_environments(&mut self, now: Timestamp) -> Result<Vec<Environment>, StoreError> {
         let rows = select!(
-            "where e.expires_at <= $1 and e.desired <> 'deleted' order by e.id limit 50 for no key update of e",
+            "where e.expires_at <= $1 and e.desired <> 'deleted' and not exists (select from environment_status s
+                 where s.environment_id = e.id and s.conditions @> '[{\"reason\": \"UnknownRelease\"}]')
+             order by e.id limit 50 for no key update of e",
             now
         )
         .fetch_all(self.c())
@@ -312,10 +324,12 @@ impl Tx {
 
     /// Marks an environment as to be deleted.
     #[tracing::instrument(name = "db.delete_environment", level = "debug", skip_all)]
-    pub async fn delete_environment(&mut self, id: EnvironmentId) -> Result<(), StoreError> {
+    pub async fn delete_environment(&mut self, id: EnvironmentId, now: Timestamp) -> Result<(), StoreError> {
         let done = sqlx::query!(
-            "update environments set generation = generation + 1, desired = 'deleted' where id = $1",
-            id.uuid()
+            "update environments set generation = generation + 1, desired = 'deleted', decided_at = greatest(decided_at, $2)
+             where id = $1",
+            id.uuid(),
+            now
         )
         .execute(self.c())
         .await?;

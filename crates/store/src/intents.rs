@@ -66,6 +66,7 @@ impl Tx {
                 if waits { environment.desired } else { Desired::Running },
                 // What waits for a word is not meant to run: other changes go on from what is.
                 Some(release.id).filter(|_| !waits),
+                now,
             )
             .await?;
         let id = intent.deployment;

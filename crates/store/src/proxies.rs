@@ -40,11 +40,14 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes the route version at least this: after a database was restored, proxies refuse to go back.
+    /// Makes the route version at least this: after a database was restored, proxies refuse to go back. None of them has
+    /// any of its routes in force, then, whatever version it confirmed before.
     #[tracing::instrument(name = "db.raise_route_version", level = "debug", skip_all)]
     pub async fn raise_route_version(&mut self, least: RouteVersion) -> Result<(), StoreError> {
         sqlx::query!(
-            "update route_version set version = $1, changed_at = now() where version < $1",
+            "with raised as (
+                 update route_version set version = $1, changed_at = now() where version < $1 returning version)
+             update routes set version = raised.version from raised",
             least.0
         )
         .execute(self.c())
@@ -65,12 +68,16 @@ impl Tx {
         Ok(())
     }
 
-    /// Says that no proxy follows the feed, as at the start of the process that serves it.
+    /// Says that no proxy follows the feed, as at the start of the process that serves it. What each has in force is to
+    /// be heard from it anew: the database may have been put back to an older point meanwhile.
     #[tracing::instrument(name = "db.disconnect_proxies", level = "debug", skip_all)]
     pub async fn disconnect_proxies(&mut self) -> Result<(), StoreError> {
-        sqlx::query!("update proxies set connected = false, seen_at = now() where connected")
-            .execute(self.c())
-            .await?;
+        sqlx::query!(
+            "update proxies set connected = false, applied_version = 0,
+                    seen_at = case when connected then now() else seen_at end"
+        )
+        .execute(self.c())
+        .await?;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! `releases`: immutable but for `good`. Written by the API; the scheduler sets `good` with the first success.
 
+use std::collections::BTreeSet;
+
 use slipway_domain::ids::{EnvironmentId, ReleaseId, TeamId};
 use slipway_domain::image::Pin;
 use slipway_domain::release::{Release, ReleaseCause};
@@ -98,6 +100,34 @@ impl Tx {
         .fetch_optional(self.c())
         .await?;
         row.map(Release::try_from).transpose()
+    }
+
+    /// Those of the identifiers that no release has.
+    #[tracing::instrument(name = "db.unknown_releases", level = "debug", skip_all)]
+    pub async fn unknown_releases(&mut self, ids: BTreeSet<ReleaseId>) -> Result<BTreeSet<ReleaseId>, StoreError> {
+        let all: Vec<_> = ids.into_iter().map(ReleaseId::uuid).collect();
+        let unknown = sqlx::query_scalar!(
+            "select i.id as \"id!\" from unnest($1::uuid[]) i (id)
+             where not exists (select from releases r where r.id = i.id)",
+            &all
+        )
+        .fetch_all(self.c())
+        .await?;
+        Ok(unknown.into_iter().map(ReleaseId::from_uuid).collect())
+    }
+
+    /// The next release has a greater number than this. Fence the transaction first.
+    #[tracing::instrument(name = "db.pass_release_number", level = "debug", skip_all)]
+    pub async fn pass_release_number(&mut self, id: EnvironmentId, number: ReleaseNumber) -> Result<(), StoreError> {
+        self.fenced()?;
+        sqlx::query!(
+            "update environments set last_release_number = greatest(last_release_number, $2) where id = $1",
+            id.uuid(),
+            number.0
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
     }
 
     /// By number.

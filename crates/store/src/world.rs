@@ -1,5 +1,7 @@
 //! Everything the scheduler must know of one environment, read in one transaction.
 
+use std::collections::BTreeMap;
+
 use slipway_domain::Timestamp;
 use slipway_domain::alert::AlertKind;
 use slipway_domain::deployment::DeploymentState;
@@ -34,8 +36,8 @@ pub struct EnvironmentWorld {
     pub last_failed: bool,
     /// When a proxy last said that a request waits for it to wake.
     pub wake_asked_at: Option<Timestamp>,
-    /// The release of which somebody was told that it ends again and again, while that is not over.
-    pub crash_alert: Option<ReleaseId>,
+    /// What somebody was told of and is not over, and of which release.
+    pub alerts: BTreeMap<AlertKind, ReleaseId>,
 }
 
 impl EnvironmentWorld {
@@ -124,7 +126,7 @@ impl Tx {
         };
         Ok(Some(EnvironmentWorld {
             wake_asked_at,
-            crash_alert: self.open_alert(id, AlertKind::CrashLoop).await?,
+            alerts: self.open_alerts(id).await?,
             route: self.route(id).await?,
             proxies: self.proxies().await?,
             draining: last

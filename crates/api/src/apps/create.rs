@@ -110,6 +110,7 @@ fn fresh(id: EnvironmentId, app: &App, name: &EnvironmentName, now: Timestamp, b
         subnet: None,
         last_release_number: ReleaseNumber(0),
         expiry: None,
+        decided_at: now,
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) async fn app_delete(
         ));
     }
 
-    tx.delete_app(app.id).await?;
+    tx.delete_app(app.id, call.now()).await?;
     let change = json!({"force": params.force.unwrap_or(false)});
     call.audit(
         &mut tx,

@@ -36,8 +36,14 @@ pub(crate) async fn deployment_abort(
     }
 
     let serving = tx.status(environment.id).await?.and_then(|s| s.serving);
-    tx.set_intent(environment.id, environment.generation, environment.desired, serving)
-        .await?;
+    tx.set_intent(
+        environment.id,
+        environment.generation,
+        environment.desired,
+        serving,
+        call.now(),
+    )
+    .await?;
     let target = Target::deployment(&found);
     call.audit(&mut tx, Some(found.team), "deployment.abort", target, None)
         .await?;

@@ -40,7 +40,7 @@ pub(crate) async fn environment_delete(
         ));
     }
 
-    tx.delete_environment(environment.id).await?;
+    tx.delete_environment(environment.id, call.now()).await?;
     let target = Target::new(
         "environment",
         environment.id,

@@ -44,7 +44,8 @@ pub(crate) async fn stop(
     }
 
     if row.desired != Desired::Stopped {
-        tx.set_intent(row.id, row.generation, Desired::Stopped, None).await?;
+        tx.set_intent(row.id, row.generation, Desired::Stopped, None, call.now())
+            .await?;
         let target = Target::new("environment", row.id, format!("{}/{}", app.name, row.name));
         call.audit(&mut tx, Some(app.team), "environment.stop", target, None)
             .await?;

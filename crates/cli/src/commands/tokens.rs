@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use slipway_domain::Timestamp;
+use slipway_domain::ids::TokenId;
 use slipway_wire::tokens::NewToken;
 
 use crate::args::TokensCommand;
@@ -69,11 +70,43 @@ pub(crate) async fn run(ctx: &mut Context, command: TokensCommand) -> Result<(),
             ctx.note(format!("{id}, expires {end}; this is the only time the token is shown"));
             Ok(())
         }
-        TokensCommand::Revoke { id } => {
+        TokensCommand::Revoke { token } => {
+            let id = match token.parse::<TokenId>() {
+                Ok(id) => id.to_string(),
+                Err(_) => id_of(ctx, &token).await?,
+            };
             ctx.send(Call::delete(&["tokens", &id])).await?;
             ctx.note(format!("{id} is revoked"));
             Ok(())
         }
+    }
+}
+
+/// The identifier of the one valid token of this name.
+async fn id_of(ctx: &mut Context, name: &str) -> Result<String, CliError> {
+    let listing = ctx.list_all(Call::get(&["tokens"])).await?;
+    let now = ctx.now();
+    let named = |item: &&Value| cell(item, "name") == name && state(item, now) == "valid";
+    let ids: Vec<String> = listing
+        .items
+        .iter()
+        .filter(named)
+        .map(|item| cell(item, "id"))
+        .collect();
+    match ids.as_slice() {
+        [id] => Ok(id.clone()),
+        [] => Err(CliError::usage(
+            format!("no valid token is called `{name}`"),
+            "`slipway tokens list` shows their names and identifiers",
+        )),
+        several => Err(CliError::usage(
+            format!(
+                "{} valid tokens are called `{name}`: {}",
+                several.len(),
+                several.join(", ")
+            ),
+            "give the identifier of the one to revoke",
+        )),
     }
 }
 
@@ -87,13 +120,17 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
         .map(|path| cell(item, path))
         .to_vec();
     row.extend([age_cell(item, "expires_at", now), age_cell(item, "last_used_at", now)]);
+    row.push(state(item, now).into());
+    row
+}
+
+/// Whether it can still be used.
+fn state(item: &Value, now: Timestamp) -> &'static str {
     let is_revoked = item.get("revoked_at").is_some_and(|at| !at.is_null());
     let is_expired = time_of(item, "expires_at").is_some_and(|at| at <= now);
-    let state = match (is_revoked, is_expired) {
+    match (is_revoked, is_expired) {
         (true, _) => "revoked",
         (false, true) => "expired",
         (false, false) => "valid",
-    };
-    row.push(state.into());
-    row
+    }
 }

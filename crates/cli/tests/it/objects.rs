@@ -327,6 +327,30 @@ async fn tokens_are_listed_as_valid_expired_or_revoked() {
 }
 
 #[tokio::test]
+async fn a_token_is_revoked_by_its_name_if_only_one_valid_token_has_it() {
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "DELETE" => empty(204),
+        _ => list(&[
+            json!({"id": "tok_1", "name": "ci", "expires_at": "2126-01-01T00:00:00Z"}),
+            json!({"id": "tok_2", "name": "ci", "expires_at": "2006-01-01T00:00:00Z"}),
+            json!({"id": "tok_3", "name": "two", "expires_at": "2126-01-01T00:00:00Z"}),
+            json!({"id": "tok_4", "name": "two", "expires_at": "2126-01-01T00:00:00Z"}),
+        ]),
+    })
+    .await;
+    let world = World::at(&server.url);
+    world.run(&["tokens", "revoke", "ci"]).await.succeeded();
+    assert_eq!(server.calls("DELETE /v1/tokens/tok_1").len(), 1);
+    let outcome = world.run(&["tokens", "revoke", "two"]).await;
+    outcome.refused(2, &["2 valid tokens are called `two`: tok_3, tok_4"]);
+    let outcome = world.run(&["tokens", "revoke", "cy"]).await;
+    outcome.refused(2, &["no valid token is called `cy`", "slipway tokens list"]);
+    let id = "tok_00000000000000000000000001";
+    world.run(&["tokens", "revoke", id]).await.succeeded();
+    assert_eq!(server.calls(&format!("DELETE /v1/tokens/{id}")).len(), 1);
+}
+
+#[tokio::test]
 async fn a_registry_password_comes_from_standard_input() {
     let server = Server::start(|_| empty(204)).await;
     let world = World::at(&server.url).stdin("pass word\r\n");

@@ -86,10 +86,14 @@ impl Manifest {
                 None
             }
         };
-        let image: Option<ImageReference> = match section.get("image").and_then(Value::as_str).map(str::parse) {
-            Some(Ok(image)) => Some(image),
-            Some(Err(error)) => {
+        let image: Option<ImageReference> = match section.get("image").map(|v| v.as_str().map(str::parse)) {
+            Some(Some(Ok(image))) => Some(image),
+            Some(Some(Err(error))) => {
                 section.invalid("image", format!("{error}"));
+                None
+            }
+            Some(None) => {
+                section.invalid("image", "give a text: `image = \"…\"`".into());
                 None
             }
             None => None,

@@ -130,3 +130,36 @@ async fn a_network_in_use_stays_until_it_is_empty() {
         .await
         .expect("empty now");
 }
+
+/// The engine's own pools end at about thirty. `make soak` makes 250.
+#[tokio::test]
+async fn f35_many_networks_are_made_beside_each_other_and_nothing_is_left_of_them() {
+    let count: u32 = std::env::var("CHAOS_NETWORKS").map_or(40, |n| n.parse().expect("a number"));
+    let first = (10 << 24 | 64 << 16) + std::process::id() % 16 * 4_096;
+    let places: Vec<Place> = (0..count)
+        .map(|n| {
+            let mut place = Place::new();
+            place.subnet = format!("{}/28", std::net::Ipv4Addr::from(first + n * 16));
+            place
+        })
+        .collect();
+    for place in &places {
+        place.engine.ensure_network(&place.network()).await.expect("made");
+    }
+    let used = places[0].engine.subnets_in_use().await.expect("a list");
+    assert!(places.iter().all(|place| used.contains(&place.subnet)), "{used:?}");
+    let group = places[places.len() - 1].group("ok").await;
+    let answer = places[places.len() - 1].engine.apply_group(&group, &[0]).await;
+    answer.expect("an instance in the last one");
+    for place in &places {
+        for instance in place.engine.observe(Some(place.environment())).await.expect("a look") {
+            let removed = place
+                .engine
+                .remove_instance(&instance.id, slipway_domain::quantity::Span::from_secs(1));
+            removed.await.expect("removed");
+        }
+        place.engine.remove_network(place.environment()).await.expect("removed");
+    }
+    let used = places[0].engine.subnets_in_use().await.expect("a list");
+    assert!(!places.iter().any(|place| used.contains(&place.subnet)), "{used:?}");
+}

@@ -23,6 +23,8 @@
 //! scaled at 4
 //! restart r1#0 at 30 [5]        the next start, and the number of ends in a row
 //! told of r1                    somebody was told that it ends again and again
+//! unknown r3 | decided at 4      a release that the database does not know; when what should run was last changed
+//! told of unknown r3            somebody was told that it runs
 //! blind                         the engine cannot be looked at
 //! last failed | draining | cleaned | left command r1
 //! ```
@@ -52,7 +54,7 @@ pub(crate) fn seconds(s: i64) -> Timestamp {
 
 pub(crate) fn release(name: &str) -> ReleaseId {
     let number: u8 = name[1..].parse().expect("r<number>");
-    ReleaseId::mint(at(0), &FixedEntropy(number))
+    ReleaseId::mint(seconds(number.into()), &FixedEntropy(number))
 }
 
 pub(crate) fn facts(name: &str, replicas: u32, way: &[&str]) -> ReleaseFacts {
@@ -111,6 +113,8 @@ pub(crate) fn empty_world() -> World {
         draining: None,
         last_failed: false,
         commands: BTreeSet::new(),
+        decided_at: seconds(0),
+        unknown: BTreeSet::new(),
         instances: Observed::Known(Vec::new()),
         health: BTreeMap::new(),
         route: RouteFacts {
@@ -133,6 +137,7 @@ pub(crate) fn empty_world() -> World {
         scaled_at: None,
         restarts: BTreeMap::new(),
         crash_alert: None,
+        unknown_alert: None,
     }
 }
 
@@ -168,6 +173,7 @@ fn fact(world: &mut World, words: &[&str]) {
         }
         ["woken", "since", s] => world.rest_since = Some(seconds(s.parse().expect("number"))),
         ["smoked", name] => world.smoked = Some(release(name)),
+        ["told", "of", "unknown", name] => world.unknown_alert = Some(release(name)),
         ["told", "of", name] => world.crash_alert = Some(release(name)),
         ["asked"] => world.wake_asked = true,
         ["scaled", "at", s] => world.scaled_at = Some(seconds(s.parse().expect("number"))),
@@ -199,6 +205,8 @@ fn fact(world: &mut World, words: &[&str]) {
                 .insert((release(name), slot.parse().expect("slot")), restart);
         }
         ["blind"] => world.instances = Observed::Unknown { reason: "away".into() },
+        ["unknown", name] => drop(world.unknown.insert(release(name))),
+        ["decided", "at", s] => world.decided_at = seconds(s.parse().expect("number")),
         ["last", "failed"] => world.last_failed = true,
         ["left", "command", name] => drop(world.commands.insert(release(name))),
         ["draining"] => world.draining = Some(deployment_id()),

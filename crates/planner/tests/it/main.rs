@@ -5,6 +5,7 @@ mod conditions;
 mod diagnose;
 mod fixture;
 mod properties;
+mod quarantine;
 mod rest;
 mod rollout;
 mod settle;

@@ -65,6 +65,7 @@ fn perform(world: &mut World, step: &Step, sick: bool) {
         Step::RollBack { .. } => panic!("nothing fails after it has the traffic"),
         Step::Scale(_) | Step::Rest(_) => panic!("nothing follows a load"),
         Step::Raise(..) | Step::Clear(_) => panic!("nothing ends by itself"),
+        Step::PassNumber(_) => panic!("every release is known"),
         Step::Purge => assert!(instances(world).is_empty()),
     }
 }

@@ -1,12 +1,14 @@
 //! Histories: intents of all kinds, loads and requests for what is asleep, instances that end, operations that fail with or without their effect, an engine
-//! that cannot be looked at, processes that forget everything between any two steps, and time. Whatever the history,
+//! that cannot be looked at, processes that forget everything between any two steps, a database that is put back to an
+//! older point, and time. Whatever the history,
 //! what must never happen does not, and when the faults end all comes to rest on what was wanted last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
-use slipway_domain::clock::testing::FixedEntropy;
+use slipway_domain::alert::AlertKind;
+use slipway_domain::clock::testing::{FixedEntropy, at};
 use slipway_domain::deployment::{DeploymentState, StepState};
 use slipway_domain::ids::{DeploymentId, EnvironmentId, ReleaseId};
 use slipway_domain::observed::{Instance, InstanceState, Observed};
@@ -39,6 +41,10 @@ enum Event {
     Rollback,
     Stop,
     Start,
+    /// A copy of the database is made.
+    Save,
+    /// The database is put back to the last copy.
+    Restore,
     /// The instance ends by itself, or is killed from outside.
     End {
         which: usize,
@@ -91,6 +97,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Rollback),
         1 => Just(Event::Stop),
         1 => Just(Event::Start),
+        1 => Just(Event::Save),
+        1 => Just(Event::Restore),
         2 => (0_usize..8, any::<bool>()).prop_map(|(which, killed)| Event::End { which, killed }),
         1 => (0_usize..8, any::<bool>()).prop_map(|(which, well)| Event::Probe { which, well }),
         6 => (0_usize..4, prop::bool::weighted(0.8), any::<bool>())
@@ -115,6 +123,10 @@ struct Model {
     /// Instances that a proxy may still send requests to.
     reachable: BTreeSet<String>,
     last_number: u8,
+    /// Releases that the database knows.
+    known: BTreeSet<ReleaseId>,
+    /// The last copy of the database, as a world and the releases that it knows.
+    saved: Option<(World, BTreeSet<ReleaseId>)>,
 }
 
 impl Model {
@@ -127,12 +139,16 @@ impl Model {
             sick: BTreeSet::new(),
             reachable: BTreeSet::new(),
             last_number: 0,
+            known: BTreeSet::new(),
+            saved: None,
         }
     }
 
     /// A new release and its deployment, in place of an unfinished one.
     fn intend(&mut self, target: ReleaseFacts) {
         self.world.desired = Desired::Running;
+        self.known.insert(target.id);
+        self.decide();
         self.world.deployment = Some(DeploymentFacts {
             id: DeploymentId::mint(seconds(0), &FixedEntropy(self.last_number)),
             state: DeploymentState::Pending,
@@ -143,6 +159,33 @@ impl Model {
             promoted: false,
             target,
         });
+    }
+
+    fn decide(&mut self) {
+        self.world.decided_at = at(i64::from(self.last_number) * 1_000 + 500);
+    }
+
+    /// The rows are as they were when the copy was made; what the engine and the proxies have is not.
+    fn restore(&mut self) {
+        let Some((rows, known)) = self.saved.clone() else {
+            return;
+        };
+        self.crash(true);
+        let now = &self.world;
+        let mut back = World {
+            now: now.now,
+            health: now.health.clone(),
+            load: now.load,
+            ..rows
+        };
+        back.running.clear();
+        back.failed.clear();
+        back.smoked = None;
+        back.restarts.clear();
+        back.route.unrouted_since.clear();
+        back.route.acknowledged = false;
+        self.world = back;
+        self.known = known;
     }
 
     fn next_name(&mut self) -> Option<String> {
@@ -192,7 +235,12 @@ impl Model {
                     self.back_to(&previous);
                 }
             }
-            Event::Stop if self.world.serving.is_some() => self.world.desired = Desired::Stopped,
+            Event::Stop if self.world.serving.is_some() => {
+                self.world.desired = Desired::Stopped;
+                self.decide();
+            }
+            Event::Save => self.saved = Some((self.world.clone(), self.known.clone())),
+            Event::Restore => self.restore(),
             Event::Start if self.world.desired == Desired::Stopped => {
                 if let Some(serving) = self.world.serving.clone() {
                     let Some(name) = self.next_name() else { return };
@@ -407,6 +455,8 @@ impl Model {
             Observed::Known(self.engine.clone())
         };
         self.world.commands = self.commands.keys().copied().collect();
+        let of = self.engine.iter().map(|i| i.release);
+        self.world.unknown = of.filter(|release| !self.known.contains(release)).collect();
         if let Some(deployment) = &mut self.world.deployment {
             deployment.release_command = Some(match self.commands.get(&deployment.target.id) {
                 Some(_) => CommandFacts::Ended { exit_code: 0 },
@@ -479,17 +529,37 @@ impl Model {
                 self.world.rest_since = Some(now);
                 self.world.wake_asked &= *rest != Rest::Awake;
             }
-            Step::Raise(_, release, _) => {
-                let before = self.world.crash_alert.replace(*release);
+            Step::Raise(kind, release, _) => {
+                let before = self.alert(*kind).replace(*release);
                 assert_eq!(before, None, "somebody was told already");
             }
-            Step::Clear(_) => assert!(self.world.crash_alert.take().is_some(), "nobody was told"),
+            Step::Clear(kind) => assert!(self.alert(*kind).take().is_some(), "nobody was told"),
+            Step::PassNumber(_) => {}
             Step::Purge => panic!("nothing was deleted"),
+        }
+    }
+
+    fn alert(&mut self, kind: AlertKind) -> &mut Option<ReleaseId> {
+        match kind {
+            AlertKind::CrashLoop => &mut self.world.crash_alert,
+            AlertKind::UnknownRelease => &mut self.world.unknown_alert,
         }
     }
 
     fn deployment(&mut self) -> &mut DeploymentFacts {
         self.world.deployment.as_mut().expect("a deployment")
+    }
+
+    /// Whether somebody stopped the app after this release was made, or a deployment after it is there or has succeeded.
+    fn is_given_up(&self, release: ReleaseId) -> bool {
+        let world = &self.world;
+        let stopped = world.desired != Desired::Running && world.decided_at > release.minted_at();
+        let later = world
+            .deployment
+            .iter()
+            .map(|d| d.target.id)
+            .chain(world.serving.iter().map(|s| s.id));
+        stopped || later.max().is_some_and(|id| id > release)
     }
 
     /// What may never be begun.
@@ -498,6 +568,11 @@ impl Model {
             Op::Remove(id) | Op::Stop(id) | Op::Pause(id) => {
                 let serves = self.reachable.contains(id) && self.engine.iter().any(|i| i.id == *id && i.is_running());
                 assert!(!serves, "{op:?} while a proxy may send requests to it");
+                let unknown = |i: &&Instance| i.id == *id && !self.known.contains(&i.release);
+                if let Some(unknown) = self.engine.iter().find(unknown) {
+                    let what = "of a release that the database does not know";
+                    assert!(self.is_given_up(unknown.release), "{op:?} {what}");
+                }
             }
             Op::Apply(id, slots) => {
                 let deployment = self.world.deployment.as_ref().filter(|d| d.target.id == *id);
@@ -561,6 +636,7 @@ impl Model {
 
     /// What must be so at rest.
     fn judge(&self) {
+        assert_eq!(self.world.unknown_alert, None, "a release is unknown after a decision");
         assert_eq!(self.world.deployment, None, "a deployment is stuck");
         assert_eq!(self.world.crash_alert, None, "all is well, and nobody says so");
         let ids: BTreeSet<String> = self.engine.iter().map(|i| i.id.clone()).collect();
@@ -612,6 +688,11 @@ proptest! {
             model.happen(event);
         }
         model.settle();
+        if model.world.unknown_alert.is_some() {
+            // What stands still because the database was put back goes on when somebody decides.
+            model.deploy([0, 0], 1, false, false);
+            model.settle();
+        }
         model.judge();
     }
 }

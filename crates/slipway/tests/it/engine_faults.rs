@@ -5,7 +5,7 @@ use slipway_chaos::faults::Moment;
 use slipway_chaos::faults::Script;
 use slipway_chaos::faults::http::HttpProxy;
 
-use crate::platform::{Options, Platform, app_image, signal, until, wait};
+use crate::platform::{Options, Platform, app_image, serves, signal, until, visitors, wait};
 use crate::private_engine::PrivateEngine;
 
 fn spec() -> Value {
@@ -20,30 +20,6 @@ fn platform_on(url: String) -> Platform {
     });
     platform.log_in_to_registry();
     platform
-}
-
-fn serves(platform: &Platform, app: &str) -> Option<Value> {
-    let answer = platform.visit(&format!("{app}.apps.localhost"), "/echo");
-    (answer.status == 200).then(|| answer.json())
-}
-
-/// Asks again and again until told to stop: how many answers were none of the app's.
-fn visitors<T>(platform: &Platform, app: &str, during: impl FnOnce() -> T) -> (T, u32) {
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let asking = scope.spawn(|| {
-            let (mut lost, mut asked) = (0, 0);
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                asked += 1;
-                lost += u32::from(serves(platform, app).is_none());
-            }
-            assert!(asked > 0, "nobody asked");
-            lost
-        });
-        let result = during();
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        (result, asking.join().expect("no panic"))
-    })
 }
 
 #[test]

@@ -248,3 +248,38 @@ fn a_port_in_use_and_a_directory_that_cannot_be_written_are_named() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("SLIPWAY_DATA_DIR"), "{text}");
 }
+
+#[test]
+fn f35_a_pool_of_networks_that_is_used_up_is_told_and_a_deleted_app_gives_its_own_back() {
+    let mut platform = Platform::prepare(crate::platform::Options::default());
+    let name = "SLIPWAY_NETWORK_POOL";
+    let all = platform
+        .variables()
+        .iter()
+        .find(|(n, _)| n == name)
+        .expect("a pool")
+        .1
+        .clone();
+    platform.set(name, all.replace("/20", "/25"));
+    platform.up();
+    platform.log_in_to_registry();
+    for app in ["one", "two", "three"] {
+        platform.app(app, &json!({"resources": {"memory": "64MiB"}}));
+    }
+    platform.deploy("one", "1").expect(200);
+    platform.deploy("two", "1").expect(200);
+    let failed = platform.deploy("three", "1").expect(422);
+    let reason = &failed["deployment"]["reason"];
+    assert_eq!(reason["code"], "network_pool_used_up", "{failed}");
+    assert!(
+        reason["hint"].as_str().is_some_and(|hint| hint.contains(name)),
+        "{failed}"
+    );
+    assert!(containers("three").is_empty());
+    platform.call("DELETE", "/v1/apps/one", None).expect(204);
+    until("its network is free", || containers("one").is_empty().then_some(()));
+    until("the other one is deployed", || {
+        (platform.deploy("three", "1").status == 200).then_some(())
+    });
+    assert_eq!(platform.visit("two.apps.localhost", "/echo").status, 200);
+}

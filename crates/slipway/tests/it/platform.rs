@@ -305,6 +305,38 @@ impl Platform {
         psql_in(&database_url(database), statement)
     }
 
+    /// Copies the database, or puts the copy in its place, while the control plane is away and the proxy is not.
+    pub(crate) fn copy_database(&self) {
+        self.without_control_plane(|database| {
+            psql(&format!("drop database if exists {database}_copy with (force)"));
+            psql(&format!("create database {database}_copy template {database}"));
+        });
+    }
+
+    /// Puts the copy of the database in its place.
+    pub(crate) fn put_database_back(&self) {
+        self.without_control_plane(|database| {
+            psql(&format!("drop database {database} with (force)"));
+            psql(&format!("alter database {database}_copy rename to {database}"));
+        });
+    }
+
+    fn without_control_plane(&self, during: impl FnOnce(&str)) {
+        let database = self.database.as_ref().expect("not the private Postgres");
+        let serve = self.child_pid("serve").expect("the control plane");
+        signal(self.pid(), "STOP");
+        signal(serve, "KILL");
+        until("its connections have ended", || {
+            let open = format!("select count(*) from pg_stat_activity where datname = '{database}'");
+            (psql_in(&server_url(), &open).trim() == "0").then_some(())
+        });
+        during(database);
+        signal(self.pid(), "CONT");
+        until("another one runs", || {
+            self.child_pid("serve").filter(|pid| *pid != serve)
+        });
+    }
+
     /// The supervisor's process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("running").id()
@@ -595,6 +627,31 @@ fn create_database() -> String {
 
 fn drop_database(name: &str) {
     psql(&format!("drop database if exists {name} with (force)"));
+}
+
+/// What an app answers, if it is the app that answers.
+pub(crate) fn serves(platform: &Platform, app: &str) -> Option<Value> {
+    let answer = platform.visit(&format!("{app}.apps.localhost"), "/echo");
+    (answer.status == 200).then(|| answer.json())
+}
+
+/// Asks again and again until told to stop: how many answers were none of the app's.
+pub(crate) fn visitors<T>(platform: &Platform, app: &str, during: impl FnOnce() -> T) -> (T, u32) {
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let (mut lost, mut asked) = (0, 0);
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                asked += 1;
+                lost += u32::from(serves(platform, app).is_none());
+            }
+            assert!(asked > 0, "nobody asked");
+            lost
+        });
+        let result = during();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        (result, asking.join().expect("no panic"))
+    })
 }
 
 /// Containers of an app, running or not, as `docker ps` tells them: (id, state).

@@ -241,11 +241,13 @@ async fn an_intent_decided_on_an_old_generation_is_refused() {
         let mut tx = tx(&store).await;
         let from = environment.generation;
         let next = tx
-            .set_intent(environment.id, from, Desired::Stopped, None)
+            .set_intent(environment.id, from, Desired::Stopped, None, second(9))
             .await
             .expect("nobody else");
         assert_eq!(next, from.next());
-        let late = tx.set_intent(environment.id, from, Desired::Running, None).await;
+        let late = tx
+            .set_intent(environment.id, from, Desired::Running, None, second(9))
+            .await;
         assert!(matches!(late, Err(StoreError::LostRace(_))), "{late:?}");
     })
     .await;

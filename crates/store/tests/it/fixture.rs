@@ -87,6 +87,7 @@ pub(crate) fn new_environment(app: &App, name: &str) -> Environment {
         subnet: None,
         last_release_number: ReleaseNumber(0),
         expiry: None,
+        decided_at: second(0),
     }
 }
 
@@ -144,7 +145,7 @@ pub(crate) async fn accept(tx: &mut Tx, id: EnvironmentId, spec: Spec, now: Time
     let release = new_release(id, number, spec);
     tx.insert_release(environment.team, &release).await.expect("inserted");
     let generation = tx
-        .set_intent(id, environment.generation, Desired::Running, Some(release.id))
+        .set_intent(id, environment.generation, Desired::Running, Some(release.id), now)
         .await
         .expect("nobody else");
     let deployment = NewDeployment {

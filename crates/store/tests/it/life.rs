@@ -119,7 +119,7 @@ async fn a_deleted_app_is_gone_for_callers_at_once_and_leaves_no_row() {
         let epoch = lead(&store, 1).await.expect("free");
         deploy(&store, environment.id, second(1)).await;
         let mut api = tx(&store).await;
-        api.delete_app(app.id).await.expect("marked");
+        api.delete_app(app.id, second(9)).await.expect("marked");
         api.commit().await.expect("commits");
         let mut reader = tx(&store).await;
         assert_eq!(
@@ -165,7 +165,7 @@ async fn purging_one_environment_leaves_the_app_and_the_others() {
         let staging = new_environment(&app, "staging");
         let mut api = tx(&store).await;
         api.insert_environment(&staging, &base()).await.expect("inserted");
-        api.delete_environment(staging.id).await.expect("marked");
+        api.delete_environment(staging.id, second(9)).await.expect("marked");
         api.commit().await.expect("commits");
         let epoch = lead(&store, 1).await.expect("free");
         let mut scheduler = fenced(&store, epoch).await;
@@ -330,7 +330,7 @@ async fn environments_are_due_whose_intent_is_not_fulfilled() {
         add_app(&store, &team, "settled").await;
         let (_, unsettled) = add_app(&store, &team, "unsettled").await;
         let mut api = tx(&store).await;
-        let intent = api.set_intent(unsettled.id, Generation(0), Desired::Stopped, None);
+        let intent = api.set_intent(unsettled.id, Generation(0), Desired::Stopped, None, second(9));
         intent.await.expect("nobody else");
         api.commit().await.expect("commits");
         let mut reader = tx(&store).await;

@@ -56,7 +56,7 @@ async fn apps_are_listed_by_name_with_how_they_stand() {
         api.insert_environment(&new_environment(&app, "staging"), &base())
             .await
             .expect("inserted");
-        api.delete_app(gone.id).await.expect("marked");
+        api.delete_app(gone.id, second(9)).await.expect("marked");
         api.commit().await.expect("commits");
         deploy(&store, production.id, second(1)).await;
         let last = deploy(&store, production.id, second(2)).await;

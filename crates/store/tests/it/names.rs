@@ -69,7 +69,7 @@ async fn a_host_name_that_is_taken_is_told_apart() {
         let (_, app, production) = web(&store).await;
         let custom = format!(
             "insert into domains (host, team_id, environment_id, kind, created_at)
-             values ('web--staging.apps.localhost', '{}', '{}', 'custom', now())",
+             values ('web--staging.apps.localhost', '{}', '{}', 'custom', second(9))",
             production.team.uuid(),
             production.id.uuid()
         );
@@ -117,7 +117,7 @@ async fn a_deleted_environments_name_is_taken_until_it_is_gone() {
         let staging = new_environment(&app, "staging");
         let mut api = tx(&store).await;
         api.insert_environment(&staging, &base()).await.expect("inserted");
-        api.delete_environment(staging.id).await.expect("marked");
+        api.delete_environment(staging.id, second(9)).await.expect("marked");
         api.commit().await.expect("commits");
         let again = new_environment(&app, "staging");
         let mut api = tx(&store).await;

@@ -65,6 +65,39 @@ async fn a_database_older_than_its_proxies_goes_on_above_them() {
     .await;
 }
 
+/// Whatever a proxy confirmed before the database was put back, it has none of its routes in force.
+#[tokio::test]
+async fn a_database_that_was_put_back_takes_nothing_for_confirmed() {
+    with_store(async |_, store| {
+        let (_, _, environment) = web(&store).await;
+        let epoch = lead(&store, 1).await.expect("free");
+        let version = publish(&store, epoch, &environment, &groups(1, &["a"])).await;
+        let mut api = tx(&store).await;
+        let ack = |applied| Ack {
+            proxy: ProxyId::mint(second(1), &Counter),
+            applied: slipway_domain::generation::RouteVersion(applied),
+            draining: Vec::new(),
+        };
+        api.upsert_ack(&ack(version)).await.expect("noted");
+        api.disconnect_proxies().await.expect("noted");
+        assert_eq!(
+            api.proxies().await.expect("read")[0].applied.0,
+            0,
+            "it is to be heard anew"
+        );
+        api.raise_route_version(slipway_domain::generation::RouteVersion(version + 41))
+            .await
+            .expect("raised");
+        api.upsert_ack(&ack(version + 40)).await.expect("noted");
+        api.commit().await.expect("commits");
+        let mut api = tx(&store).await;
+        let world = api.load_world(environment.id).await.expect("read").expect("there");
+        let route = world.route.expect("published").version;
+        assert!(world.proxies[0].applied < route, "{:?} {route:?}", world.proxies);
+    })
+    .await;
+}
+
 /// The limits that hold are those of the newest release that has traffic, not of one that is still being tried.
 #[tokio::test]
 async fn limits_change_with_the_switch() {
@@ -114,8 +147,8 @@ async fn a_snapshot_has_every_environment_that_is_not_gone() {
             publish(&store, epoch, e, &groups(1, &["a"])).await;
         }
         let mut api = tx(&store).await;
-        api.delete_app(going_app.id).await.expect("marked");
-        api.delete_app(gone_app.id).await.expect("marked");
+        api.delete_app(going_app.id, second(9)).await.expect("marked");
+        api.delete_app(gone_app.id, second(9)).await.expect("marked");
         api.commit().await.expect("commits");
 
         let mut tx = tx(&store).await;
