@@ -8,7 +8,7 @@ use slipway_domain::alert::AlertKind;
 use slipway_domain::deployment::{DeploymentState, StepName};
 use slipway_domain::ids::ReleaseId;
 use slipway_domain::name::HostName;
-use slipway_domain::observed::{Instance, Observed};
+use slipway_domain::observed::{Instance, InstanceState, Observed};
 use slipway_domain::release::{Release, ReleaseCause};
 use slipway_domain::routing::RouteState;
 use slipway_engine::JobState;
@@ -196,8 +196,10 @@ pub(crate) fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_dom
     let host = HostName::of(&rows.environment.app_name, &rows.environment.name, base_domain);
     instances
         .iter()
-        .filter(|i| i.is_running())
         .filter_map(|i| {
+            let InstanceState::Running { started_at } = i.state else {
+                return None;
+            };
             let newest = || rows.releases.iter().max_by_key(|r| r.number);
             let own = rows.release(i.release).or_else(newest)?;
             let health = &own.spec.health;
@@ -220,6 +222,8 @@ pub(crate) fn subjects(rows: &EnvironmentWorld, instances: &[Instance], base_dom
             Some(Subject {
                 id: i.id.clone(),
                 is_known,
+                started_at,
+                deadline: health.deadline.to_chrono(),
                 environment: rows.environment.id,
                 question,
                 interval,

@@ -28,6 +28,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 const STEADY: Duration = Duration::from_secs(10);
 /// After a miss, so that what does not answer is known within half a minute, and a hiccup is not taken for an end.
 const DOUBT: Duration = Duration::from_secs(1);
+/// The least that is left of its time to an instance that a process finds unproven when it begins.
+const CHANCE: TimeDelta = TimeDelta::seconds(5);
 /// Misses in a row before a proven instance is called failing.
 const MISSES_MAX: u32 = 3;
 
@@ -51,6 +53,10 @@ pub(crate) struct Subject {
     pub(crate) proven: bool,
     /// Whether its release serves already: an open port is enough then.
     pub(crate) is_known: bool,
+    /// When it was started.
+    pub(crate) started_at: Timestamp,
+    /// How long it may take until it is proven.
+    pub(crate) deadline: TimeDelta,
 }
 
 struct Entry {
@@ -124,7 +130,9 @@ impl Board {
         let health = if subject.proven {
             Health::Healthy
         } else {
-            Health::Unproven { since: now }
+            Health::Unproven {
+                since: unproven_since(&subject, now),
+            }
         };
         let record = Arc::new(Mutex::new(Record { health, last: None }));
         let id = subject.id.clone();
@@ -152,6 +160,16 @@ impl Board {
             },
         )
     }
+}
+
+/// From when on its time to be proven counts: another process may have begun to watch it. One of a release that serves
+/// may have been started long ago and wake just now.
+fn unproven_since(subject: &Subject, now: Timestamp) -> Timestamp {
+    if subject.is_known {
+        return now;
+    }
+    let some_time_left = now - subject.deadline + CHANCE;
+    subject.started_at.max(some_time_left).min(now)
 }
 
 async fn watch(subject: Subject, record: Arc<Mutex<Record>>, clock: Arc<dyn Clock>, changed: Changed, span: Span) {
@@ -217,7 +235,7 @@ fn judge(before: Health, well: bool, misses: u32, now: Timestamp) -> Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slipway_domain::clock::testing::at;
+    use slipway_domain::clock::testing::{FixedEntropy, at};
 
     #[test]
     fn a_proven_instance_is_failing_only_after_three_misses() {
@@ -233,5 +251,31 @@ mod tests {
         ] {
             assert_eq!(judge(before, well, misses, at(7)), after);
         }
+    }
+
+    #[test]
+    fn the_time_to_be_proven_counts_from_the_start_whoever_watches() {
+        let subject = |started: i64, is_known: bool| Subject {
+            id: "c0ffee".into(),
+            environment: EnvironmentId::mint(at(0), &FixedEntropy(1)),
+            question: Question {
+                address: ([127, 0, 0, 1], 80).into(),
+                path: None,
+                host: String::new(),
+                timeout: Duration::from_secs(1),
+                body_bytes_max: 0,
+            },
+            interval: Duration::from_secs(1),
+            watched: TimeDelta::zero(),
+            proven: false,
+            is_known,
+            started_at: at(started * 1_000),
+            deadline: TimeDelta::seconds(60),
+        };
+        let since = |started, is_known| unproven_since(&subject(started, is_known), at(100_000)).timestamp();
+        assert_eq!(since(70, false), 70);
+        assert_eq!(since(10, false), 45, "it has five seconds yet");
+        assert_eq!(since(130, false), 100, "its clock is ahead");
+        assert_eq!(since(10, true), 100, "it serves and may wake just now");
     }
 }

@@ -334,11 +334,18 @@ fn record(world: &World, instance: &Instance, before: Option<&InstanceRecord>) -
             exit_code,
             oom_killed,
             finished_at,
-        } => Some(LastExit {
-            at: finished_at.or(known.map(|k| k.at)).unwrap_or(world.now),
-            exit_code,
-            oom_killed,
-        }),
+        } => {
+            let at = finished_at.or(known.map(|k| k.at)).unwrap_or(world.now);
+            // Told only by who ended it: another that looks at the same end later keeps what is known.
+            let told = known.is_some_and(|k| k.at == at && k.unresponsive);
+            let restart = world.restarts.get(&(instance.release, instance.slot));
+            Some(LastExit {
+                at,
+                exit_code,
+                oom_killed,
+                unresponsive: told || restart.is_some_and(|r| r.unresponsive),
+            })
+        }
         _ => known,
     };
     // What was put to sleep has not ended by itself.

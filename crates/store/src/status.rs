@@ -64,6 +64,9 @@ pub struct LastExit {
     pub exit_code: i64,
     /// Whether the kernel ended it for want of memory.
     pub oom_killed: bool,
+    /// Whether the platform ended it, since it did not answer.
+    #[serde(default)]
+    pub unresponsive: bool,
 }
 
 /// Something that is so or not, since when, and why.

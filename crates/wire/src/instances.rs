@@ -53,6 +53,8 @@ pub struct LastExit {
     pub exit_code: i64,
     /// Whether the kernel ended it for want of memory.
     pub oom_killed: bool,
+    /// Whether the platform ended it, since it did not answer its health check.
+    pub unresponsive: bool,
 }
 
 /// What the engine says of a container.

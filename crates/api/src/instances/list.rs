@@ -108,6 +108,7 @@ fn shown(
         at: e.at,
         exit_code: e.exit_code,
         oom_killed: e.oom_killed,
+        unresponsive: e.unresponsive,
     });
     let mut instance = Instance {
         id: row.id.clone(),

@@ -65,6 +65,7 @@ async fn instances_show_what_the_engine_and_the_probes_say() {
                 at: at(4),
                 exit_code: 7,
                 oom_killed: false,
+                unresponsive: false,
             }),
         }];
         tx.save_status(place.0, &status).await.expect("saves");

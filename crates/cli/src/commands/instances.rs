@@ -95,9 +95,13 @@ pub(crate) fn row(item: &Value, now: Timestamp) -> Vec<String> {
 /// How often it was started again, and how it had ended before the last time.
 fn restarts(item: &Value) -> String {
     let count = cell(item, "restarts");
-    let Some(last) = item.get("last_exit") else {
+    // One that slept has ended too, and nobody has to be told.
+    let Some(last) = item.get("last_exit").filter(|_| count != "0") else {
         return count;
     };
+    if last.get("unresponsive").and_then(Value::as_bool) == Some(true) {
+        return format!("{count} (last: did not answer)");
+    }
     if last.get("oom_killed").and_then(Value::as_bool) == Some(true) {
         return format!("{count} (last: out of memory)");
     }

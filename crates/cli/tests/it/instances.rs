@@ -52,19 +52,28 @@ async fn where_nothing_runs_all_that_has_ended_is_shown() {
 async fn an_instance_that_was_started_again_says_how_it_had_ended() {
     let server = Server::start(|_| {
         let (mut failing, mut greedy) = (instance("failing", 7, "running"), instance("greedy", 7, "running"));
+        let (mut hung, mut rested) = (instance("hung", 7, "running"), instance("rested", 7, "running"));
+        hung["restarts"] = json!(1);
+        hung["last_exit"] =
+            json!({"exit_code": 137, "oom_killed": false, "unresponsive": true, "at": "2026-02-02T02:39:00Z"});
+        rested["last_exit"] = json!({"exit_code": 143, "oom_killed": false, "at": "2026-02-02T02:39:00Z"});
         failing["restarts"] = json!(4);
         failing["last_exit"] = json!({"exit_code": 7, "oom_killed": false, "at": "2026-02-02T02:39:00Z"});
         greedy["restarts"] = json!(2);
         greedy["last_exit"] = json!({"exit_code": 137, "oom_killed": true, "at": "2026-02-02T02:39:00Z"});
-        list(&[failing, greedy, instance("calm", 7, "running")])
+        list(&[failing, greedy, hung, rested, instance("calm", 7, "running")])
     })
     .await;
     let outcome = World::at(&server.url).run(&["ps", "-a", "web"]).await.succeeded();
-    for (id, text) in [("failing", "4 (last: exit 7)"), ("greedy", "2 (last: out of memory)")] {
+    for (id, text) in [
+        ("failing", "4 (last: exit 7)"),
+        ("greedy", "2 (last: out of memory)"),
+        ("hung", "1 (last: did not answer)"),
+    ] {
         let line = outcome.stdout.lines().find(|l| l.starts_with(id)).expect("a row");
         assert!(line.contains(text), "{line}");
     }
-    assert_eq!(outcome.stdout.matches("last:").count(), 2, "{outcome:?}");
+    assert_eq!(outcome.stdout.matches("last:").count(), 3, "{outcome:?}");
 }
 
 /// A server whose `web` runs until it was waited for.

@@ -251,20 +251,7 @@ impl Model {
             }
             Event::Stop | Event::Start => {}
             Event::End { which, killed } => self.end(*which, *killed),
-            Event::Probe { which, well } => {
-                if let Some(i) = self.pick(*which).filter(Instance::is_running) {
-                    let proven = !matches!(self.world.health.get(&i.id), Some(Health::Unproven { .. }));
-                    let since = self.world.now;
-                    let health = if *well {
-                        Health::Healthy
-                    } else {
-                        Health::Failing { since }
-                    };
-                    if proven {
-                        self.world.health.insert(i.id, health);
-                    }
-                }
-            }
+            Event::Probe { which, well } => self.probe(*which, *well),
             Event::Done { which, well, effect } => {
                 let op = self
                     .world
@@ -312,6 +299,22 @@ impl Model {
                 !(rests && (asked_for || self.engine.iter().any(frozen))),
                 "a request meets {id}, which is frozen"
             );
+        }
+    }
+
+    fn probe(&mut self, which: usize, well: bool) {
+        let Some(instance) = self.pick(which).filter(Instance::is_running) else {
+            return;
+        };
+        let since = self.world.now;
+        let health = if well {
+            Health::Healthy
+        } else {
+            Health::Failing { since }
+        };
+        let proven = !matches!(self.world.health.get(&instance.id), Some(Health::Unproven { .. }));
+        if proven {
+            self.world.health.insert(instance.id, health);
         }
     }
 

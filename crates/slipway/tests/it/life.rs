@@ -189,6 +189,7 @@ fn an_app_that_hangs_is_started_again_and_says_so() {
         137,
         "it did not even hear the signal"
     );
+    assert_eq!(instance()["last_exit"]["unresponsive"], true, "nobody else killed it");
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub(crate) fn status(generation: Generation, release: ReleaseId) -> EnvironmentS
                 at: second(7),
                 exit_code: 3,
                 oom_killed: false,
+                unresponsive: false,
             }),
         }],
         conditions: vec![Condition {

@@ -69,7 +69,7 @@ async fn a_host_name_that_is_taken_is_told_apart() {
         let (_, app, production) = web(&store).await;
         let custom = format!(
             "insert into domains (host, team_id, environment_id, kind, created_at)
-             values ('web--staging.apps.localhost', '{}', '{}', 'custom', second(9))",
+             values ('web--staging.apps.localhost', '{}', '{}', 'custom', now())",
             production.team.uuid(),
             production.id.uuid()
         );
