@@ -71,7 +71,7 @@ pub fn next(run: RunFacts, container: Container, now: Timestamp) -> RunStep {
         };
     }
     if run.cancel_requested {
-        return RunStep::End(RunState::Cancelled, Some("it was called off".into()));
+        return RunStep::End(RunState::Cancelled, None);
     }
     match (run.state, container) {
         (RunState::Pending, _) => RunStep::Advance(RunState::Starting),

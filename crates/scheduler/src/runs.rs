@@ -132,7 +132,8 @@ async fn clock(session: &Session, environment: &CronEnvironment, job: &CronJob) 
         match found.verdict {
             Verdict::Run { replace } => {
                 for before in unfinished.iter().filter(|_| replace) {
-                    tx.cancel_run(*before).await?;
+                    tx.cancel_run(*before, "the next time of its schedule took its place")
+                        .await?;
                 }
             }
             Verdict::Skip(reason) => run = skipped(run, found.at, reason, now),

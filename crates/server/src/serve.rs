@@ -92,6 +92,8 @@ pub(crate) async fn run(
     bootstrap::certificates(&store, &ca, &vault, &names, clock.as_ref(), entropy.as_ref()).await?;
     let mut tx = store.begin().await?;
     tx.disconnect_proxies().await?;
+    // Those of another control plane on this database say anew, too, what they have in force.
+    tx.bump_routes().await?;
     let moved = tx.move_platform_domains(&config.base_domain).await?;
     tx.commit().await?;
     if moved > 0 {

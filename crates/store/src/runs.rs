@@ -226,12 +226,14 @@ impl Tx {
         Ok(count)
     }
 
-    /// Somebody calls it off; false when it has ended.
+    /// Somebody calls it off, or something takes its place: why is told when it has ended. False when it has already.
     #[tracing::instrument(name = "db.cancel_run", level = "debug", skip_all)]
-    pub async fn cancel_run(&mut self, id: RunId) -> Result<bool, StoreError> {
+    pub async fn cancel_run(&mut self, id: RunId, why: &str) -> Result<bool, StoreError> {
         let done = sqlx::query!(
-            "update runs set cancel_requested = true where id = $1 and finished_at is null",
-            id.uuid()
+            "update runs set cancel_requested = true, reason = case when cancel_requested then reason else $2 end
+             where id = $1 and finished_at is null",
+            id.uuid(),
+            why
         )
         .execute(self.c())
         .await?;
@@ -287,7 +289,7 @@ impl Tx {
     pub async fn note_run(&mut self, id: RunId, waits_for: Option<&str>) -> Result<(), StoreError> {
         self.fenced()?;
         sqlx::query!(
-            "update runs set reason = $2 where id = $1 and finished_at is null",
+            "update runs set reason = $2 where id = $1 and finished_at is null and not cancel_requested",
             id.uuid(),
             waits_for
         )
@@ -301,7 +303,8 @@ impl Tx {
     pub async fn end_run(&mut self, id: RunId, end: &RunEnd, now: Timestamp) -> Result<(), StoreError> {
         self.fenced()?;
         let done = sqlx::query!(
-            "update runs set state = $2, exit_code = $3, oom_killed = $4, reason = $5, output = $6, finished_at = $7
+            "update runs set state = $2, exit_code = $3, oom_killed = $4, output = $6, finished_at = $7,
+                    reason = case when $2 = 'cancelled' then coalesce($5, reason) else $5 end
              where id = $1 and finished_at is null",
             id.uuid(),
             end.state.as_str(),

@@ -25,7 +25,8 @@ pub(crate) async fn operation_cancel(
 ) -> Result<axum::Json<Operation>> {
     let mut tx = call.begin().await?;
     let Found { run, app, environment } = call.found_run(&mut tx, &id).await?;
-    if !tx.cancel_run(run.id).await? {
+    let why = format!("it was called off by {}", call.caller.name);
+    if !tx.cancel_run(run.id, &why).await? {
         let state = tx.run(run.id).await?.map_or(run.state, |r| r.state);
         let detail = format!("The operation has ended already, as `{}`.", state.as_str());
         return Err(ApiError::Refused(Code::AlreadyFinished, detail));

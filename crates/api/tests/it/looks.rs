@@ -82,7 +82,8 @@ async fn instances_show_what_the_engine_and_the_probes_say() {
             ),
             (&json!(0.25), &json!(4096))
         );
-        let ended = json!({"at": "1970-01-01T00:00:00.004Z", "exit_code": 7, "oom_killed": false});
+        let ended =
+            json!({"at": "1970-01-01T00:00:00.004Z", "exit_code": 7, "oom_killed": false, "unresponsive": false});
         let first = &listed.json["items"][0];
         assert_eq!((&first["restarts"], &first["last_exit"]), (&json!(4), &ended));
         assert!(listed.json["items"][0].get("exit_code").is_none());

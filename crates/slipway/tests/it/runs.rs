@@ -76,6 +76,10 @@ fn a_command_runs_once_with_what_the_app_has_and_ends_with_its_exit_code() {
     until("it is called off", || {
         (platform.get(&format!("/v1/operations/{id}"))["state"] == "cancelled").then_some(())
     });
+    assert_eq!(
+        platform.get(&format!("/v1/operations/{id}"))["reason"],
+        "it was called off by admin"
+    );
     let again = platform.call("POST", &format!("/v1/operations/{id}/cancel"), None);
     assert_eq!(again.json()["code"], "already_finished");
     until("nothing is left on the engine", || {
