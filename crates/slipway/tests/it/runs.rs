@@ -68,18 +68,12 @@ fn a_command_runs_once_with_what_the_app_has_and_ends_with_its_exit_code() {
     let hanging = json!({"command": ["/app", "release", "hang"]});
     let hanging = platform.call("POST", "/v1/apps/once/run", Some(&hanging)).expect(202);
     let id = hanging["id"].as_str().expect("an id");
-    until("it runs", || {
-        (platform.get(&format!("/v1/operations/{id}"))["state"] == "running").then_some(())
-    });
+    let now = || platform.get(&format!("/v1/operations/{id}"));
+    until("it runs", || (now()["state"] == "running").then_some(()));
     let cancelled = platform.call("POST", &format!("/v1/operations/{id}/cancel"), None);
     assert_eq!(cancelled.status, 200, "{}", cancelled.text);
-    until("it is called off", || {
-        (platform.get(&format!("/v1/operations/{id}"))["state"] == "cancelled").then_some(())
-    });
-    assert_eq!(
-        platform.get(&format!("/v1/operations/{id}"))["reason"],
-        "it was called off by admin"
-    );
+    until("it is called off", || (now()["state"] == "cancelled").then_some(()));
+    assert_eq!(now()["reason"], "it was called off by admin");
     let again = platform.call("POST", &format!("/v1/operations/{id}/cancel"), None);
     assert_eq!(again.json()["code"], "already_finished");
     until("nothing is left on the engine", || {
