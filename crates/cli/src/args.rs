@@ -184,7 +184,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<EnvCommand>,
     },
-    /// The spec of an environment: show, set
+    /// The spec of an environment: show, set, unset
     Spec {
         #[command(subcommand)]
         command: Option<SpecCommand>,
@@ -594,7 +594,7 @@ pub enum TokensCommand {
     /// End a token at once
     Revoke {
         /// Its identifier, as `slipway tokens list` shows it, or its name, if only one valid token has it
-        token: String,
+        which: String,
     },
 }
 

@@ -14,6 +14,8 @@ use crate::context::MANIFEST;
 use crate::env::INPUT_BYTES_MAX;
 use crate::error::CliError;
 
+/// What to do about a document that is wrong.
+const NOT_DONE: &str = "nothing was changed; mend it and try again";
 /// How to come by one.
 const MAKE_ONE: &str = "make one: a file `slipway.toml` with the line `app = \"name\"`, then what `slipway spec show --app name` prints of an app that is there; or name another file with --file";
 
@@ -64,8 +66,12 @@ pub(crate) fn normal(spec: &Value) -> Value {
 pub(crate) fn spec_of(text: &str, name: &str) -> Result<Spec, CliError> {
     let mut value = parse(text, name)?;
     if let Some(members) = value.as_object_mut() {
-        members.remove("app");
-        members.remove("image");
+        for key in ["app", "image"] {
+            if members.remove(key).is_some_and(|value| !value.is_string()) {
+                let problem = format!("{name} has a problem:\n  /{key}: give a text: `{key} = \"…\"`");
+                return Err(CliError::usage(problem, NOT_DONE));
+            }
+        }
     }
     Spec::from_json(&value).map_err(|errors| refuse(&errors, name))
 }
@@ -90,10 +96,7 @@ fn refuse(errors: &SpecErrors, name: &str) -> CliError {
         .map(|e| format!("\n  {}: {}", e.pointer, e.detail))
         .collect();
     let problems = if lines.len() == 1 { "a problem" } else { "problems" };
-    CliError::usage(
-        format!("{name} has {problems}:{}", lines.concat()),
-        "nothing was changed; mend it and try again",
-    )
+    CliError::usage(format!("{name} has {problems}:{}", lines.concat()), NOT_DONE)
 }
 
 /// A document as TOML; members without a value are left out, as TOML has none.
@@ -126,6 +129,8 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("did you mean `internal_port`?"), "{text}");
         assert!(text.contains("/health/path"), "{text}");
+        let error = spec_of("app = \"web\"\nimage = 3\n", "slipway.toml").expect_err("no text");
+        assert!(error.to_string().contains("/image: give a text"), "{error}");
         assert_eq!(error.exit_code(), 2);
     }
 

@@ -70,10 +70,10 @@ pub(crate) async fn run(ctx: &mut Context, command: TokensCommand) -> Result<(),
             ctx.note(format!("{id}, expires {end}; this is the only time the token is shown"));
             Ok(())
         }
-        TokensCommand::Revoke { token } => {
-            let id = match token.parse::<TokenId>() {
+        TokensCommand::Revoke { which } => {
+            let id = match which.parse::<TokenId>() {
                 Ok(id) => id.to_string(),
-                Err(_) => id_of(ctx, &token).await?,
+                Err(_) => id_of(ctx, &which).await?,
             };
             ctx.send(Call::delete(&["tokens", &id])).await?;
             ctx.note(format!("{id} is revoked"));

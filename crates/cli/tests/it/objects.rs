@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::{Server, deployment, empty, list, ok, status};
-use crate::world::World;
+use crate::world::{World, token};
 
 #[tokio::test]
 async fn a_list_is_a_plain_table_and_with_json_the_items() {
@@ -347,7 +347,13 @@ async fn a_token_is_revoked_by_its_name_if_only_one_valid_token_has_it() {
     outcome.refused(2, &["no valid token is called `cy`", "slipway tokens list"]);
     let id = "tok_00000000000000000000000001";
     world.run(&["tokens", "revoke", id]).await.succeeded();
-    assert_eq!(server.calls(&format!("DELETE /v1/tokens/{id}")).len(), 1);
+    let sent = server.calls(&format!("DELETE /v1/tokens/{id}"));
+    let bearer = format!("Bearer {}", token());
+    assert_eq!(
+        sent[0].header("authorization"),
+        Some(bearer.as_str()),
+        "not what is revoked"
+    );
 }
 
 #[tokio::test]
