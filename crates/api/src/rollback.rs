@@ -86,6 +86,12 @@ async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNum
         let detail = format!("Nothing was deployed to {of} of {app} yet. Deploy an image first.");
         return Err(ApiError::Refused(Code::NothingDeployed, detail));
     }
+    // What runs is newer than all that is known: going back leads to what was known last.
+    if tx.status(environment.id).await?.is_some_and(|s| s.stands_still())
+        && let Some(known) = current_release(tx, environment).await?.filter(|r| r.good)
+    {
+        return Ok(known);
+    }
     before_current(tx, environment).await?.ok_or_else(|| {
         let detail = format!(
             "{of} of {app} has no earlier release that was good and differs from the newest one, which is meant to run. `slipway releases -a {app} -e {of}` lists what there is: name one, or deploy another image."

@@ -30,7 +30,7 @@ pub(crate) struct ChangeParams {
 
 impl Call {
     /// Finishes a change of settings whose rows are written, if `changed`: makes a release or stages it. Nothing happens
-    /// when nothing changed and nothing was staged before.
+    /// when nothing changed and nothing was staged before, unless a release runs that the database does not know.
     pub(crate) async fn settle(
         &self,
         tx: &mut Tx,
@@ -38,13 +38,15 @@ impl Call {
         spec: &Spec,
         (cause, changed, apply): (ReleaseCause, bool, bool),
     ) -> Result<Option<Deployment>> {
-        if !changed && !place.environment.staged {
+        // Where the database was put back, what it has already is not what runs.
+        let stands_still = tx.status(place.environment.id).await?.is_some_and(|s| s.stands_still());
+        if !changed && !place.environment.staged && !stands_still {
             return Ok(None);
         }
         let secrets = tx.newest_secrets(place.environment).await?;
         let current = base_release(tx, place.environment).await?;
         let present = Present {
-            stopped: place.environment.desired == Desired::Stopped,
+            stopped: place.environment.desired == Desired::Stopped && !stands_still,
             spec,
             secrets: &secrets,
             current: current.as_ref(),

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 use slipway_domain::deployment::DeploymentState;
 use slipway_domain::ids::ReleaseId;
+use slipway_domain::observed::UNKNOWN_RELEASE;
 use slipway_store as store;
 use slipway_store::Desired;
 use slipway_wire::apps::{App, Condition, Environment, EnvironmentState, EnvironmentSummary};
@@ -24,8 +25,6 @@ pub(crate) fn located(path: &str) -> HeaderMap {
 
 /// The reason of a condition that says that an app ends again and again.
 const CRASH_LOOP: &str = "CrashLoop";
-/// The reason of a condition that says that a release runs which the database does not know.
-const UNKNOWN_RELEASE: &str = "UnknownRelease";
 /// What the scheduler calls an app that rests.
 const ASLEEP: &str = "Asleep";
 
@@ -39,9 +38,9 @@ fn state(
 ) -> EnvironmentState {
     match (desired, last) {
         (Desired::Deleted, _) => EnvironmentState::Deleting,
+        (_, _) if unready == Some(UNKNOWN_RELEASE) => EnvironmentState::Degraded,
         (Desired::Stopped, _) if !settled => EnvironmentState::Stopping,
         (Desired::Stopped, _) => EnvironmentState::Stopped,
-        (Desired::Running, _) if unready == Some(UNKNOWN_RELEASE) => EnvironmentState::Degraded,
         (Desired::Running, None) => EnvironmentState::Empty,
         // What waits for somebody's word changes nothing yet, for days perhaps.
         (Desired::Running, Some(DeploymentState::AwaitingApproval)) if !serves => EnvironmentState::Empty,
@@ -275,6 +274,11 @@ mod tests {
         assert_eq!(
             state(Desired::Stopped, true, true, None, failed),
             EnvironmentState::Stopped
+        );
+        assert_eq!(
+            state(Desired::Stopped, true, true, Some(UNKNOWN_RELEASE), failed),
+            EnvironmentState::Degraded,
+            "it runs all the same"
         );
     }
 }

@@ -8,6 +8,9 @@ use crate::clock::Timestamp;
 use crate::generation::{Epoch, ReleaseNumber};
 use crate::ids::{EnvironmentId, ReleaseId};
 
+/// The reason of conditions that say that a release runs which the database does not know.
+pub const UNKNOWN_RELEASE: &str = "UnknownRelease";
+
 /// A fact about the outside world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observed<T> {

@@ -136,6 +136,19 @@ pub struct JobExit {
     pub log_tail: Vec<String>,
 }
 
+/// The container of a run, as its labels tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundRun {
+    /// Which run.
+    pub run: RunId,
+    /// Where it runs.
+    pub environment: EnvironmentId,
+    /// The release whose image it has.
+    pub release: ReleaseId,
+    /// What it runs, as the engine shows it.
+    pub command: String,
+}
+
 /// What the engine has of one one-off command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
@@ -273,6 +286,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The releases of which a release command has left its container, or still runs.
     async fn jobs(&self, environment: EnvironmentId) -> Result<BTreeSet<ReleaseId>, EngineError>;
+
+    /// The containers of one-off commands that are no release commands, of all environments.
+    async fn runs(&self) -> Result<Vec<FoundRun>, EngineError>;
 
     /// Addresses the instance's processes listen on, as its network namespace tells: to explain why a port is
     /// closed. Empty where the platform does not let us look.

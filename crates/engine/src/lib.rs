@@ -7,6 +7,6 @@ pub mod engine;
 mod testing;
 
 pub use engine::{
-    Engine, EngineError, EngineEvent, EngineEvents, EngineInfo, GroupSpec, Job, JobExit, JobState, LocalImage,
-    NetworkSpec, Owner, PullProgress, job_container,
+    Engine, EngineError, EngineEvent, EngineEvents, EngineInfo, FoundRun, GroupSpec, Job, JobExit, JobState,
+    LocalImage, NetworkSpec, Owner, PullProgress, job_container,
 };

@@ -23,7 +23,8 @@ pub(crate) fn follow(world: &World, plan: &mut Plan, instances: &[Instance]) {
     if plan.steps.contains(&Step::Purge) {
         return;
     }
-    if world.unknown_alert.is_some() {
+    // A deployment that fails leaves it as it was.
+    if world.unknown_alert.is_some() && world.deployment.is_none() {
         plan.steps.push(Step::Clear(AlertKind::UnknownRelease));
     }
     match world.crash_alert {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use slipway_domain::Timestamp;
 use slipway_domain::deployment::{StepName, StepState};
-use slipway_domain::observed::{Instance, Observed};
+use slipway_domain::observed::{Instance, Observed, UNKNOWN_RELEASE};
 use slipway_domain::rest::Rest;
 
 use crate::instances::is_healthy;
@@ -132,7 +132,7 @@ pub fn conditions(world: &World, plan: &Plan) -> Said {
 fn service(world: &World, after: &After<'_>, instances: &[Instance]) -> (Condition, Condition) {
     let routed = |i: &&Instance| after.routed.contains(&i.id) && is_healthy(world, i);
     if let Some(unknown) = quarantine::of(world, instances) {
-        let (reason, message) = ("UnknownRelease", quarantine::told(&unknown));
+        let (reason, message) = (UNKNOWN_RELEASE, quarantine::told(&unknown));
         let available = instances.iter().any(|i| routed(&i));
         return (
             condition(ConditionType::Ready, false, reason, message.clone()),

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use slipway_domain::Timestamp;
 use slipway_domain::ids::RunId;
 use slipway_domain::run::RunState;
-use slipway_domain::spec::CronJob;
+use slipway_domain::spec::{CronJob, RUN_TIMEOUT_DEFAULT};
 use slipway_engine::{EngineError, Job, JobExit, JobState, job_container};
 use slipway_planner::runs::{Container, RunFacts, RunStep, Verdict, due, next};
 use slipway_store::{CronEnvironment, Run, RunEnd, StoreError, Tx};
@@ -34,12 +34,19 @@ pub(crate) async fn drive(session: &Arc<Session>) {
     let busy: Arc<Mutex<HashSet<RunId>>> = Arc::default();
     // What was taken out of a spec before this term is looked for once.
     let mut stale = true;
+    let mut adopted = false;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = session.runs.notified() => {}
+        }
+        if !adopted {
+            match adopt(session).await {
+                Ok(()) => adopted = true,
+                Err(error) => tracing::warn!(%error, "runs.not_looked_for: it is tried again"),
+            }
         }
         let open = match look(session, &mut stale).await {
             Ok(open) => open,
@@ -62,6 +69,35 @@ pub(crate) async fn drive(session: &Arc<Session>) {
             });
         }
     }
+}
+
+/// Runs that the engine has and the database does not know, since it was put back to an older point, are written down: so
+/// they are seen, come to their end and can be called off.
+async fn adopt(session: &Session) -> Result<(), OpError> {
+    let found = session.deps.engine.runs().await?;
+    let mut tx = session.deps.store.begin().await?;
+    tx.fence(session.epoch).await?;
+    for run in found {
+        if tx.run(run.run).await?.is_some() {
+            continue;
+        }
+        let Some(environment) = tx.environment_by_id(run.environment).await? else {
+            continue;
+        };
+        let known = tx.release(run.release).await?.map(|r| r.id);
+        let Some(release) = known.or(environment.release) else {
+            continue;
+        };
+        let place = (run.run, environment.team, environment.id);
+        let mut row = Run::of(place, release, vec![run.command], RUN_TIMEOUT_DEFAULT);
+        row.state = RunState::Starting;
+        row.created_at = session.deps.clock.now();
+        row.created_by = "somebody the database does not know any more".into();
+        tx.insert_run(&row).await?;
+        tracing::warn!(run = %run.run, environment = %environment.id, "run.adopted: the database did not know it");
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// What the clock calls for is written down; then what is open.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use slipway_domain::ids::{EnvironmentId, ReleaseId};
+use slipway_domain::observed::UNKNOWN_RELEASE;
 use slipway_domain::rest::Rest;
 use slipway_domain::{Generation, Timestamp};
 
@@ -33,6 +34,13 @@ pub struct EnvironmentStatus {
     pub instances: Vec<InstanceRecord>,
     /// What can be said of it.
     pub conditions: Vec<Condition>,
+}
+
+impl EnvironmentStatus {
+    /// Whether a release runs that the database does not know, and nothing is changed until somebody decides.
+    pub fn stands_still(&self) -> bool {
+        self.conditions.iter().any(|c| c.reason == UNKNOWN_RELEASE)
+    }
 }
 
 /// An instance as it was seen last.

@@ -9,7 +9,7 @@ use slipway_domain::ids::{EnvironmentId, ReleaseId};
 
 use crate::docker::labels::Role;
 use crate::docker::{WORK, containers, create, labels, logs, observe, volumes, within};
-use crate::engine::{EngineError, GroupSpec, Job, JobExit, JobState, job_container};
+use crate::engine::{EngineError, FoundRun, GroupSpec, Job, JobExit, JobState, job_container};
 
 pub(crate) async fn start(docker: &Docker, group: &GroupSpec, job: Job, command: &[String]) -> Result<(), EngineError> {
     if state(docker, job, 0).await? != JobState::Absent {
@@ -57,6 +57,21 @@ pub(crate) async fn of(docker: &Docker, environment: EnvironmentId) -> Result<BT
     let found = observe::list(docker, Some(environment), Role::Job).await?;
     let labels = found.into_iter().filter_map(|c| c.labels);
     Ok(labels.filter_map(|l| labels::release_command_of(&l)).collect())
+}
+
+/// The containers of runs.
+pub(crate) async fn runs(docker: &Docker) -> Result<Vec<FoundRun>, EngineError> {
+    let listed = observe::list(docker, None, Role::Job).await?;
+    let found = listed.into_iter().filter_map(|container| {
+        let (run, environment, release) = labels::run_of(&container.labels?)?;
+        Some(FoundRun {
+            run,
+            environment,
+            release,
+            command: container.command.unwrap_or_default(),
+        })
+    });
+    Ok(found.collect())
 }
 
 /// The container of the command; a foreign one of that name is not it.

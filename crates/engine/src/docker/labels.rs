@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use slipway_domain::ids::{EnvironmentId, ReleaseId};
+use slipway_domain::ids::{EnvironmentId, ReleaseId, RunId};
 use slipway_domain::{Epoch, ReleaseNumber};
 
 use crate::engine::{GroupSpec, Job, Owner};
@@ -94,6 +94,13 @@ pub(crate) fn release_command_of(labels: &HashMap<String, String>) -> Option<Rel
         return None;
     }
     labels.get(RELEASE_ID)?.parse().ok()
+}
+
+/// Which run a container is of, where it runs, and the release whose image it has.
+pub(crate) fn run_of(labels: &HashMap<String, String>) -> Option<(RunId, EnvironmentId, ReleaseId)> {
+    let run = labels.get(RUN)?.parse().ok()?;
+    let environment = labels.get(ENVIRONMENT_ID)?.parse().ok()?;
+    Some((run, environment, labels.get(RELEASE_ID)?.parse().ok()?))
 }
 
 /// Whether a network or volume is of an environment.

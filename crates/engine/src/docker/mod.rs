@@ -49,8 +49,8 @@ use slipway_domain::quantity::Span;
 pub use attached::{Attached, Output};
 
 use crate::engine::{
-    Engine, EngineError, EngineEvents, EngineInfo, GroupSpec, Job, JobState, LocalImage, NetworkSpec, PullProgress,
-    SubnetsInUse,
+    Engine, EngineError, EngineEvents, EngineInfo, FoundRun, GroupSpec, Job, JobState, LocalImage, NetworkSpec,
+    PullProgress, SubnetsInUse,
 };
 
 /// Longer than any call may take: each call has its own deadline here.
@@ -226,6 +226,10 @@ impl Engine for DockerEngine {
 
     async fn remove_job(&self, job: Job) -> Result<(), EngineError> {
         jobs::remove(self.docker().await?, job).await
+    }
+
+    async fn runs(&self) -> Result<Vec<FoundRun>, EngineError> {
+        jobs::runs(self.docker().await?).await
     }
 
     async fn jobs(&self, environment: EnvironmentId) -> Result<BTreeSet<ReleaseId>, EngineError> {

@@ -24,6 +24,8 @@ use crate::world::{Sample, Traffic};
 
 /// So many requests of the new release make a judgement.
 const REQUESTS_MIN: u64 = 50;
+/// So many make one of how long they take: of fewer, the slowest in a hundred are one or two.
+const TIMED_MIN: u64 = 300;
 /// So many failed requests of the new release are judged before there are that many.
 const FAILED_MIN: u64 = 10;
 /// Latencies below this do not make a release slow, whatever the ratio.
@@ -124,7 +126,7 @@ fn worse(step: &CanaryStep, traffic: Traffic) -> Option<String> {
             step.max_error_rate.as_f64() * 100.0
         ));
     }
-    let enough = new.requests >= REQUESTS_MIN && old.requests >= REQUESTS_MIN;
+    let enough = new.requests >= TIMED_MIN && old.requests >= TIMED_MIN;
     let allowed = millis(old.p99_ms) * step.max_p99_ratio.as_f64();
     if enough && new.p99_ms > SLOW_MS_MIN && millis(new.p99_ms) > allowed {
         return Some(format!(

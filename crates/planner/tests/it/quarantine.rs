@@ -68,9 +68,13 @@ fn a_deployment_of_after_takes_the_place_of_what_is_unknown() {
     );
     let plan = rendered(&text);
     assert!(plan.contains("publish serving r4#0"), "{plan}");
-    assert!(plan.contains("clear unknown_release"), "{plan}");
+    assert!(!plan.contains("clear"), "it is not over yet: {plan}");
     let after = "now 90\nserving r4 x1\nunknown r3\nroute serving\nr4#0 running healthy routed\nr3#0 running healthy unrouted since 4";
     check(after, &["remove r3#0"]);
+    check(
+        &format!("{after}\ntold of unknown r3"),
+        &["remove r3#0", "clear unknown_release"],
+    );
 }
 
 #[test]

@@ -166,12 +166,13 @@ fn a_canary_that_fails_more_or_is_slower_than_allowed_ends_the_deployment() {
         ("traffic new 100 5 20 old 900 45 20", ""),
         ("traffic new 49 9 20 old 900 0 20", ""),
         (
-            "traffic new 100 0 91 old 900 0 60",
+            "traffic new 300 0 91 old 900 0 60",
             "publish serving r1#0\nfail canary: 99 of 100 of its requests take up to 91 ms",
         ),
-        ("traffic new 100 0 90 old 900 0 60", ""),
-        ("traffic new 100 0 25 old 900 0 5", ""),
-        ("traffic new 100 0 900 old 49 0 5", ""),
+        ("traffic new 300 0 90 old 900 0 60", ""),
+        ("traffic new 300 0 25 old 900 0 5", ""),
+        ("traffic new 299 0 900 old 900 0 5", ""),
+        ("traffic new 300 0 900 old 299 0 5", ""),
     ] {
         let said = with(traffic);
         assert!(

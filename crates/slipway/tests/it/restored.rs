@@ -66,3 +66,65 @@ fn f24_what_a_restored_database_does_not_know_goes_on_serving_until_somebody_dec
     let alerts = platform.get("/v1/alerts?state=firing");
     assert_eq!(alerts["items"], json!([]), "it is over");
 }
+
+#[test]
+fn f24_what_is_asked_of_a_restored_database_is_done_even_if_it_has_it_already() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("again", &spec());
+    platform.deploy("again", "1").expect(200);
+    let post = |path: &str, body: Value| platform.call("POST", &format!("/v1/apps/again/{path}"), Some(&body));
+    post("stop?wait=30s", json!({})).expect(200);
+    platform.copy_database();
+    until("the API answers", || platform.is_ready().then_some(()));
+    post("start?wait=30s", json!({})).expect(200);
+    let run = post("run", json!({"command": ["/app", "release", "hang"]})).expect(202);
+    let operation = format!("/v1/operations/{}", run["id"].as_str().expect("an id"));
+    until("the command runs", || {
+        (platform.get(&operation)["state"] == "running").then_some(())
+    });
+
+    platform.put_database_back();
+    until("it is told", || {
+        let ready = platform.is_ready().then(|| ready(&platform, "again"));
+        (ready?["reason"] == "UnknownRelease").then_some(())
+    });
+    assert_eq!(platform.get("/v1/apps/again")["environments"][0]["state"], "degraded");
+    until("the command is there too", || {
+        let adopted = platform.call("GET", &operation, None);
+        (adopted.status == 200 && adopted.json()["state"] == "running").then_some(())
+    });
+    assert_eq!(serves(&platform, "again").expect("the app")["release"], "2");
+    // It was stopped and has two instances, as far as the database knows.
+    let scaled = post("scale?wait=60s", json!({"count": 2})).expect(200);
+    assert_eq!(scaled["state"], "succeeded", "{scaled}");
+    until("only its instances are left", || {
+        (containers("again").len() == 3).then_some(())
+    });
+    assert_eq!(platform.get("/v1/alerts?state=firing")["items"], json!([]));
+    assert_eq!(platform.call("DELETE", "/v1/apps/again", None).status, 204);
+    until("nothing is left, the command neither", || {
+        containers("again").is_empty().then_some(())
+    });
+}
+
+#[test]
+fn f24_an_app_that_a_restored_database_takes_for_stopped_is_stopped_when_somebody_says_so() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("halt", &spec());
+    platform.deploy("halt", "1").expect(200);
+    let post = |path: &str| platform.call("POST", &format!("/v1/apps/halt/{path}?wait=30s"), Some(&json!({})));
+    post("stop").expect(200);
+    platform.copy_database();
+    until("the API answers", || platform.is_ready().then_some(()));
+    post("start").expect(200);
+    platform.put_database_back();
+    until("it is told", || {
+        let ready = platform.is_ready().then(|| ready(&platform, "halt"));
+        (ready?["reason"] == "UnknownRelease").then_some(())
+    });
+    let stopped = post("stop").expect(200);
+    assert_eq!(stopped["state"], "stopped", "{stopped}");
+    assert!(containers("halt").is_empty());
+}
