@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | any | a request waits, or something is to be deployed | awake, and its instances are started |
 //! | dozing | some proxy may still forward, or has a request in flight | wait |
+//! | dozing | an instance is frozen | go on with it |
 //! | dozing | none | paused if the spec says so, else asleep |
-//! | paused | an instance runs | freeze it |
+//! | paused | an instance runs and is in nobody's use | freeze it |
 //! | paused | paused for long enough | asleep |
 //! | asleep | an instance is frozen, or runs and is in nobody's use | stop it; one is kept for the next start, the others go |
 //!
@@ -39,9 +40,15 @@ pub(crate) fn plan(world: &World, serving: &ReleaseFacts, instances: &[Instance]
         return plan;
     }
     let held = publish(world, &mut plan, Route::nowhere(RouteState::Asleep)) && world.route.acknowledged;
+    // Where the database was put back to a time when it rested, what runs may be in use.
+    let is_in_use = |i: &Instance| i.is_running() && (!held || world.route.draining.contains(&i.id));
     match world.rest {
         Rest::Awake => {}
         Rest::Dozing => {
+            // Where the database was put back to a time before it was frozen, a request may be on its way to it.
+            for frozen in instances.iter().filter(|i| i.state == InstanceState::Paused) {
+                start(world, &mut plan, Op::Resume(frozen.id.clone()));
+            }
             let is_used = instances.iter().any(|i| world.route.draining.contains(&i.id));
             if held && !is_used {
                 let next = if serving.scale.pause_for.as_millis() > 0 {
@@ -55,7 +62,7 @@ pub(crate) fn plan(world: &World, serving: &ReleaseFacts, instances: &[Instance]
             }
         }
         Rest::Paused => {
-            for instance in instances.iter().filter(|i| i.is_running()) {
+            for instance in instances.iter().filter(|i| i.is_running() && !is_in_use(i)) {
                 start(world, &mut plan, Op::Pause(instance.id.clone()));
             }
             let end = world.rest_since.unwrap_or(world.now) + serving.scale.pause_for.to_chrono();
@@ -65,11 +72,12 @@ pub(crate) fn plan(world: &World, serving: &ReleaseFacts, instances: &[Instance]
                 wake_at(&mut plan, end);
             }
             plan.settled = held && instances.iter().all(|i| !i.is_running());
+            if !plan.settled {
+                wake_at(&mut plan, world.now + LOOK_AGAIN);
+            }
         }
         Rest::Asleep => {
             let kept = kept(serving, instances);
-            // Where the database was put back to a time when it slept, what runs may be in use.
-            let is_in_use = |i: &Instance| i.is_running() && (!held || world.route.draining.contains(&i.id));
             for instance in instances.iter().filter(|i| !is_in_use(i)) {
                 let is_kept = Some(instance.id.as_str()) == kept;
                 match (&instance.state, is_kept) {

@@ -123,3 +123,20 @@ fn nothing_wakes_or_starts_again_while_a_stop_of_it_is_still_under_way() {
     check(&format!("{hung}\nbusy stop r1#0"), &[]);
     check(hung, &["start r1 slots 0"]);
 }
+
+/// As where the database was put back to a time when it rested, and it is awake.
+#[test]
+fn what_runs_though_it_should_rest_is_left_alone_while_a_proxy_may_have_it() {
+    for (rest, way, step) in [("paused", "pauses", "pause r1#0"), ("asleep", "sleeps", "stop r1#0")] {
+        let text = |route: &str, instance: &str| {
+            format!(
+                "now 60\nserving r1 x1 {way}\nrest {rest} since 58\nroute asleep{route}\nr1#0 running healthy{instance}"
+            )
+        };
+        check(&text(" unacked", ""), &[]);
+        check(&text("", " draining"), &[]);
+        check(&text("", ""), &[step]);
+    }
+    let frozen = "now 61\nrest dozing since 60\nserving r1 x1 pauses\nroute serving\nr1#0 paused routed";
+    check(frozen, &["publish asleep", "resume r1#0"]);
+}

@@ -125,6 +125,8 @@ struct Model {
     last_number: u8,
     /// Releases that the database knows.
     known: BTreeSet<ReleaseId>,
+    /// Instances that were frozen when the database was put back: proxies may be told of them once more.
+    frozen_before: BTreeSet<String>,
     /// The last copy of the database, as a world and the releases that it knows.
     saved: Option<(World, BTreeSet<ReleaseId>)>,
 }
@@ -140,6 +142,7 @@ impl Model {
             reachable: BTreeSet::new(),
             last_number: 0,
             known: BTreeSet::new(),
+            frozen_before: BTreeSet::new(),
             saved: None,
         }
     }
@@ -186,6 +189,8 @@ impl Model {
         back.route.acknowledged = false;
         self.world = back;
         self.known = known;
+        let frozen = self.engine.iter().filter(|i| i.state == InstanceState::Paused);
+        self.frozen_before = frozen.map(|i| i.id.clone()).collect();
     }
 
     fn next_name(&mut self) -> Option<String> {
@@ -287,7 +292,7 @@ impl Model {
         if holds && self.world.rest != Rest::Awake {
             self.world.wake_asked = true;
         }
-        for id in &self.reachable {
+        for id in self.reachable.difference(&self.frozen_before) {
             let frozen = |i: &Instance| i.id == *id && i.state == InstanceState::Paused;
             let asked_for = self
                 .world
@@ -391,6 +396,7 @@ impl Model {
             Op::RemoveCommand(id) => drop(self.commands.remove(id)),
             Op::Apply(id, slots) => slots.iter().for_each(|slot| self.apply(*id, *slot)),
             Op::Resume(id) => {
+                self.frozen_before.remove(id);
                 let found = self.engine.iter().find(|i| i.id == *id && !i.is_running());
                 if let Some((release, slot)) = found.map(|i| (i.release, i.slot)) {
                     self.apply(release, slot);
