@@ -77,17 +77,7 @@ pub(crate) fn plan(world: &World, serving: &ReleaseFacts, instances: &[Instance]
             }
         }
         Rest::Asleep => {
-            let kept = kept(serving, instances);
-            for instance in instances.iter().filter(|i| !is_in_use(i)) {
-                let is_kept = Some(instance.id.as_str()) == kept;
-                match (&instance.state, is_kept) {
-                    (InstanceState::Running { .. } | InstanceState::Paused, true) => {
-                        start(world, &mut plan, Op::Stop(instance.id.clone()));
-                    }
-                    (_, true) => {}
-                    (_, false) => start(world, &mut plan, Op::Remove(instance.id.clone())),
-                }
-            }
+            let kept = sleep(world, serving, instances, is_in_use, &mut plan);
             plan.settled = held && live().next().is_none() && instances.len() <= usize::from(kept.is_some());
             if !plan.settled {
                 wake_at(&mut plan, world.now + LOOK_AGAIN);
@@ -95,6 +85,28 @@ pub(crate) fn plan(world: &World, serving: &ReleaseFacts, instances: &[Instance]
         }
     }
     plan
+}
+
+/// Stops what runs or is frozen; one is kept for the next start, the others go. Gives whether one is kept.
+fn sleep<'a>(
+    world: &World,
+    serving: &ReleaseFacts,
+    instances: &'a [Instance],
+    is_in_use: impl Fn(&Instance) -> bool,
+    plan: &mut Plan,
+) -> Option<&'a str> {
+    let kept = kept(serving, instances);
+    for instance in instances.iter().filter(|i| !is_in_use(i)) {
+        let is_kept = Some(instance.id.as_str()) == kept;
+        match (&instance.state, is_kept) {
+            (InstanceState::Running { .. } | InstanceState::Paused, true) => {
+                start(world, plan, Op::Stop(instance.id.clone()));
+            }
+            (_, true) => {}
+            (_, false) => start(world, plan, Op::Remove(instance.id.clone())),
+        }
+    }
+    kept
 }
 
 /// The instance that is started again on the first request.
