@@ -17,6 +17,7 @@ use slipway_domain::ids::ReleaseId;
 use slipway_domain::observed::Instance;
 use slipway_domain::quantity::Span;
 use slipway_domain::rest::Rest;
+use slipway_domain::routing::RouteState;
 use slipway_domain::{ReleaseNumber, Timestamp};
 
 use crate::instances::{is_ending, is_healthy, publish, retire, start, wake_at};
@@ -82,8 +83,12 @@ pub(crate) fn plan(world: &World, unknown: &Unknown, instances: &[Instance]) -> 
     }
     wake(world, unknown, instances, &mut plan);
     let routed = routed(world, unknown, instances);
+    let has_traffic = |i: &Instance| i.is_running() && world.route.instances.contains(&i.id);
     if !routed.is_empty() {
         publish(world, &mut plan, Route::serving(routed.clone()));
+    } else if world.route.state == RouteState::Serving && !instances.iter().any(has_traffic) {
+        // Requests wait, and what comes back is published anew: it may have another address then.
+        publish(world, &mut plan, Route::nowhere(RouteState::Holding));
     }
     let later = instances.iter().filter(|i| is_later(world, unknown, i));
     let drain = world.serving.as_ref().map_or(DRAIN, |s| s.drain_timeout);

@@ -46,6 +46,13 @@ fn an_unknown_instance_that_ended_or_rests_is_started_again_in_its_time() {
     check(&format!("{told}r3#0 exited"), &["resume r3#0"]);
     check(&format!("{told}r3#0 paused"), &["resume r3#0"]);
     check(&format!("{told}r3#0 exited\nrestart r3#0 at 50"), &[]);
+    // The only one that had traffic: what comes back may have another address.
+    let only = format!("{told}route serving\nr3#0 exited routed");
+    check(&only, &["resume r3#0", "publish holding"]);
+    check(
+        &format!("{told}route holding\nr3#0 running healthy"),
+        &["publish serving r3#0"],
+    );
     check(
         &format!("{told}rest asleep since 4\nr3#0 paused"),
         &["rest awake", "resume r3#0"],
