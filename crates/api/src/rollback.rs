@@ -87,7 +87,7 @@ async fn target(tx: &mut Tx, environment: &Environment, named: Option<ReleaseNum
         return Err(ApiError::Refused(Code::NothingDeployed, detail));
     }
     // What runs is newer than all that is known: going back leads to what was known last.
-    if tx.status(environment.id).await?.is_some_and(|s| s.stands_still())
+    if tx.stands_still(environment.id).await?
         && let Some(known) = current_release(tx, environment).await?.filter(|r| r.good)
     {
         return Ok(known);

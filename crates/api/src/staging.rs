@@ -39,7 +39,7 @@ impl Call {
         (cause, changed, apply): (ReleaseCause, bool, bool),
     ) -> Result<Option<Deployment>> {
         // Where the database was put back, what it has already is not what runs.
-        let stands_still = tx.status(place.environment.id).await?.is_some_and(|s| s.stands_still());
+        let stands_still = tx.stands_still(place.environment.id).await?;
         if !changed && !place.environment.staged && !stands_still {
             return Ok(None);
         }

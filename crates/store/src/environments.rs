@@ -3,6 +3,7 @@
 use ipnet::{IpNet, Ipv4Net};
 use slipway_domain::ids::{AppId, EnvironmentId, ReleaseId, TeamId};
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
+use slipway_domain::observed::UNKNOWN_RELEASE;
 use slipway_domain::quantity::Span;
 use slipway_domain::spec::Spec;
 use slipway_domain::{Generation, ReleaseNumber, Timestamp};
@@ -313,9 +314,10 @@ impl Tx {
     pub async fn expired_environments(&mut self, now: Timestamp) -> Result<Vec<Environment>, StoreError> {
         let rows = select!(
             "where e.expires_at <= $1 and e.desired <> 'deleted' and not exists (select from environment_status s
-                 where s.environment_id = e.id and s.conditions @> '[{\"reason\": \"UnknownRelease\"}]')
+                 where s.environment_id = e.id and s.conditions @> jsonb_build_array(jsonb_build_object('reason', $2::text)))
              order by e.id limit 50 for no key update of e",
-            now
+            now,
+            UNKNOWN_RELEASE
         )
         .fetch_all(self.c())
         .await?;

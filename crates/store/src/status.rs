@@ -36,13 +36,6 @@ pub struct EnvironmentStatus {
     pub conditions: Vec<Condition>,
 }
 
-impl EnvironmentStatus {
-    /// Whether a release runs that the database does not know, and nothing is changed until somebody decides.
-    pub fn stands_still(&self) -> bool {
-        self.conditions.iter().any(|c| c.reason == UNKNOWN_RELEASE)
-    }
-}
-
 /// An instance as it was seen last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceRecord {
@@ -123,6 +116,13 @@ impl Tx {
             })
         })
         .transpose()
+    }
+
+    /// Whether a release runs in the environment that the database does not know, and nothing is changed until somebody
+    /// decides.
+    pub async fn stands_still(&mut self, id: EnvironmentId) -> Result<bool, StoreError> {
+        let status = self.status(id).await?;
+        Ok(status.is_some_and(|s| s.conditions.iter().any(|c| c.reason == UNKNOWN_RELEASE)))
     }
 
     /// Writes the status; fence the transaction first.

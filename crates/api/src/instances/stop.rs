@@ -43,8 +43,7 @@ pub(crate) async fn stop(
         return Err(ApiError::Refused(Code::NothingDeployed, detail));
     }
 
-    let stands_still = tx.status(row.id).await?.is_some_and(|s| s.stands_still());
-    if row.desired != Desired::Stopped || stands_still {
+    if row.desired != Desired::Stopped || tx.stands_still(row.id).await? {
         tx.set_intent(row.id, row.generation, Desired::Stopped, None, call.now())
             .await?;
         let target = Target::new("environment", row.id, format!("{}/{}", app.name, row.name));
