@@ -100,7 +100,8 @@ pub(crate) fn is_applying(world: &World, release: &ReleaseFacts) -> bool {
 /// Publishes the route unless it is published already.
 pub(crate) fn publish(world: &World, plan: &mut Plan, route: Route) -> bool {
     let now = &world.route;
-    let published = now.state == route.state && now.instances == route.instances && now.split == route.split;
+    let published =
+        now.state == route.state && now.instances == route.instances && now.split == route.split && !now.moved;
     if !published {
         plan.steps.push(Step::Publish(route));
     }

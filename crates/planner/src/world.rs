@@ -264,6 +264,8 @@ pub struct RouteFacts {
     pub state: RouteState,
     /// The instances published with it.
     pub instances: BTreeSet<String>,
+    /// Whether one of them has another address now than it was published with.
+    pub moved: bool,
     /// How the traffic is shared, if not evenly.
     pub split: Option<Split>,
     /// Whether every proxy has it in force.

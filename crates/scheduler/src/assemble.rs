@@ -78,9 +78,9 @@ pub(crate) fn world(
         commands: asked.commands.clone(),
         decided_at: rows.environment.decided_at,
         unknown: asked.unknown.clone(),
+        route: route(rows, memory, &instances),
         instances,
         health,
-        route: route(rows, memory),
         smoked: memory.smoked,
         running: memory.running.clone(),
         failed: memory
@@ -168,7 +168,10 @@ fn deployment(rows: &EnvironmentWorld, asked: &Asked) -> Option<DeploymentFacts>
 }
 
 /// Every proxy that is connected, or was a moment ago, must have the version in force; with none there is no proof.
-fn route(rows: &EnvironmentWorld, memory: &Memory) -> RouteFacts {
+fn route(rows: &EnvironmentWorld, memory: &Memory, instances: &Observed<Vec<Instance>>) -> RouteFacts {
+    let upstreams = || rows.route.iter().flat_map(|r| &r.groups).flat_map(|g| &g.instances);
+    let known = instances.known().map_or(&[][..], Vec::as_slice);
+    let address = |id: &str| known.iter().find(|i| i.id == id).and_then(|i| i.address);
     let version = rows.route.as_ref().map(|r| r.version);
     let acknowledged = match version {
         None => true,
@@ -176,13 +179,8 @@ fn route(rows: &EnvironmentWorld, memory: &Memory) -> RouteFacts {
     };
     RouteFacts {
         state: rows.route.as_ref().map_or(RouteState::Empty, |r| r.state),
-        instances: rows
-            .route
-            .iter()
-            .flat_map(|r| &r.groups)
-            .flat_map(|g| &g.instances)
-            .map(|u| u.instance.clone())
-            .collect::<BTreeSet<_>>(),
+        instances: upstreams().map(|u| u.instance.clone()).collect::<BTreeSet<_>>(),
+        moved: upstreams().any(|u| address(&u.instance).is_some_and(|now| now != u.address)),
         split: rows.route.as_ref().and_then(|r| r.split),
         acknowledged,
         draining: rows.proxies.iter().flat_map(|p| p.draining.iter().cloned()).collect(),

@@ -120,6 +120,7 @@ pub(crate) fn empty_world() -> World {
         route: RouteFacts {
             state: RouteState::Empty,
             instances: BTreeSet::new(),
+            moved: false,
             split: None,
             acknowledged: true,
             draining: BTreeSet::new(),
@@ -272,6 +273,7 @@ fn route(world: &mut World, state: &str, rest: &[&str]) {
         _ => RouteState::Empty,
     };
     world.route.acknowledged = !rest.contains(&"unacked");
+    world.route.moved = rest.contains(&"moved");
     if let [.., percent, "to", name] = rest {
         world.route.split = Some(Split {
             release: ReleaseNumber(name[1..].parse().expect("number")),

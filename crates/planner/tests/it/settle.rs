@@ -154,3 +154,12 @@ fn a_deleted_environment_leaves_nothing() {
     check("desired deleted\nserving r1 x1\nroute empty\nbusy clean", &[]);
     check("desired deleted\nserving r1 x1\nroute empty\ncleaned", &["purge"]);
 }
+
+#[test]
+fn an_instance_that_has_another_address_now_is_published_once_more() {
+    let instances = "r1#0 running healthy routed\nr1#1 running healthy routed";
+    check(
+        &format!("serving r1 x2\nroute serving moved\n{instances}"),
+        &["publish serving r1#0 r1#1"],
+    );
+}

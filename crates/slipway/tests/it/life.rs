@@ -3,7 +3,7 @@
 use serde_json::json;
 use sha2::{Digest as _, Sha384};
 
-use crate::platform::{Options, Platform, app_image, containers, docker, signal, until};
+use crate::platform::{Options, Platform, app_image, containers, docker, serves, signal, until};
 
 fn spec() -> serde_json::Value {
     json!({"health": {"path": "/healthz", "interval": "200ms"}, "resources": {"memory": "64MiB"}})
@@ -154,6 +154,29 @@ fn f12_what_hands_did_to_an_instance_is_put_right_and_what_is_not_ours_is_left_a
         "true"
     );
     docker(&["rm", "--force", foreign.trim()]);
+}
+
+#[test]
+fn an_instance_that_got_another_address_is_routed_there() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    platform.app("address", &spec());
+    platform.deploy("address", "1").expect(200);
+    let before = containers("address");
+    give_another_address(&before[0].0);
+    until("the app answers", || serves(&platform, "address"));
+    assert_eq!(containers("address"), before, "nothing was made anew");
+}
+
+/// The container runs on, with an address that nobody was told of.
+fn give_another_address(container: &str) {
+    let format = "{{range $name, $n := .NetworkSettings.Networks}}{{$name}} {{$n.IPAddress}}{{end}}";
+    let text = docker(&["inspect", "--format", format, container]);
+    let (network, address) = text.trim().split_once(' ').expect("a network and an address");
+    let address: std::net::Ipv4Addr = address.parse().expect("an address");
+    let other = std::net::Ipv4Addr::from(u32::from(address) + 3).to_string();
+    docker(&["network", "disconnect", "--force", network, container]);
+    docker(&["network", "connect", "--ip", &other, network, container]);
 }
 
 /// Stops all processes of a container where they stand, without the engine's knowledge.

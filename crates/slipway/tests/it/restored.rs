@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::platform::{Platform, containers, serves, until, visitors};
+use crate::platform::{Platform, containers, docker, serves, until, visitors};
 
 fn spec() -> Value {
     json!({"health": {"path": "/healthz", "interval": "100ms", "deadline": "30s"}, "resources": {"memory": "64MiB"},
@@ -127,4 +127,32 @@ fn f24_an_app_that_a_restored_database_takes_for_stopped_is_stopped_when_somebod
     let stopped = post("stop").expect(200);
     assert_eq!(stopped["state"], "stopped", "{stopped}");
     assert!(containers("halt").is_empty());
+}
+
+#[test]
+fn f24_an_unknown_release_is_routed_anew_when_its_only_instance_was_killed_or_restarted() {
+    let platform = Platform::start();
+    platform.log_in_to_registry();
+    let mut alone = spec();
+    alone["scale"]["min"] = json!(1);
+    platform.app("alone", &alone);
+    platform.deploy("alone", "1").expect(200);
+    platform.copy_database();
+    until("the API answers", || platform.is_ready().then_some(()));
+    platform.deploy("alone", "2").expect(200);
+    until("only the new instance is left", || {
+        (containers("alone").len() == 1).then_some(())
+    });
+    platform.put_database_back();
+    until("it is told", || {
+        let ready = platform.is_ready().then(|| ready(&platform, "alone"));
+        (ready?["reason"] == "UnknownRelease").then_some(())
+    });
+    let before = containers("alone");
+    for way in [["kill"].as_slice(), &["restart", "--time", "1"]] {
+        docker(&[way, &[&before[0].0]].concat());
+        let answer = until("the app answers", || serves(&platform, "alone"));
+        assert_eq!(answer["release"], "2");
+        assert_eq!(containers("alone"), before, "nothing was made anew");
+    }
 }
