@@ -70,7 +70,7 @@ pub(crate) fn failure(
     if let Some(reason) = &deployment.reason {
         explain(reason, style, &mut lines);
     }
-    if deployment.state == "failed"
+    if matches!(deployment.state.as_str(), "failed" | "aborted")
         && matches!(
             deployment.cause(),
             Some(ReleaseCause::Env | ReleaseCause::Secrets | ReleaseCause::Spec)
@@ -275,6 +275,26 @@ mod tests {
             assert_eq!(
                 lines,
                 [format!("failed web: not deployed after 1m 03s; {told} (dep_1)")]
+            );
+        }
+    }
+
+    #[test]
+    fn a_change_whose_deployment_failed_or_was_called_off_is_said_to_be_kept() {
+        for (state, cause, kept) in [
+            ("failed", "spec", true),
+            ("aborted", "env", true),
+            ("superseded", "spec", false),
+            ("aborted", "deploy", false),
+        ] {
+            let mut ended = deployment(&json!(null));
+            (ended.state, ended.cause) = (state.into(), cause.into());
+            let now = slipway_domain::clock::testing::at(0);
+            let lines = failure(&ended, None, View::Watch, plain(), now);
+            assert_eq!(
+                lines.iter().any(|l| l.contains("The change is kept")),
+                kept,
+                "{state} {cause}"
             );
         }
     }
