@@ -21,6 +21,10 @@ if [ "${1:-run}" = test ]; then
   has dockerd docker.io iptables
   has ip iproute2
   has faketime faketime
+  # A CA that speaks ACME, and a name server with its tools.
+  has pebble pebble
+  has knotd knot
+  has kdig knot-dnsutils
   has psql postgresql-client
   has busybox busybox-static
   docker compose version >/dev/null 2>&1 || has docker-compose docker-compose

@@ -13,6 +13,7 @@ mod call;
 mod claim;
 mod deployments;
 mod docs;
+mod domains;
 mod edge;
 mod env;
 mod environments;

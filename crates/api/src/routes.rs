@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 use crate::guard::{Routes, SCHEME};
 use crate::state::{ApiState, Shared};
 use crate::{
-    alerts, apps, audit_log, deployments, docs, edge, env, environments, health, instances, logs, operations, promote,
-    registries, releases, rollback, secrets, spec, teams, tokens,
+    alerts, apps, audit_log, deployments, docs, domains, edge, env, environments, health, instances, logs, operations,
+    promote, registries, releases, rollback, secrets, spec, teams, tokens,
 };
 
 /// What anybody may call, by method and path: reviewed one by one, compared with the document by a test.
@@ -32,6 +32,8 @@ const DEPLOY_APP: Permission = Permission::new(Verb::Deploy, Resource::App);
 const EXEC_APP: Permission = Permission::new(Verb::Exec, Resource::App);
 const READ_SECRET: Permission = Permission::new(Verb::Read, Resource::Secret);
 const WRITE_SECRET: Permission = Permission::new(Verb::Write, Resource::Secret);
+const READ_DOMAIN: Permission = Permission::new(Verb::Read, Resource::Domain);
+const WRITE_DOMAIN: Permission = Permission::new(Verb::Write, Resource::Domain);
 const READ_LOG: Permission = Permission::new(Verb::Read, Resource::Log);
 const READ_TOKEN: Permission = Permission::new(Verb::Read, Resource::Token);
 const WRITE_TOKEN: Permission = Permission::new(Verb::Write, Resource::Token);
@@ -96,6 +98,12 @@ fn apps_and_specs(routes: Routes) -> Routes {
         .guarded(READ_SECRET, routes!(registries::get::registry_get))
         .guarded(WRITE_SECRET, routes!(registries::put::registry_put))
         .guarded(WRITE_SECRET, routes!(registries::delete::registry_delete))
+        .guarded(READ_DOMAIN, routes!(domains::list::domain_list))
+        .guarded(WRITE_DOMAIN, routes!(domains::create::domain_create))
+        .guarded(READ_DOMAIN, routes!(domains::get::domain_get))
+        .guarded(WRITE_DOMAIN, routes!(domains::delete::domain_delete))
+        .guarded(READ_DOMAIN, routes!(domains::check::domain_check))
+        .guarded(WRITE_DOMAIN, routes!(domains::check::domain_recheck))
 }
 
 /// Whoever may run a command may see what comes of it; what it wrote is like a log.

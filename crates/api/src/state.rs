@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use slipway_domain::Timestamp;
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
-use slipway_domain::ports::{ImageResolver, InstanceReader, Sealer};
+use slipway_domain::ports::{DomainInspector, ImageResolver, InstanceReader, Sealer};
 use slipway_domain::{Clock, Entropy};
 use slipway_store::Store;
 use tokio::sync::Semaphore;
@@ -16,6 +16,8 @@ use tokio::sync::Semaphore;
 pub struct ApiSettings {
     /// Below it apps answer.
     pub base_domain: HostName,
+    /// Where the API answers through the proxy.
+    pub api_domain: Option<HostName>,
     /// The port of HTTPS as the world sees it, for the addresses in answers.
     pub https_port: u16,
     /// The version of the platform, for the document.
@@ -33,6 +35,7 @@ impl ApiSettings {
     pub fn new(base_domain: HostName, https_port: u16, version: impl Into<String>) -> Self {
         Self {
             base_domain,
+            api_domain: None,
             https_port,
             version: version.into(),
             resolve_timeout: Duration::from_secs(30),
@@ -76,6 +79,8 @@ pub struct ApiState {
     pub resolver: Arc<dyn ImageResolver>,
     /// Looks at instances.
     pub instances: Arc<dyn InstanceReader>,
+    /// Asks DNS about domains.
+    pub inspector: Arc<dyn DomainInspector>,
     /// Seals secrets.
     pub sealer: Arc<dyn Sealer>,
     /// The time.

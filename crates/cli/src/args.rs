@@ -198,6 +198,11 @@ pub enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Domains of your own: list, add, check, remove
+    Domains {
+        #[command(subcommand)]
+        command: Option<DomainsCommand>,
+    },
     /// Pull credentials: list, set, delete
     Registries {
         #[command(subcommand)]
@@ -527,6 +532,55 @@ pub struct ManifestArgs {
     /// The image, if not the one of the manifest
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<ImageReference>,
+}
+
+/// How long a domain is waited for.
+#[derive(Debug, Clone, Args)]
+pub struct DomainWatchArgs {
+    /// Wait until it has its certificate, asking DNS again and again
+    #[arg(long, overrides_with = "no_wait")]
+    pub wait: bool,
+    /// Return at once
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "15m")]
+    pub timeout: Span,
+}
+
+/// `slipway domains`
+#[derive(Debug, Clone, Subcommand)]
+pub enum DomainsCommand {
+    /// List the domains of an app
+    #[command(visible_alias = "ls")]
+    List,
+    /// Add a domain; prints the records to make
+    Add {
+        /// The name, such as `shop.example.com`
+        host: String,
+        /// Send its visitors on to another name of the app, such as `www.example.com`
+        #[arg(long, value_name = "HOST")]
+        redirect_to: Option<String>,
+        #[command(flatten)]
+        watch: DomainWatchArgs,
+    },
+    /// Ask DNS now, say what is wrong, and go on if nothing is
+    #[command(visible_alias = "show")]
+    Check {
+        /// The name
+        host: String,
+        #[command(flatten)]
+        watch: DomainWatchArgs,
+    },
+    /// Give a domain up
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// The name
+        host: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 /// `slipway registries`

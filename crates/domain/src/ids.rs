@@ -147,6 +147,8 @@ ids! {
     SecretId = "sec";
     /// A named volume.
     VolumeId = "vol";
+    /// A name that a team asked for.
+    DomainId = "dom";
     /// A certificate with its key.
     CertificateId = "crt";
     /// A background job.

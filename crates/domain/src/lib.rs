@@ -9,6 +9,7 @@ pub mod audit;
 pub mod clock;
 pub mod cron;
 pub mod deployment;
+pub mod domains;
 pub mod generation;
 pub mod ids;
 pub mod image;

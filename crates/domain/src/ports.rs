@@ -5,9 +5,11 @@ use std::pin::Pin;
 
 use crate::alert::Notice;
 use crate::clock::Timestamp;
+use crate::domains::Inspection;
 use crate::generation::ReleaseNumber;
 use crate::ids::{EnvironmentId, RunId, TeamId};
 use crate::image::{ImageReference, Pin as ImagePin, Platform};
+use crate::name::HostName;
 use crate::observed::{Instance, Observed};
 use crate::secret::{Sealed, Secret};
 
@@ -74,6 +76,25 @@ pub trait ImageResolver: Send + Sync + 'static {
 pub trait Notifier: Send + Sync + 'static {
     /// Tells it; an error says why nobody can have heard it.
     fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), String>>;
+}
+
+/// A domain that a team asks for, as far as what DNS says of it matters.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The name.
+    pub host: HostName,
+    /// Proves whose it is, in a TXT record.
+    pub token: String,
+    /// Whether records that point here prove whose it is.
+    pub routed_proves: bool,
+    /// Whether it has been proven before.
+    pub is_proven: bool,
+}
+
+/// Asks DNS about a domain, now, and says what that means.
+pub trait DomainInspector: Send + Sync + 'static {
+    /// What a look comes to.
+    fn inspect(&self, claim: Claim) -> BoxFuture<'_, Inspection>;
 }
 
 /// Which lines are wanted.

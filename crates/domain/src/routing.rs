@@ -47,6 +47,12 @@ pub struct Snapshot {
     pub certificates: Vec<CertificateReference>,
     /// ACME HTTP-01 answers: token to key authorization (RFC 8555 section 8.3).
     pub challenges: BTreeMap<String, String>,
+    /// ACME TLS-ALPN-01 answers (RFC 8737): the certificate to show for a name, with its key, in PEM one after the other.
+    #[serde(default)]
+    pub tls_challenges: BTreeMap<HostName, String>,
+    /// Names whose visitors are sent on to another name.
+    #[serde(default)]
+    pub redirects: BTreeMap<HostName, HostName>,
 }
 
 /// Where the API answers.

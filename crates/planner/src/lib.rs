@@ -7,6 +7,7 @@ pub mod alerts;
 pub mod autoscale;
 pub mod conditions;
 pub mod diagnose;
+pub mod domains;
 pub mod plan;
 pub mod render;
 pub mod rollout;

@@ -162,6 +162,8 @@ mod tests {
             environments: vec![],
             certificates,
             challenges: BTreeMap::new(),
+            tls_challenges: BTreeMap::new(),
+            redirects: BTreeMap::new(),
         }
     }
 

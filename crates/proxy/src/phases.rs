@@ -75,6 +75,11 @@ pub(crate) async fn handle(
         }
     };
     exchange.routed_to(&route.environment);
+    let elsewhere = proxy.table().redirect(&target.host.name).cloned();
+    if let Some(host) = elsewhere {
+        rescue::discard(&proxy, Some(body));
+        return redirect::to(host.as_str(), &proxy, &parts, manner, exchange);
+    }
     let span = exchange.span().clone();
     serve(
         &proxy,

@@ -1,7 +1,7 @@
-//! Plain HTTP: ACME answers and the way to HTTPS.
+//! Plain HTTP: ACME answers and the way to HTTPS; and the way from one name of an app to another.
 //!
-//! Promises: nothing of an app is ever served here; the redirect keeps host, path and query, and goes only to names
-//! that have a route, so it cannot be used to send people elsewhere.
+//! Promises: nothing of an app is ever served here; a redirect keeps path and query, and goes only to names that have
+//! a route, so it cannot be used to send people elsewhere.
 
 use bytes::Bytes;
 use http::header::LOCATION;
@@ -47,10 +47,21 @@ pub(crate) fn answer(
     if !is_known {
         return rescue::answer(Failure::NoSuchApp, manner, exchange);
     }
+    to(&target.host.name, proxy, parts, manner, exchange)
+}
+
+/// The answer that sends a visitor on to a name, over HTTPS.
+pub(crate) fn to(
+    host: &str,
+    proxy: &Proxy,
+    parts: &Parts,
+    manner: Manner,
+    exchange: Box<Exchange>,
+) -> Response<ResponseBody> {
     let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     // `OPTIONS *` has no path to keep.
     let path = if path.starts_with('/') { path } else { "/" };
-    let Some(location) = location(&target.host.name, proxy.https_redirect_port(), path) else {
+    let Some(location) = location(host, proxy.https_redirect_port(), path) else {
         return rescue::answer(Failure::BadRequest("its path is not valid"), manner, exchange);
     };
     let mut page = Response::new(Bytes::new());

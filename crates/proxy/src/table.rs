@@ -110,6 +110,7 @@ pub(crate) struct Table {
     api: Option<Arc<Environment>>,
     instances: HashMap<Upstream, Arc<Instance>>,
     challenges: BTreeMap<String, String>,
+    redirects: BTreeMap<HostName, HostName>,
 }
 
 /// What instances are made with.
@@ -146,6 +147,7 @@ impl Table {
             api: None,
             instances: HashMap::new(),
             challenges: BTreeMap::new(),
+            redirects: BTreeMap::new(),
         }
     }
 
@@ -155,6 +157,7 @@ impl Table {
         table.version = snapshot.version;
         table.issued_at = snapshot.issued_at;
         table.challenges.clone_from(&snapshot.challenges);
+        table.redirects.clone_from(&snapshot.redirects);
         for route in &snapshot.environments {
             let compiled = Arc::new(table.compile_environment(previous, route, maker));
             table.routes.insert(route.id, compiled);
@@ -258,6 +261,11 @@ impl Table {
         self.challenges.get(token).map(String::as_str)
     }
 
+    /// The name that visitors of this one are sent on to.
+    pub(crate) fn redirect(&self, host: &str) -> Option<&HostName> {
+        self.redirects.get(host)
+    }
+
     /// The instances of the previous table that are not in this one.
     pub(crate) fn gone_since(&self, previous: &Self) -> Vec<Arc<Instance>> {
         let gone = previous
@@ -351,6 +359,8 @@ mod tests {
             environments: vec![route(1, "web", web), route(2, "blog", &["b1"])],
             certificates: vec![],
             challenges: BTreeMap::new(),
+            tls_challenges: BTreeMap::new(),
+            redirects: BTreeMap::new(),
         }
     }
 

@@ -224,7 +224,7 @@ async fn next_hint(hints: &mut Option<slipway_store::Hints>) -> Option<()> {
     loop {
         match listener.next().await {
             Ok(Hint::Environments | Hint::Reconnected) => return Some(()),
-            Ok(Hint::Routes | Hint::Events) => {}
+            Ok(Hint::Routes | Hint::Events | Hint::Domains) => {}
             Err(error) => {
                 tracing::warn!(%error, "hints.lost");
                 return None;

@@ -7,17 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use slipway_domain::access::{Reach, Scope};
-use slipway_domain::ids::{CertificateId, TeamId, TokenId};
+use slipway_domain::ids::{TeamId, TokenId};
 use slipway_domain::limits::TeamLimits;
-use slipway_domain::name::{HostName, TeamName, TokenName};
-use slipway_domain::ports::{SealContext, Sealer};
-use slipway_domain::secret::Secret;
+use slipway_domain::name::{TeamName, TokenName};
 use slipway_domain::token::{Token, TokenKind};
 use slipway_domain::{Clock, Entropy, Timestamp};
-use slipway_store::{Certificate, Store, StoreError, Team, TokenRow, Tx};
+use slipway_store::{Store, StoreError, Team, TokenRow, Tx};
 use slipway_vault::Vault;
 
-use crate::ca::InternalCa;
 use crate::error::ServerError;
 use crate::files;
 
@@ -167,65 +164,4 @@ async fn insert_admin(
     };
     tx.insert_token(&row, &token.hash()).await?;
     tx.commit().await
-}
-
-/// Issues what the internal CA must have issued by now.
-pub(crate) async fn certificates(
-    store: &Store,
-    ca: &InternalCa,
-    sealer: &Arc<Vault>,
-    names: &[Vec<String>],
-    clock: &dyn Clock,
-    entropy: &dyn Entropy,
-) -> Result<usize, ServerError> {
-    let now = clock.now();
-    let mut tx = store.begin().await?;
-    let current: Vec<_> = tx
-        .current_certificates()
-        .await?
-        .into_iter()
-        .map(|c| (c.names, c.not_before, c.not_after))
-        .collect();
-    drop(tx);
-    let due = crate::ca::plan(names, &current, now);
-    for names in &due {
-        let issued = ca.issue(names, now).map_err(|e| ServerError::Setup(e.to_string()))?;
-        let id = CertificateId::mint(now, entropy);
-        let text = id.to_string();
-        let context = SealContext {
-            team: None,
-            kind: "certificate",
-            id: &text,
-        };
-        let sealed_key = sealer
-            .seal(context, &Secret::new(issued.key_pem))
-            .map_err(|e| ServerError::Setup(e.to_string()))?;
-        let certificate = Certificate {
-            id,
-            names: names.clone(),
-            issuer: issued.issuer,
-            chain_pem: issued.chain_pem,
-            sealed_key,
-            not_before: issued.not_before,
-            not_after: issued.not_after,
-            created_at: now,
-        };
-        let mut tx = store.begin().await?;
-        tx.insert_certificate(&certificate).await?;
-        tx.commit().await?;
-        tracing::info!(certificate = %id, ?names, "certificate.issued by the internal CA");
-    }
-    Ok(due.len())
-}
-
-/// What the internal CA answers for: the base domain with everything below it, and the API's name if it is local.
-pub(crate) fn wanted_names(base: &HostName, api: Option<&HostName>) -> Vec<Vec<String>> {
-    let mut wanted = Vec::new();
-    if base.is_local() {
-        wanted.push(vec![format!("*.{base}"), base.to_string()]);
-    }
-    if let Some(api) = api.filter(|a| a.is_local()) {
-        wanted.push(vec![api.to_string()]);
-    }
-    wanted
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use slipway_domain::Clock;
 use slipway_domain::name::HostName;
 use slipway_domain::routing::{ApiRoute, EnvironmentRoute, Limits, Queue, RouteState, SNAPSHOT_FORMAT, Snapshot};
-use slipway_store::{Hint, Hints, SnapshotRows, Store, StoreError};
+use slipway_store::{ChallengeKind, Hint, Hints, SnapshotRows, Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +129,7 @@ fn snapshot(rows: SnapshotRows, fixed: &Fixed, now: slipway_domain::Timestamp) -
             }
         })
         .collect();
+    let (http, tls): (Vec<_>, Vec<_>) = (rows.challenges.into_iter()).partition(|c| c.kind == ChallengeKind::Http01);
     let known = |id| environments.iter().any(|e| e.id == id);
     Snapshot {
         format: SNAPSHOT_FORMAT,
@@ -139,6 +140,11 @@ fn snapshot(rows: SnapshotRows, fixed: &Fixed, now: slipway_domain::Timestamp) -
         hosts: rows.hosts.into_iter().filter(|(_, id)| known(*id)).collect(),
         environments,
         certificates: rows.certificates,
-        challenges: std::collections::BTreeMap::new(),
+        challenges: http.into_iter().map(|c| (c.token, c.answer)).collect(),
+        tls_challenges: tls
+            .into_iter()
+            .filter_map(|c| Some((c.host.parse().ok()?, c.answer)))
+            .collect(),
+        redirects: rows.redirects.into_iter().collect(),
     }
 }

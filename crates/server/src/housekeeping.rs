@@ -1,16 +1,13 @@
-//! What must be done now and then: certificates, old idempotency keys, proxies that are gone, the nightly dump.
+//! What must be done now and then: old idempotency keys, proxies that are gone, the nightly dump.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use slipway_domain::{Clock, Entropy};
+use slipway_domain::Clock;
 use slipway_store::{AuditEntry, AuditOutcome, Store, StoreError};
-use slipway_vault::Vault;
 use tokio_util::sync::CancellationToken;
 
-use crate::bootstrap;
-use crate::ca::InternalCa;
 use crate::config::Config;
 use crate::dump::Dump;
 use crate::postgres::Programs;
@@ -34,16 +31,8 @@ pub(crate) struct Keeper {
     pub config: Config,
     /// The database.
     pub store: Store,
-    /// The internal CA.
-    pub ca: InternalCa,
-    /// What it must have issued.
-    pub names: Vec<Vec<String>>,
-    /// Seals keys.
-    pub vault: Arc<Vault>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub entropy: Arc<dyn Entropy>,
 }
 
 impl Keeper {
@@ -109,17 +98,6 @@ impl Keeper {
     }
 
     async fn hourly(&self) {
-        let issued = bootstrap::certificates(
-            &self.store,
-            &self.ca,
-            &self.vault,
-            &self.names,
-            self.clock.as_ref(),
-            self.entropy.as_ref(),
-        );
-        if let Err(error) = issued.await {
-            tracing::error!(%error, "housekeeping.certificates: the old ones go on serving");
-        }
         let swept = async {
             let mut tx = self.store.begin().await?;
             tx.sweep_idempotent(self.clock.now()).await?;

@@ -16,6 +16,7 @@ mod error;
 mod feeds;
 mod files;
 mod housekeeping;
+mod inspector;
 mod log_queue;
 mod metrics;
 mod ports;

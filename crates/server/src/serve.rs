@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use slipway_acme::Platform;
 use slipway_api::{ApiSettings, ApiState};
 use slipway_domain::routing::ApiRoute;
 use slipway_domain::{Clock, Entropy};
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::control_socket::{self, Control};
 use crate::error::ServerError;
 use crate::feeds::{Feeds, Fixed};
+use crate::inspector::Inspector;
 use crate::metrics::Metrics;
 use crate::ports::EnginePorts;
 use crate::up::stand_in;
@@ -50,11 +52,13 @@ pub enum Role {
     Api,
     /// Carries out what is wanted, and keeps house; of several processes one leads.
     Scheduler,
+    /// Looks at domains and gets certificates; of several processes one leads.
+    Acme,
 }
 
 impl Role {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Api, Self::Scheduler];
+    pub(crate) const ALL: [Self; 3] = [Self::Api, Self::Scheduler, Self::Acme];
 }
 
 /// Runs the control plane until told to stop.
@@ -88,8 +92,14 @@ pub(crate) async fn run(
     for note in config.notes() {
         tracing::warn!("config.note: {note}");
     }
-    let names = bootstrap::wanted_names(&config.base_domain, config.api_domain.as_ref());
-    bootstrap::certificates(&store, &ca, &vault, &names, clock.as_ref(), entropy.as_ref()).await?;
+    let platform = Platform {
+        base: config.base_domain.clone(),
+        api: config.api_domain.clone(),
+    };
+    slipway_acme::issue_local(&store, &ca, vault.as_ref(), &platform, clock.as_ref(), entropy.as_ref())
+        .await
+        .map_err(|e| ServerError::Setup(e.to_string()))?;
+    let inspector = Arc::new(Inspector::new(&config)?);
     let mut tx = store.begin().await?;
     tx.disconnect_proxies().await?;
     // Those of another control plane on this database say anew, too, what they have in force.
@@ -107,7 +117,8 @@ pub(crate) async fn run(
         clock,
         entropy,
         ca,
-        names,
+        platform,
+        inspector,
         traffic: Arc::default(),
         roles: options.roles,
         shutdown,
@@ -163,7 +174,8 @@ struct Plane {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     ca: InternalCa,
-    names: Vec<Vec<String>>,
+    platform: Platform,
+    inspector: Arc<Inspector>,
     traffic: Arc<TrafficBoard>,
     roles: Vec<Role>,
     shutdown: CancellationToken,
@@ -200,6 +212,9 @@ impl Plane {
             let deps = self.deps(&engine, &metrics)?;
             tasks.spawn(slipway_scheduler::run(deps, bell.clone(), self.shutdown.clone()));
             self.spawn_housekeeping(&tasks);
+        }
+        if self.does(Role::Acme) {
+            tasks.spawn(slipway_acme::run(self.acme(), self.shutdown.clone()));
         }
         let admin = Admin {
             store: self.store.clone(),
@@ -283,14 +298,30 @@ impl Plane {
         let keeper = housekeeping::Keeper {
             config: self.config.clone(),
             store: self.store.clone(),
-            ca: self.ca.clone(),
-            names: self.names.clone(),
-            vault: Arc::clone(&self.vault),
             clock: Arc::clone(&self.clock),
-            entropy: Arc::clone(&self.entropy),
         };
         let shutdown = self.shutdown.clone();
         tasks.spawn(async move { keeper.run(&shutdown).await });
+    }
+
+    fn holder(&self) -> uuid::Uuid {
+        self.config
+            .lease_holder
+            .unwrap_or_else(|| slipway_domain::ids::uuid_v7(self.clock.now(), self.entropy.as_ref()))
+    }
+
+    fn acme(&self) -> slipway_acme::Deps {
+        slipway_acme::Deps {
+            store: self.store.clone(),
+            sealer: Arc::clone(&self.vault) as _,
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            inspector: Arc::clone(&self.inspector) as _,
+            local: Arc::new(self.ca.clone()),
+            cas: self.config.domains.cas.clone(),
+            platform: self.platform.clone(),
+            holder: self.holder(),
+        }
     }
 
     fn deps(&self, engine: &DockerEngine, metrics: &Arc<Metrics>) -> Result<Deps, ServerError> {
@@ -306,10 +337,7 @@ impl Plane {
             observer: Arc::clone(metrics) as _,
             link: Arc::new(telemetry::link),
             settings: Arc::new(Settings {
-                holder: self
-                    .config
-                    .lease_holder
-                    .unwrap_or_else(|| slipway_domain::ids::uuid_v7(self.clock.now(), self.entropy.as_ref())),
+                holder: self.holder(),
                 installation: self.installation.clone(),
                 base_domain: self.config.base_domain.clone(),
                 network_pool: self.config.network_pool,
@@ -333,11 +361,15 @@ impl Plane {
             store: self.store.clone(),
             resolver: Arc::clone(&ports) as _,
             instances: ports,
+            inspector: Arc::clone(&self.inspector) as _,
             sealer: Arc::clone(&self.vault) as _,
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             started_at: self.clock.now(),
-            settings: ApiSettings::new(self.config.base_domain.clone(), self.config.https_port(), VERSION),
+            settings: ApiSettings {
+                api_domain: self.config.api_domain.clone(),
+                ..ApiSettings::new(self.config.base_domain.clone(), self.config.https_port(), VERSION)
+            },
             wake: Arc::new(move || bell.intent()),
             events: feeds.events.subscribe(),
             trace: telemetry::continue_trace,

@@ -25,6 +25,12 @@ pub struct Certificate {
     pub not_after: Timestamp,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The directory of the CA; `None` for the internal one.
+    pub ca: Option<String>,
+    /// When it is to be replaced.
+    pub renew_at: Option<Timestamp>,
+    /// When the CA is to be asked again when that should be.
+    pub ari_at: Option<Timestamp>,
 }
 
 struct Row {
@@ -37,6 +43,9 @@ struct Row {
     not_before: Timestamp,
     not_after: Timestamp,
     created_at: Timestamp,
+    ca: Option<String>,
+    renew_at: Option<Timestamp>,
+    ari_at: Option<Timestamp>,
 }
 
 impl From<Row> for Certificate {
@@ -53,6 +62,9 @@ impl From<Row> for Certificate {
             not_before: r.not_before,
             not_after: r.not_after,
             created_at: r.created_at,
+            ca: r.ca,
+            renew_at: r.renew_at,
+            ari_at: r.ari_at,
         }
     }
 }
@@ -69,8 +81,9 @@ impl Tx {
         .execute(self.c())
         .await?;
         sqlx::query!(
-            "insert into certificates (id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "insert into certificates (id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at,
+                ca, renew_at, ari_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             c.id.uuid(),
             &c.names,
             c.issuer,
@@ -79,7 +92,10 @@ impl Tx {
             c.sealed_key.key_version,
             c.not_before,
             c.not_after,
-            c.created_at
+            c.created_at,
+            c.ca,
+            c.renew_at,
+            c.ari_at
         )
         .execute(self.c())
         .await?;
@@ -92,7 +108,7 @@ impl Tx {
     pub async fn current_certificates(&mut self) -> Result<Vec<Certificate>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
-            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at
+            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at
              from certificates where replaced_at is null order by id"
         )
         .fetch_all(self.c())
@@ -105,12 +121,42 @@ impl Tx {
     pub async fn certificate(&mut self, id: CertificateId) -> Result<Option<Certificate>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at
+            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at
              from certificates where id = $1",
             id.uuid()
         )
         .fetch_optional(self.c())
         .await?;
         Ok(row.map(Certificate::from))
+    }
+
+    /// Notes when a certificate is to be replaced, and when the CA is asked again.
+    #[tracing::instrument(name = "db.plan_renewal", level = "debug", skip_all)]
+    pub async fn plan_renewal(
+        &mut self,
+        id: CertificateId,
+        renew_at: Timestamp,
+        ari_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update certificates set renew_at = $2, ari_at = $3 where id = $1",
+            id.uuid(),
+            renew_at,
+            ari_at
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Takes certificates out of use that nobody wants any more.
+    #[tracing::instrument(name = "db.retire_certificates", level = "debug", skip_all)]
+    pub async fn retire_certificates(&mut self, ids: &[CertificateId], now: Timestamp) -> Result<(), StoreError> {
+        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.uuid()).collect();
+        sqlx::query!("update certificates set replaced_at = $2 where id = any($1)", &ids, now)
+            .execute(self.c())
+            .await?;
+        self.bump_routes().await?;
+        Ok(())
     }
 }

@@ -77,14 +77,21 @@ impl Tx {
     /// the transaction: the row lock makes a new holder wait. What only the scheduler writes is refused without it.
     #[tracing::instrument(name = "db.fence", level = "debug", skip_all)]
     pub async fn fence(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        self.hold_lease("scheduler", epoch).await?;
+        self.epoch = Some(epoch);
+        Ok(())
+    }
+
+    /// Refuses to go on unless a lease is still held under this epoch, and keeps it so until the end of the transaction.
+    #[tracing::instrument(name = "db.hold_lease", level = "debug", skip_all)]
+    pub async fn hold_lease(&mut self, name: &str, epoch: Epoch) -> Result<(), StoreError> {
         let held = sqlx::query_scalar!(
-            "select 1 as \"one!\" from leases where name = 'scheduler' and epoch = $1 and expires_at > now() for share",
+            "select 1 as \"one!\" from leases where name = $1 and epoch = $2 and expires_at > now() for share",
+            name,
             epoch.0
         )
         .fetch_optional(self.c())
         .await?;
-        held.ok_or(StoreError::Fenced)?;
-        self.epoch = Some(epoch);
-        Ok(())
+        held.map(drop).ok_or(StoreError::Fenced)
     }
 }

@@ -13,6 +13,8 @@ pub enum Hint {
     Routes,
     /// Something happened in a deployment.
     Events,
+    /// A name that a team asks for.
+    Domains,
     /// The line was broken and is mended: anything may have changed.
     Reconnected,
 }
@@ -29,7 +31,12 @@ impl Store {
     pub async fn hints(&self) -> Result<Hints, StoreError> {
         let mut listener = PgListener::connect_with(&self.line()).await?;
         listener
-            .listen_all(["slipway_environments", "slipway_routes", "slipway_events"])
+            .listen_all([
+                "slipway_environments",
+                "slipway_routes",
+                "slipway_events",
+                "slipway_domains",
+            ])
             .await?;
         Ok(Hints { listener })
     }
@@ -43,6 +50,7 @@ impl Hints {
             Some(n) => match n.channel() {
                 "slipway_routes" => Hint::Routes,
                 "slipway_events" => Hint::Events,
+                "slipway_domains" => Hint::Domains,
                 _ => Hint::Environments,
             },
         })

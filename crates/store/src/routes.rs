@@ -10,7 +10,7 @@ use slipway_domain::routing::{CertificateReference, GroupRoute, RouteState, Spli
 use slipway_domain::spec::Spec;
 
 use crate::row::{bad, json, parse, spec, to_json};
-use crate::{Environment, StoreError, Tx};
+use crate::{Challenge, ChallengeKind, Environment, StoreError, Tx};
 
 /// What proxies are told of one environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub struct SnapshotRows {
     pub environments: Vec<SnapshotEnvironment>,
     /// Certificates in use.
     pub certificates: Vec<CertificateReference>,
+    /// Names whose visitors are sent on to others.
+    pub redirects: Vec<(HostName, HostName)>,
+    /// What is answered to CAs.
+    pub challenges: Vec<Challenge>,
 }
 
 /// One environment of a snapshot.
@@ -202,7 +206,41 @@ impl Tx {
             hosts,
             environments,
             certificates: self.certificate_references().await?,
+            redirects: self.redirects().await?,
+            challenges: self.challenges().await?,
         })
+    }
+
+    async fn redirects(&mut self) -> Result<Vec<(HostName, HostName)>, StoreError> {
+        let rows = sqlx::query!(
+            "select host, redirect_to as \"redirect_to!\" from custom_domains
+             where redirect_to is not null and proven_at is not null order by host"
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter()
+            .map(|r| {
+                let host = parse(&r.host, "custom_domains", "host", &r.host)?;
+                Ok((host, parse(&r.redirect_to, "custom_domains", "redirect_to", &r.host)?))
+            })
+            .collect()
+    }
+
+    async fn challenges(&mut self) -> Result<Vec<Challenge>, StoreError> {
+        let rows = sqlx::query!("select host, kind, token, answer from acme_challenges order by host, token")
+            .fetch_all(self.c())
+            .await?;
+        rows.into_iter()
+            .map(|r| {
+                let kind = ChallengeKind::parse(&r.kind).ok_or_else(|| bad("acme_challenges", "kind", &r.host))?;
+                Ok(Challenge {
+                    host: r.host,
+                    kind,
+                    token: r.token,
+                    answer: r.answer,
+                })
+            })
+            .collect()
     }
 
     async fn certificate_references(&mut self) -> Result<Vec<CertificateReference>, StoreError> {

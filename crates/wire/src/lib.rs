@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod apps;
 pub mod audit;
 pub mod deployments;
+pub mod domains;
 pub mod env;
 pub mod events;
 pub mod health;

@@ -16,6 +16,8 @@ const SIBLINGS: &[(&str, Option<&[&str]>)] = &[
     ("store", Some(&["domain"])),
     ("engine", Some(&["domain"])),
     ("vault", Some(&["domain"])),
+    ("dns", Some(&["domain"])),
+    ("acme", Some(&["domain", "store"])),
     ("api", Some(&["domain", "wire", "store"])),
     ("scheduler", Some(&["domain", "planner", "store", "engine"])),
     ("proxy", Some(&["domain"])),
@@ -29,6 +31,8 @@ const SIBLINGS: &[(&str, Option<&[&str]>)] = &[
             "store",
             "engine",
             "vault",
+            "dns",
+            "acme",
             "api",
             "scheduler",
             "proxy",
@@ -45,6 +49,8 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("deadpool", &["store"]),
     ("bollard", &["engine"]),
+    ("hickory-resolver", &["dns"]),
+    ("instant-acme", &["acme"]),
     ("clap", &["server", "cli", "slipway"]),
 ];
 

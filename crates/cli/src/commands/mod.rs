@@ -5,6 +5,7 @@ mod apps;
 mod audit;
 mod deploy;
 mod deployments;
+mod domains;
 mod environments;
 mod instances;
 mod logs;
@@ -23,8 +24,8 @@ mod watch;
 use slipway_domain::quantity::Span;
 
 use crate::args::{
-    ActArgs, AppsCommand, Command, CronCommand, DeploymentsCommand, EnvCommand, EnvironmentsCommand, ListArgs,
-    OperationsCommand, RegistriesCommand, SecretsCommand, SpecCommand, TeamArg, TeamsCommand, TokensCommand,
+    ActArgs, AppsCommand, Command, CronCommand, DeploymentsCommand, DomainsCommand, EnvCommand, EnvironmentsCommand,
+    ListArgs, OperationsCommand, RegistriesCommand, SecretsCommand, SpecCommand, TeamArg, TeamsCommand, TokensCommand,
 };
 use crate::context::Context;
 use crate::error::CliError;
@@ -55,6 +56,7 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Spec { command } => spec::run(ctx, command.unwrap_or(SpecCommand::Show)).await,
         Command::Plan(args) => manifest::plan(ctx, args).await,
         Command::Apply { manifest, wait } => manifest::apply(ctx, manifest, wait).await,
+        Command::Domains { command } => domains::run(ctx, command.unwrap_or(DomainsCommand::List)).await,
         Command::Registries { command } => {
             let list = || RegistriesCommand::List {
                 team: TeamArg::default(),

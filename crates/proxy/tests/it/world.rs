@@ -74,6 +74,8 @@ impl Scene {
             environments: Vec::new(),
             certificates: Vec::new(),
             challenges: BTreeMap::new(),
+            tls_challenges: BTreeMap::new(),
+            redirects: BTreeMap::new(),
         };
         Self { snapshot }
     }

@@ -11,6 +11,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use slipway_acme::{Issued, LocalAuthority};
 use slipway_domain::Timestamp;
 use time::OffsetDateTime;
 
@@ -37,21 +38,6 @@ pub(crate) struct InternalCa(Arc<Inner>);
 struct Inner {
     dir: String,
     issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate with its key.
-#[derive(Clone)]
-pub(crate) struct Issued {
-    /// The leaf, PEM. Clients have the root.
-    pub chain_pem: String,
-    /// PKCS #8, PEM.
-    pub key_pem: String,
-    /// From when it is valid.
-    pub not_before: Timestamp,
-    /// Until when.
-    pub not_after: Timestamp,
-    /// Who issued it.
-    pub issuer: String,
 }
 
 fn date(time: Timestamp) -> OffsetDateTime {
@@ -123,6 +109,12 @@ impl InternalCa {
             not_after,
             issuer: NAME.into(),
         })
+    }
+}
+
+impl LocalAuthority for InternalCa {
+    fn issue(&self, names: &[String], now: Timestamp) -> Result<Issued, String> {
+        Self::issue(self, names, now).map_err(|e| e.to_string())
     }
 }
 

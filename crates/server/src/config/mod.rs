@@ -3,6 +3,7 @@
 //! Promises: an unknown key in the file is an error that names the nearest known one; a value that does not parse is
 //! an error that names where it came from; nothing else in the server reads the environment.
 
+mod domains;
 mod listens;
 mod notes;
 mod settings;
@@ -22,6 +23,8 @@ use url::Url;
 
 use crate::postgres::Programs;
 
+pub use domains::Domains;
+pub(crate) use domains::PublicAddresses;
 pub use settings::{SETTINGS, Setting, example, schema};
 
 /// Why the configuration cannot be used.
@@ -122,6 +125,8 @@ pub struct Config {
     pub docker_host: String,
     /// Subnets come out of it.
     pub network_pool: Ipv4Net,
+    /// CAs, public addresses, DNS servers.
+    pub domains: Domains,
     /// What must stay free.
     pub disk_free_min: DiskFloor,
     /// The master key.
@@ -291,6 +296,7 @@ impl Config {
         let log = faults.keep(log_filter(v));
         let log_format = faults.keep(log_format(v, v.sources.is_terminal));
         let base_domain: Option<HostName> = faults.keep(v.parse_or("base_domain", ""));
+        let domains = domains::read(v, faults);
         let api_domain = faults.keep(api_domain(v, base_domain.as_ref()));
         Some(Self {
             database_url: database_url?,
@@ -303,6 +309,7 @@ impl Config {
             control_socket: control_socket?,
             docker_host: docker_host?,
             network_pool: network_pool?,
+            domains: domains?,
             disk_free_min: disk_free_min?,
             master_key_file: v
                 .get("master_key_file")

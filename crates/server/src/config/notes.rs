@@ -5,22 +5,21 @@ use super::Config;
 impl Config {
     /// What can be used and will not do what one may expect of it.
     pub fn notes(&self) -> Vec<String> {
-        let names = [
-            ("SLIPWAY_BASE_DOMAIN", Some(&self.base_domain)),
-            ("SLIPWAY_API_DOMAIN", self.api_domain.as_ref()),
-        ];
-        let public = names
-            .into_iter()
-            .filter_map(|(setting, name)| Some((setting, name.filter(|n| !n.is_local())?)));
-        public
-            .map(|(setting, name)| {
-                format!(
-                    "{setting} {name} is a public name, and this version has no certificates for those: nothing \
-                     answers there over TLS. Names that end in .localhost, .internal or .test have one of the \
-                     platform's own CA."
-                )
-            })
-            .collect()
+        let is_public = !self.base_domain.is_local() || self.api_domain.as_ref().is_some_and(|api| !api.is_local());
+        let mut notes = Vec::new();
+        if is_public && !self.domains.has_email {
+            notes.push(
+                "SLIPWAY_ACME_EMAIL is not set: the CA can tell nobody when something is wrong with a certificate."
+                    .into(),
+            );
+        }
+        if is_public && self.http_listen.port() != 80 {
+            notes.push(format!(
+                "SLIPWAY_HTTP_LISTEN {} is not port 80: CAs look there. Port 80 of the public address must lead to it.",
+                self.http_listen
+            ));
+        }
+        notes
     }
 }
 
@@ -32,7 +31,7 @@ mod tests {
     use crate::config::Sources;
 
     #[test]
-    fn public_names_are_told_to_have_no_certificates() {
+    fn public_names_without_an_address_for_the_ca_or_port_80_are_told() {
         let notes = |variables: &[(&str, &str)]| {
             let sources = Sources {
                 file: None,
@@ -47,17 +46,13 @@ mod tests {
             Config::load(sources).expect("usable").notes()
         };
         assert_eq!(notes(&[("SLIPWAY_API_DOMAIN", "console.internal")]), [""; 0]);
-        let both = notes(&[
-            ("SLIPWAY_BASE_DOMAIN", "apps.example.com"),
-            ("SLIPWAY_API_DOMAIN", "console.example.com"),
-        ]);
+        let public = ("SLIPWAY_BASE_DOMAIN", "apps.example.com");
+        let both = notes(&[public, ("SLIPWAY_HTTP_LISTEN", "0.0.0.0:8080")]);
+        assert!(both[0].starts_with("SLIPWAY_ACME_EMAIL is not set"), "{both:?}");
         assert!(
-            both[0].starts_with("SLIPWAY_BASE_DOMAIN apps.example.com is a public name"),
+            both[1].starts_with("SLIPWAY_HTTP_LISTEN 0.0.0.0:8080 is not port 80"),
             "{both:?}"
         );
-        assert!(
-            both[1].starts_with("SLIPWAY_API_DOMAIN console.example.com is a public name"),
-            "{both:?}"
-        );
+        assert_eq!(notes(&[public, ("SLIPWAY_ACME_EMAIL", "ops@example.com")]), [""; 0]);
     }
 }

@@ -18,7 +18,7 @@ impl Setting {
     /// Whether its value is a secret: it is no flag, because everybody on the machine can read command lines, and it is
     /// in no message.
     pub fn is_secret(&self) -> bool {
-        matches!(self.key, "bootstrap_token" | "alert_webhook_url")
+        matches!(self.key, "bootstrap_token" | "alert_webhook_url" | "acme_eab")
     }
 
     /// The environment variable.
@@ -103,6 +103,37 @@ pub const SETTINGS: &[Setting] = &[
         "network_pool",
         "10.210.0.0/16",
         "Out of it each app and environment gets a network of 64 addresses.",
+    ),
+    setting(
+        "acme_directory",
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "Where certificates for public names are ordered: ACME directories separated by commas, the first choice first.",
+    ),
+    setting("acme_email", "", "Whom the CA may write to."),
+    setting(
+        "acme_roots",
+        "",
+        "A PEM file with the CA's own root certificate, where this machine does not trust it.",
+    ),
+    setting(
+        "acme_eab",
+        "",
+        "What CAs know us by already (external account binding): <directory's host>=<key id>:<HMAC key>, separated by commas. Not a flag: it is a secret.",
+    ),
+    setting(
+        "public_addresses",
+        "",
+        "What the records of domains must point to: addresses separated by commas, or one name. Default: those of the interface that leads to the world.",
+    ),
+    setting(
+        "dns_resolvers",
+        "",
+        "The DNS servers that are asked about domains, <address>:<port> separated by commas, at most four. Default: the system's.",
+    ),
+    setting(
+        "dns_trust_anchor",
+        "",
+        "A file with the DNSKEY records up to which DNSSEC signatures are checked. Default: those of the root.",
     ),
     setting(
         "disk_free_min",

@@ -2,14 +2,17 @@
 
 mod alerts;
 mod apart;
+mod authority;
 mod chaos;
 mod concurrency;
 mod contained;
 mod deploy;
+mod domains;
 mod engine_faults;
 mod failures;
 mod gates;
 mod life;
+mod nameserver;
 mod outages;
 mod own_registry;
 mod packaging;

@@ -1,0 +1,94 @@
+//! Looks at DNS for the domains that teams ask for.
+//!
+//! | what was found | next look |
+//! |---|---|
+//! | something is wrong | after 5 s, twice as long each time, at most 15 min |
+//! | all is well | after 6 h |
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use slipway_domain::Timestamp;
+use slipway_domain::ports::{BoxFuture, Claim};
+use slipway_store::{CustomDomain, StoreError};
+
+use crate::Deps;
+use crate::lead::Lead;
+use crate::renewal::jittered;
+
+/// So many are looked at at once.
+const AT_ONCE_MAX: usize = 16;
+const PER_ROUND_MAX: i64 = 64;
+const WELL: TimeDelta = TimeDelta::hours(6);
+const WRONG_FIRST: Duration = Duration::from_secs(5);
+const WRONG_DOUBLINGS_MAX: u32 = 8;
+const WRONG_MAX: TimeDelta = TimeDelta::minutes(15);
+
+/// Looks at what is due; gives when the next is.
+pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, StoreError> {
+    let mut tx = deps.store.begin().await?;
+    let due = tx.domains_due(deps.clock.now(), PER_ROUND_MAX).await?;
+    drop(tx);
+    let mut looks: Vec<BoxFuture<'_, Result<(), StoreError>>> = Vec::with_capacity(due.len());
+    for domain in &due {
+        looks.push(Box::pin(look(deps, lead, domain)));
+    }
+    let results: Vec<Result<(), StoreError>> = stream::iter(looks).buffer_unordered(AT_ONCE_MAX).collect().await;
+    results.into_iter().collect::<Result<(), _>>()?;
+    let mut tx = deps.store.begin().await?;
+    tx.next_look_at().await
+}
+
+/// The claim as the inspector wants it.
+pub(crate) async fn look(deps: &Deps, lead: Lead, domain: &CustomDomain) -> Result<(), StoreError> {
+    let mut tx = deps.store.begin().await?;
+    let others = tx.other_teams(domain.team, &domain.host).await?;
+    drop(tx);
+    let claim = Claim {
+        host: domain.host.clone(),
+        token: domain.token.clone(),
+        routed_proves: !others.have_a_word(),
+        is_proven: domain.proof.is_some(),
+    };
+    let inspection = deps.inspector.inspect(claim).await;
+    let now = deps.clock.now();
+    let mut tx = lead.begin(deps).await?;
+    // What another team has is not taken from it, whatever the records say.
+    let mut proven = domain.proof.is_some();
+    if let Some(proof) = inspection.proof.filter(|_| !proven && !others.has_it) {
+        proven = tx.prove_domain(domain.id, proof, now).await?;
+        if proven {
+            tracing::info!(host = %domain.host, proof = proof.as_str(), "domain.proven");
+        }
+    }
+    let well = proven && inspection.may_order();
+    let failures = if well {
+        0
+    } else {
+        domain.look_failures.saturating_add(1)
+    };
+    let pause = if well { WELL } else { pause(failures) };
+    let next = now + jittered(pause, deps.entropy.as_ref());
+    tx.note_look(domain.id, &inspection, failures, (now, next)).await?;
+    tx.commit().await
+}
+
+/// How long to wait after so many looks that found something wrong.
+fn pause(failures: u32) -> TimeDelta {
+    let doublings = failures.saturating_sub(1).min(WRONG_DOUBLINGS_MAX);
+    let pause = WRONG_FIRST.saturating_mul(1 << doublings);
+    TimeDelta::from_std(pause).unwrap_or(WRONG_MAX).min(WRONG_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_looked_at_soon_and_then_less_and_less_often() {
+        let seconds: Vec<i64> = [1, 2, 3, 8, 9, 4_000_000].map(|n| pause(n).num_seconds()).to_vec();
+        assert_eq!(seconds, [5, 10, 20, 640, 900, 900]);
+    }
+}

@@ -1,0 +1,66 @@
+//! Calls to a CA: bounded in time, and repeated while it refuses our nonces.
+//!
+//! A call that was refused for its nonce (RFC 8555 section 6.5) had no effect: it may be repeated as often as one likes.
+
+use std::time::Duration;
+
+use instant_acme::{Error, Problem};
+
+/// To one call with the repetitions that the library does itself.
+pub(crate) const CALL_MAX: Duration = Duration::from_secs(30);
+/// So often a call is repeated for its nonce, each time with three attempts of the library's own.
+const REFUSALS_MAX: u32 = 60;
+
+/// Why a call to a CA did not do what it was to do.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// The CA said so.
+    Refused(Problem),
+    /// It could not be asked, or did not answer in time: nothing is known.
+    Away(String),
+}
+
+impl std::fmt::Display for CallError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(problem) => write!(f, "{problem}"),
+            Self::Away(reason) => f.write_str(reason),
+        }
+    }
+}
+
+fn is_bad_nonce(problem: &Problem) -> bool {
+    problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:badNonce")
+}
+
+/// Awaits an attempt, and makes another one as long as the CA refuses the nonce.
+macro_rules! call {
+    ($attempt:expr) => {{
+        let mut refusals = 0_u32;
+        loop {
+            let ended = tokio::time::timeout($crate::nonce::CALL_MAX, $attempt).await;
+            if let Some(result) = $crate::nonce::judge(ended, &mut refusals) {
+                break result;
+            }
+        }
+    }};
+}
+
+pub(crate) use call;
+
+/// What came of an attempt; `None` if it is to be made again.
+pub(crate) fn judge<T>(
+    ended: Result<Result<T, Error>, tokio::time::error::Elapsed>,
+    refusals: &mut u32,
+) -> Option<Result<T, CallError>> {
+    Some(match ended {
+        Err(_) => Err(CallError::Away("it did not answer within 30 seconds".into())),
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(Error::Api(problem))) if is_bad_nonce(&problem) && *refusals < REFUSALS_MAX => {
+            *refusals += 1;
+            return None;
+        }
+        Ok(Err(Error::Api(problem))) => Err(CallError::Refused(problem)),
+        Ok(Err(error)) => Err(CallError::Away(error.to_string())),
+    })
+}

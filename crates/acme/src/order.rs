@@ -1,0 +1,482 @@
+//! One order, from the first call to the certificate.
+//!
+//! | what there is | what is done |
+//! |---|---|
+//! | nothing | the budget is asked, the order is made and kept with the key of the certificate |
+//! | an order under way | it is gone on with where it stands |
+//! | authorizations that pend | the answers go to the proxies, then the CA is told to look |
+//! | the order is ready | the request for the certificate is sent |
+//! | the order is valid | the certificate is fetched, checked and put in use |
+//! | the order is invalid, or the CA does not know it | it is forgotten, what the CA said is kept |
+
+use std::time::Duration;
+
+use instant_acme::{Account, CertificateIdentifier, Error, Identifier, NewOrder, Order, OrderStatus};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use slipway_domain::Timestamp;
+use slipway_domain::domains::Reason;
+use slipway_domain::ports::SealContext;
+use slipway_domain::secret::Secret;
+use slipway_store::{Certificate, LedgerKind, OrderRow, StoreError};
+use tokio::time::Instant;
+use x509_parser::extensions::GeneralName;
+
+use crate::account::CaSettings;
+use crate::authority::{Issued, sealed};
+use crate::lead::Lead;
+use crate::nonce::{CallError, call};
+use crate::{Deps, Names, budget, challenge, renewal};
+
+/// A CA may take so long to look at a name, and to issue.
+const VALIDATION_MAX: Duration = Duration::from_mins(3);
+const POLL_FIRST: Duration = Duration::from_millis(100);
+const POLL_MAX: Duration = Duration::from_secs(5);
+
+/// Why there is no certificate.
+#[derive(Debug)]
+pub(crate) enum OrderError {
+    /// The database is away, or another leads.
+    Store(StoreError),
+    /// It must wait; nobody failed.
+    Wait(Timestamp, Reason),
+    /// It failed.
+    Failed {
+        /// What is told.
+        reason: Reason,
+        /// Whether the order is still good.
+        keeps_order: bool,
+        /// Until when the CA says to wait.
+        not_before: Option<Timestamp>,
+        /// Whether a check of a name failed, which CAs count.
+        counts: bool,
+    },
+}
+
+impl From<StoreError> for OrderError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn failed(code: &str, detail: String, hint: &str, keeps_order: bool) -> OrderError {
+    OrderError::Failed {
+        reason: Reason {
+            code: code.into(),
+            detail,
+            hint: hint.into(),
+        },
+        keeps_order,
+        not_before: None,
+        counts: false,
+    }
+}
+
+/// What a call that did not work means.
+fn told(ca: &CaSettings, error: CallError) -> OrderError {
+    let host = ca_host(&ca.directory);
+    match error {
+        CallError::Away(reason) => failed(
+            "ca_unavailable",
+            format!("The CA {host} cannot be asked: {reason}."),
+            "It is tried again by itself. What serves now goes on serving.",
+            true,
+        ),
+        CallError::Refused(problem) => {
+            let kind = problem.r#type.clone().unwrap_or_default();
+            let detail = problem.to_string();
+            let not_before = problem.detail.as_deref().and_then(budget::told_until);
+            let (code, hint, keeps_order) = match kind.rsplit(':').next() {
+                Some("rateLimited") => ("ca_rate_limited", "It is tried again when the CA allows it.", true),
+                Some("caa") => (
+                    "caa_forbids",
+                    "Add a CAA record that permits this CA, or remove those there are.",
+                    false,
+                ),
+                Some("dns") => (
+                    "ca_dns",
+                    "The CA cannot look the name up: see the records that are listed.",
+                    false,
+                ),
+                Some("connection" | "unauthorized" | "incorrectResponse" | "tls") => (
+                    "ca_cannot_reach",
+                    "Ports 80 and 443 of this platform must be reachable from the internet under this name.",
+                    false,
+                ),
+                Some("rejectedIdentifier") => (
+                    "ca_rejects_name",
+                    "This CA does not issue for the name. Choose another name or CA.",
+                    false,
+                ),
+                Some("externalAccountRequired") => (
+                    "ca_needs_account",
+                    "An operator must give the key that the CA handed out: SLIPWAY_ACME_EAB.",
+                    false,
+                ),
+                Some("serverInternal" | "badNonce") => ("ca_unavailable", "It is tried again by itself.", true),
+                _ => ("ca_refused", "It is tried again by itself.", false),
+            };
+            OrderError::Failed {
+                reason: Reason {
+                    code: code.into(),
+                    detail: format!("The CA {host} refused: {detail}."),
+                    hint: hint.into(),
+                },
+                keeps_order,
+                not_before,
+                counts: false,
+            }
+        }
+    }
+}
+
+/// The host of a directory, which people know a CA by.
+pub(crate) fn ca_host(directory: &str) -> &str {
+    let rest = directory.split_once("://").map_or(directory, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+/// What is ordered.
+pub(crate) struct Wish<'a> {
+    pub(crate) names: &'a Names,
+    /// The certificate it takes the place of.
+    pub(crate) replaces: Option<&'a Certificate>,
+    /// What was begun before.
+    pub(crate) begun: Option<&'a OrderRow>,
+}
+
+/// Gets a certificate from one CA and puts it in use.
+pub(crate) async fn run(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_>) -> Result<(), OrderError> {
+    let account = ca.account(deps, lead).await.map_err(|e| told(ca, e))?;
+    let begun = wish.begun.filter(|row| row.ca == ca.directory);
+    let (mut order, key) = match begun {
+        Some(row) => resumed(deps, ca, &account, row).await?,
+        None => made(deps, lead, ca, &account, wish).await?,
+    };
+    let issued = finish(deps, lead, ca, &mut order, &key, wish.names).await;
+    // Answered or not, nobody asks any more.
+    let mut tx = lead.begin(deps).await?;
+    tx.delete_challenges(wish.names).await?;
+    tx.commit().await?;
+    keep(deps, lead, ca, &account, wish, (issued?, &key)).await
+}
+
+/// Goes on with an order.
+async fn resumed(
+    deps: &Deps,
+    ca: &CaSettings,
+    account: &Account,
+    row: &OrderRow,
+) -> Result<(Order, KeyPair), OrderError> {
+    let lost = |detail: String| failed("order_lost", detail, "A new order is made.", false);
+    let key = deps
+        .sealer
+        .open(key_context(&row.url), &row.sealed_key)
+        .map_err(|e| lost(format!("The key of the order under way does not open: {e}.")))?;
+    let key = KeyPair::from_pem(key.expose()).map_err(|e| lost(format!("The key of the order is not one: {e}.")))?;
+    match call!(account.order(row.url.clone())) {
+        Ok(order) => Ok((order, key)),
+        Err(CallError::Refused(problem)) => {
+            ca.forget().await;
+            Err(lost(format!("The CA does not know the order any more: {problem}.")))
+        }
+        Err(error) => Err(told(ca, error)),
+    }
+}
+
+const fn key_context(url: &str) -> SealContext<'_> {
+    SealContext {
+        team: None,
+        kind: "acme_order",
+        id: url,
+    }
+}
+
+/// Makes an order, within the budget, and keeps it.
+async fn made(
+    deps: &Deps,
+    lead: Lead,
+    ca: &CaSettings,
+    account: &Account,
+    wish: &Wish<'_>,
+) -> Result<(Order, KeyPair), OrderError> {
+    let now = deps.clock.now();
+    let replaced = wish.replaces.filter(|c| c.ca.as_deref() == Some(ca.directory.as_str()));
+    let mut tx = lead.begin(deps).await?;
+    if let Some(until) = budget::wait_until(&mut tx, &ca.directory, wish.names, replaced.is_some(), now).await? {
+        let reason = Reason {
+            code: "ca_budget".into(),
+            detail: format!(
+                "The CA {} allows no more orders for this name until {}.",
+                ca_host(&ca.directory),
+                until.to_rfc3339()
+            ),
+            hint: "It is ordered then by itself.".into(),
+        };
+        return Err(OrderError::Wait(until, reason));
+    }
+    // Before the call: what is counted twice does less harm than what is not counted.
+    for kind in [LedgerKind::Order, LedgerKind::Certificate, LedgerKind::Duplicate] {
+        if kind == LedgerKind::Certificate && replaced.is_some() {
+            continue;
+        }
+        for subject in budget::subjects(kind, wish.names) {
+            tx.enter_ledger(&ca.directory, kind, &subject, now).await?;
+        }
+    }
+    tx.commit().await?;
+
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| {
+        failed(
+            "internal",
+            format!("No key can be made: {e}."),
+            "It is tried again.",
+            false,
+        )
+    })?;
+    let identifiers: Vec<Identifier> = wish.names.iter().cloned().map(Identifier::Dns).collect();
+    let der = replaced.and_then(|c| CertificateDer::from_pem_slice(c.chain_pem.as_bytes()).ok());
+    let id = der.as_ref().and_then(|der| CertificateIdentifier::try_from(der).ok());
+    let order = match call!(order(account, &identifiers, id.clone())) {
+        Ok(order) => order,
+        // It has been replaced already, or the CA knows no such thing: then it is an order like any other.
+        Err(CallError::Refused(_)) if id.is_some() => {
+            call!(order(account, &identifiers, None)).map_err(|e| told(ca, e))?
+        }
+        Err(error) => {
+            if is_unknown_account(&error) {
+                ca.forget().await;
+            }
+            return Err(told(ca, error));
+        }
+    };
+    let url = order.url().to_owned();
+    let sealed_key = deps
+        .sealer
+        .seal(key_context(&url), &Secret::new(key.serialize_pem()))
+        .map_err(|e| {
+            failed(
+                "internal",
+                e.to_string(),
+                "An operator must look at the master key.",
+                false,
+            )
+        })?;
+    let row = OrderRow {
+        ca: ca.directory.clone(),
+        url,
+        sealed_key,
+    };
+    let mut tx = lead.begin(deps).await?;
+    tx.note_order(wish.names, &row, now).await?;
+    tx.commit().await?;
+    Ok((order, key))
+}
+
+fn is_unknown_account(error: &CallError) -> bool {
+    matches!(error, CallError::Refused(p) if p.r#type.as_deref().is_some_and(|t| t.ends_with(":accountDoesNotExist")))
+}
+
+/// An order, and what it replaces where the CA knows of such things.
+async fn order(
+    account: &Account,
+    identifiers: &[Identifier],
+    replaces: Option<CertificateIdentifier<'_>>,
+) -> Result<Order, Error> {
+    let new = NewOrder::new(identifiers);
+    if let Some(id) = replaces {
+        match account.new_order(&NewOrder::new(identifiers).replaces(id)).await {
+            Err(Error::Unsupported(_)) => {}
+            other => return other,
+        }
+    }
+    account.new_order(&new).await
+}
+
+/// Brings an order to its certificate.
+async fn finish(
+    deps: &Deps,
+    lead: Lead,
+    ca: &CaSettings,
+    order: &mut Order,
+    key: &KeyPair,
+    names: &Names,
+) -> Result<String, OrderError> {
+    let told = |e| told(ca, e);
+    if order.state().status == OrderStatus::Pending {
+        let answers = challenge::answers(order).await.map_err(told)?;
+        challenge::publish(deps, lead, &answers).await?;
+        challenge::ready(order).await.map_err(told)?;
+        poll(order, ca, &[OrderStatus::Pending]).await?;
+    }
+    if order.state().status == OrderStatus::Invalid {
+        return Err(invalid(order, ca).await);
+    }
+    if order.state().status == OrderStatus::Ready {
+        let csr = request(names, key).map_err(|e| {
+            failed(
+                "internal",
+                format!("No request can be made: {e}."),
+                "It is tried again.",
+                false,
+            )
+        })?;
+        call!(order.finalize_csr(&csr)).map_err(told)?;
+        poll(order, ca, &[OrderStatus::Processing, OrderStatus::Ready]).await?;
+    }
+    if order.state().status == OrderStatus::Invalid {
+        return Err(invalid(order, ca).await);
+    }
+    let chain = call!(order.certificate()).map_err(told)?;
+    chain.ok_or_else(|| {
+        failed(
+            "ca_unavailable",
+            "The CA has no certificate yet.".into(),
+            "It is asked again.",
+            true,
+        )
+    })
+}
+
+fn request(names: &Names, key: &KeyPair) -> Result<Vec<u8>, rcgen::Error> {
+    let mut params = CertificateParams::new(names.clone())?;
+    params.distinguished_name = DistinguishedName::new();
+    Ok(params.serialize_request(key)?.der().to_vec())
+}
+
+/// Asks until the order is in none of these states any more.
+async fn poll(order: &mut Order, ca: &CaSettings, during: &[OrderStatus]) -> Result<(), OrderError> {
+    let deadline = Instant::now() + VALIDATION_MAX;
+    let mut pause = POLL_FIRST;
+    loop {
+        call!(async { order.refresh().await.map(drop) }).map_err(|e| told(ca, e))?;
+        if !during.contains(&order.state().status) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let detail = format!(
+                "The CA {} has not decided within three minutes.",
+                ca_host(&ca.directory)
+            );
+            return Err(failed("ca_slow", detail, "The order is gone on with by itself.", true));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(POLL_MAX);
+    }
+}
+
+async fn invalid(order: &mut Order, ca: &CaSettings) -> OrderError {
+    let problem = order.state().error.clone();
+    let found = challenge::verdict(order).await;
+    let detail = found.or_else(|| problem.map(|p| p.to_string()));
+    let detail = detail.unwrap_or_else(|| "it gives no reason".into());
+    OrderError::Failed {
+        reason: Reason {
+            code: "ca_cannot_reach".into(),
+            detail: format!("The CA {} looked and found: {detail}.", ca_host(&ca.directory)),
+            hint: "The name must lead here from everywhere, and port 80 of this platform must be reachable from the internet.".into(),
+        },
+        keeps_order: false,
+        not_before: None,
+        counts: true,
+    }
+}
+
+/// Puts a certificate in use, with the time of its renewal.
+async fn keep(
+    deps: &Deps,
+    lead: Lead,
+    ca: &CaSettings,
+    account: &Account,
+    wish: &Wish<'_>,
+    (chain_pem, key): (String, &KeyPair),
+) -> Result<(), OrderError> {
+    let now = deps.clock.now();
+    let issued = read(ca, chain_pem, key, wish.names)?;
+    let (not_before, not_after) = (issued.not_before, issued.not_after);
+    let mut certificate = sealed(
+        issued,
+        wish.names.clone(),
+        Some(&ca.directory),
+        deps.sealer.as_ref(),
+        (now, deps.entropy.as_ref()),
+    )
+    .map_err(|e| {
+        failed(
+            "internal",
+            e.to_string(),
+            "An operator must look at the master key.",
+            true,
+        )
+    })?;
+    let (renew_at, ari_at) = window(deps, account, &certificate.chain_pem)
+        .await
+        .unwrap_or((renewal::by_life(not_before, not_after, deps.entropy.as_ref()), None));
+    certificate.renew_at = Some(renew_at);
+    certificate.ari_at = ari_at;
+    let mut tx = lead.begin(deps).await?;
+    tx.insert_certificate(&certificate).await?;
+    tx.forget_issuance(wish.names).await?;
+    tx.commit().await?;
+    tracing::info!(certificate = %certificate.id, names = ?wish.names, ca = ca.directory, %not_after, "certificate.issued");
+    Ok(())
+}
+
+/// Checks that a chain is what was ordered.
+fn read(ca: &CaSettings, chain_pem: String, key: &KeyPair, names: &Names) -> Result<Issued, OrderError> {
+    let wrong = |why: String| {
+        let detail = format!(
+            "The CA {} issued something else than was ordered: {why}.",
+            ca_host(&ca.directory)
+        );
+        failed("ca_wrong_certificate", detail, "A new order is made.", false)
+    };
+    let der = CertificateDer::from_pem_slice(chain_pem.as_bytes()).map_err(|e| wrong(e.to_string()))?;
+    let (_, leaf) = x509_parser::parse_x509_certificate(&der).map_err(|e| wrong(e.to_string()))?;
+    if leaf.public_key().raw != key.subject_public_key_info() {
+        return Err(wrong("it is for another key".into()));
+    }
+    let san = leaf.subject_alternative_name().ok().flatten();
+    let has = |name: &String| {
+        let called = |n: &GeneralName<'_>| matches!(n, GeneralName::DNSName(dns) if dns.eq_ignore_ascii_case(name));
+        san.as_ref()
+            .is_some_and(|san| san.value.general_names.iter().any(called))
+    };
+    if let Some(missing) = names.iter().find(|name| !has(name)) {
+        return Err(wrong(format!("{missing} is not in it")));
+    }
+    let time = |t: x509_parser::time::ASN1Time| Timestamp::from_timestamp(t.timestamp(), 0).unwrap_or_default();
+    let issuer = leaf.issuer();
+    let part = |mut parts: Box<dyn Iterator<Item = &str> + '_>| parts.next().map(str::to_owned);
+    let organization = part(Box::new(issuer.iter_organization().filter_map(|a| a.as_str().ok())));
+    let common_name = part(Box::new(issuer.iter_common_name().filter_map(|a| a.as_str().ok())));
+    let issuer = [organization, common_name]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let (not_before, not_after) = (time(leaf.validity().not_before), time(leaf.validity().not_after));
+    Ok(Issued {
+        key_pem: key.serialize_pem(),
+        not_before,
+        not_after,
+        issuer,
+        chain_pem,
+    })
+}
+
+/// When the CA suggests to replace a certificate, and when it wants to be asked again; `None` where it has no opinion.
+pub(crate) async fn window(deps: &Deps, account: &Account, chain_pem: &str) -> Option<(Timestamp, Option<Timestamp>)> {
+    let der = CertificateDer::from_pem_slice(chain_pem.as_bytes()).ok()?;
+    let id = CertificateIdentifier::try_from(&der).ok()?;
+    let (info, again) = call!(account.renewal_info(&id)).ok()?;
+    let time = |t: time::OffsetDateTime| Timestamp::from_timestamp(t.unix_timestamp(), 0).unwrap_or_default();
+    let (start, end) = (time(info.suggested_window.start), time(info.suggested_window.end));
+    let again = chrono::TimeDelta::from_std(again).unwrap_or(renewal::ARI_MAX);
+    let again = again.clamp(renewal::ARI_MIN, renewal::ARI_MAX);
+    Some((
+        renewal::in_window(start, end, deps.entropy.as_ref()),
+        Some(deps.clock.now() + again),
+    ))
+}

@@ -1,0 +1,65 @@
+//! When a certificate is to be replaced.
+//!
+//! With the CA's own window where it tells one (RFC 9773 section 4.2: at a random time in it), else with about a third
+//! of its life left, spread so that certificates that were issued together are not renewed together.
+
+use chrono::TimeDelta;
+use slipway_domain::{Entropy, Timestamp};
+
+/// The CA is asked for its window no more often and no less often than that.
+pub(crate) const ARI_MIN: TimeDelta = TimeDelta::hours(1);
+pub(crate) const ARI_MAX: TimeDelta = TimeDelta::hours(24);
+
+/// A number from 0 to one billion.
+fn dice(entropy: &dyn Entropy) -> i64 {
+    let mut bytes = [0_u8; 8];
+    entropy.fill(&mut bytes);
+    i64::try_from(u64::from_le_bytes(bytes) % 1_000_000_000).unwrap_or(0)
+}
+
+fn share(span: TimeDelta, dice: i64) -> TimeDelta {
+    let ms = i128::from(span.num_milliseconds()) * i128::from(dice) / 1_000_000_000;
+    TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(0))
+}
+
+/// A time in the window that the CA suggests.
+pub(crate) fn in_window(start: Timestamp, end: Timestamp, entropy: &dyn Entropy) -> Timestamp {
+    start + share((end - start).max(TimeDelta::zero()), dice(entropy))
+}
+
+/// Where the CA suggests nothing: with between a third and 43 % of its life left.
+pub(crate) fn by_life(not_before: Timestamp, not_after: Timestamp, entropy: &dyn Entropy) -> Timestamp {
+    let life = not_after - not_before;
+    not_after - life / 3 - share(life / 10, dice(entropy))
+}
+
+/// Somewhat more or less, by a tenth.
+pub(crate) fn jittered(pause: TimeDelta, entropy: &dyn Entropy) -> TimeDelta {
+    pause * 9 / 10 + share(pause / 5, dice(entropy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slipway_domain::clock::testing::{FixedEntropy, at};
+
+    #[test]
+    fn a_renewal_is_in_the_window_or_before_the_last_third() {
+        for seed in 0..=255 {
+            let entropy = FixedEntropy(seed);
+            let at_day = |d: i64| at(d * 86_400_000);
+            let within = in_window(at_day(60), at_day(62), &entropy);
+            assert!(within >= at_day(60) && within <= at_day(62), "{within}");
+            let by_life = by_life(at_day(0), at_day(90), &entropy);
+            assert!(by_life >= at_day(51) && by_life <= at_day(60), "{by_life}");
+            let jittered = jittered(TimeDelta::seconds(10), &entropy);
+            assert!(jittered >= TimeDelta::seconds(9) && jittered <= TimeDelta::seconds(11));
+        }
+    }
+
+    #[test]
+    fn a_window_that_has_no_length_or_ends_before_it_begins_is_its_beginning() {
+        assert_eq!(in_window(at(5), at(5), &FixedEntropy(200)), at(5));
+        assert_eq!(in_window(at(5), at(4), &FixedEntropy(200)), at(5));
+    }
+}

@@ -1,0 +1,53 @@
+//! `/v1/apps/{app}/domains/{host}/check`: what DNS says now. `GET` tells it and changes nothing; `POST` has the platform
+//! act on it without waiting for its own next look.
+
+use http::StatusCode;
+use slipway_domain::ports::Claim;
+use slipway_wire::domains::Domain;
+
+use super::{as_kept, shown};
+use crate::call::Call;
+use crate::error::Result;
+use crate::extract::Names;
+
+/// Ask DNS about a domain now.
+#[utoipa::path(get, path = "/v1/apps/{app}/domains/{host}/check", tag = "domains", operation_id = "domain_check",
+    params(("app" = String, Path, description = "The app's name."), ("host" = String, Path, description = "The name.")),
+    responses((status = 200, description = "The domain, by what DNS says now.", body = Domain)))]
+pub(crate) async fn domain_check(
+    call: Call,
+    Names((app, host)): Names<(String, String)>,
+) -> Result<axum::Json<Domain>> {
+    let mut tx = call.begin().await?;
+    let app = call.app(&mut tx, &app).await?;
+    let row = call.domain(&mut tx, &app, &host).await?;
+    let others = tx.other_teams(row.team, &row.host).await?;
+    // DNS may take seconds: nothing is held meanwhile.
+    drop(tx);
+    let claim = Claim {
+        host: row.host.clone(),
+        token: row.token.clone(),
+        routed_proves: !others.have_a_word(),
+        is_proven: row.proof.is_some(),
+    };
+    let inspection = call.state.inspector.inspect(claim).await;
+    Ok(axum::Json(shown(row, Some(&inspection), call.now())))
+}
+
+/// Have the platform look at a domain now, and act on what it finds.
+#[utoipa::path(post, path = "/v1/apps/{app}/domains/{host}/check", tag = "domains", operation_id = "domain_recheck",
+    params(("app" = String, Path, description = "The app's name."), ("host" = String, Path, description = "The name."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated call the same call.")),
+    responses((status = 202, description = "It is looked at within a moment.", body = Domain)))]
+pub(crate) async fn domain_recheck(
+    call: Call,
+    Names((app, host)): Names<(String, String)>,
+) -> Result<(StatusCode, axum::Json<Domain>)> {
+    let mut tx = call.begin().await?;
+    let app = call.app(&mut tx, &app).await?;
+    let row = call.domain(&mut tx, &app, &host).await?;
+    let now = call.now();
+    tx.look_soon(row.id, now).await?;
+    tx.commit().await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(as_kept(row, now))))
+}

@@ -1,0 +1,34 @@
+//! `GET /v1/apps/{app}/domains`.
+
+use slipway_wire::Page;
+use slipway_wire::domains::Domain;
+
+use super::as_kept;
+use crate::call::Call;
+use crate::error::Result;
+use crate::extract::{Names, Params};
+use crate::paging::{PageParams, Paging};
+
+/// List the domains of an app.
+#[utoipa::path(get, path = "/v1/apps/{app}/domains", tag = "domains", operation_id = "domain_list",
+    params(("app" = String, Path, description = "The app's name."), PageParams),
+    responses((status = 200, description = "One page of domains.", body = Page<Domain>)))]
+pub(crate) async fn domain_list(
+    call: Call,
+    Names(app): Names<String>,
+    Params(params): Params<PageParams>,
+) -> Result<axum::Json<Page<Domain>>> {
+    let paging = Paging::<String>::parse("domains", params.limit, params.cursor.as_deref())?;
+    let mut tx = call.begin().await?;
+    let app = call.app(&mut tx, &app).await?;
+    let mut rows = tx.custom_domains(app.id).await?;
+    rows.retain(|d| call.caller.reach.sees_environment(&d.environment_name));
+    let after = paging.wanted().after;
+    rows.retain(|d| after.as_deref().is_none_or(|after| d.host.as_str() > after));
+    let now = call.now();
+    Ok(axum::Json(paging.page(
+        rows,
+        |d| d.host.to_string(),
+        |d| as_kept(d, now),
+    )))
+}

@@ -1,0 +1,164 @@
+//! `/v1/apps/{app}/domains`: names that people bring along.
+//!
+//! Promises: a name is proven to be a team's before anything is served under it; what another team has or just gave up
+//! is not handed out.
+
+pub(crate) mod check;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod list;
+
+use slipway_domain::Timestamp;
+use slipway_domain::domains::{CertificateFacts, Finding, Inspection, IssuanceFacts, Level, Reason, standing};
+use slipway_domain::name::HostName;
+use slipway_store::{App, CustomDomain, Tx};
+use slipway_wire::Code;
+use slipway_wire::domains::{Domain, DomainCertificate, DomainReason, DomainRecord};
+
+use crate::call::Call;
+use crate::error::{ApiError, Result};
+
+/// A name as people write it, in the spelling of DNS (UTS 46, RFC 5891).
+fn spelled(text: &str, pointer: &str) -> Result<HostName> {
+    let wrong = |detail: &str| ApiError::member(Code::InvalidName, pointer, detail);
+    let bare = text.trim().trim_end_matches('.');
+    if bare.starts_with("*.") {
+        return Err(ApiError::member(
+            Code::NotAvailable,
+            pointer,
+            "Wildcards cannot be added in this version. Add each name by itself.",
+        ));
+    }
+    if bare.contains("://") || bare.contains('/') {
+        return Err(wrong(
+            "Give the name alone, such as `shop.example.com`, without `https://` and path.",
+        ));
+    }
+    if bare.parse::<std::net::IpAddr>().is_ok() {
+        return Err(wrong(
+            "An address cannot be a domain. Give a name such as `shop.example.com`.",
+        ));
+    }
+    let ascii = idna::domain_to_ascii_cow(bare.as_bytes(), idna::AsciiDenyList::URL);
+    let ascii = ascii.map_err(|_| wrong("That is no domain name. Give one such as `shop.example.com`."))?;
+    ascii
+        .parse()
+        .map_err(|_| wrong("Give a full domain name such as `shop.example.com`: labels of letters, digits and `-`."))
+}
+
+impl Call {
+    /// A domain of an app that the caller may know of, by the name in a path.
+    async fn domain(&self, tx: &mut Tx, app: &App, host: &str) -> Result<CustomDomain> {
+        let missing = || ApiError::not_found("domain", &host);
+        let spelled = spelled(host, "/host").map_err(|_| missing())?;
+        let found = tx.custom_domain(app.id, &spelled).await?;
+        let seen = found.filter(|d| self.caller.reach.sees_environment(&d.environment_name));
+        seen.ok_or_else(missing)
+    }
+}
+
+fn reason(reason: Reason) -> DomainReason {
+    DomainReason {
+        code: reason.code,
+        detail: reason.detail,
+        hint: reason.hint,
+    }
+}
+
+fn warning(finding: &Finding) -> DomainReason {
+    DomainReason {
+        code: finding.code.clone(),
+        detail: finding.detail.clone(),
+        hint: finding.hint.clone(),
+    }
+}
+
+/// A domain as it stands, by this look at DNS.
+fn shown(row: CustomDomain, inspection: Option<&Inspection>, now: Timestamp) -> Domain {
+    let facts = row
+        .certificate
+        .as_ref()
+        .map(|c| CertificateFacts { not_after: c.not_after });
+    let issuance = row.issuance.as_ref().map(|i| IssuanceFacts {
+        failures: i.failures.max(u32::from(i.error.is_some())),
+        error: i.error.clone(),
+    });
+    let stands = standing(row.proof.is_some(), inspection, facts, issuance.as_ref(), now);
+    let told = stands.reason.as_ref().map(|r| r.code.clone());
+    let findings = inspection.map_or(&[][..], |i| &i.findings);
+    let others = findings
+        .iter()
+        .filter(|f| f.level != Level::Error || Some(&f.code) != told.as_ref());
+    let records = inspection.map_or(&[][..], |i| &i.records);
+    let certificate = (row.certificate.is_some() || row.issuance.is_some()).then(|| DomainCertificate {
+        issuer: row.certificate.as_ref().map(|c| c.issuer.clone()),
+        not_after: row.certificate.as_ref().map(|c| c.not_after),
+        next_try: row.issuance.as_ref().and_then(|i| i.next_try_at),
+        failures: row.issuance.as_ref().map_or(0, |i| i.failures),
+    });
+    Domain {
+        host: row.host.to_string(),
+        app: row.app_name.to_string(),
+        environment: row.environment_name.to_string(),
+        redirect_to: row.redirect_to.map(|to| to.to_string()),
+        state: stands.state.as_str().into(),
+        reason: stands.reason.map(reason),
+        records: records
+            .iter()
+            .map(|r| DomainRecord {
+                kind: r.kind.as_str().into(),
+                name: r.name.clone(),
+                value: r.value.clone(),
+                found: r.found.clone(),
+                ok: r.ok,
+                group: r.group.clone(),
+                optional: r.optional,
+            })
+            .collect(),
+        warnings: others.map(warning).collect(),
+        proof: row.proof.map(|p| p.as_str().to_owned()),
+        dnssec: inspection.map(|i| i.dnssec.clone()),
+        ttl_seconds: inspection.and_then(|i| i.ttl_seconds),
+        certificate,
+        checked_at: row.looked_at,
+        next_check_at: row.look_at,
+        created_at: row.created_at,
+        created_by: row.created_by,
+    }
+}
+
+/// A domain as it stands, by the last look.
+fn as_kept(mut row: CustomDomain, now: Timestamp) -> Domain {
+    let inspection = row.inspection.take();
+    shown(row, inspection.as_ref(), now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_spelled_as_dns_does() {
+        for (given, name) in [
+            ("Shop.Example.COM.", "shop.example.com"),
+            ("münchen.example", "xn--mnchen-3ya.example"),
+            (" a.example.com ", "a.example.com"),
+        ] {
+            assert_eq!(spelled(given, "/host").expect("a name").as_str(), name);
+        }
+        for bad in [
+            "",
+            "shop",
+            "*.example.com",
+            "https://a.example.com",
+            "10.0.0.1",
+            "::1",
+            "a b.example.com",
+            "-a.example.com",
+            "a..com",
+        ] {
+            assert!(spelled(bad, "/host").is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! `slipway domains`: names that people bring along, from the records to make to the padlock.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use slipway_domain::Timestamp;
+use slipway_wire::domains::NewDomain;
+use tokio::time::Instant;
+
+use crate::args::{DomainWatchArgs, DomainsCommand};
+use crate::client::{Call, SLOW_CALL_TIMEOUT, body};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::show::{age_cell, cell, table};
+use crate::style::clean;
+
+/// Between two looks while it is waited for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two times that the platform is told to ask DNS again.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// A domain whose records are right needs no more than that to be told of, without being asked to wait.
+const SHORTLY: Duration = Duration::from_secs(60);
+
+/// Runs one of them.
+pub(crate) async fn run(ctx: &mut Context, command: DomainsCommand) -> Result<(), CliError> {
+    match command {
+        DomainsCommand::List => list(ctx).await,
+        DomainsCommand::Add {
+            host,
+            redirect_to,
+            watch,
+        } => add(ctx, host, redirect_to, watch).await,
+        DomainsCommand::Check { host, watch } => check(ctx, &host, watch).await,
+        DomainsCommand::Remove { host, yes } => remove(ctx, &host, yes).await,
+    }
+}
+
+async fn list(ctx: &mut Context) -> Result<(), CliError> {
+    let app = ctx.app()?;
+    let listing = ctx.list_all(Call::get(&["apps", app.as_str(), "domains"])).await?;
+    let row = |item: &Value, now: Timestamp| {
+        let mut row = ["host", "environment", "state"].map(|path| cell(item, path)).to_vec();
+        row.push(cell(item, "reason.code"));
+        row.push(until(item, now));
+        row.push(cell(item, "redirect_to"));
+        row
+    };
+    let headings = ["HOST", "ENVIRONMENT", "STATE", "REASON", "CERTIFICATE", "REDIRECTS TO"];
+    ctx.print_list(
+        &listing,
+        &headings,
+        row,
+        "no domains; `slipway domains add HOST` adds one",
+    )
+}
+
+/// How long the certificate is still valid.
+fn until(item: &Value, now: Timestamp) -> String {
+    let not_after = crate::show::time_of(item.get("certificate").unwrap_or(&Value::Null), "not_after");
+    not_after.map_or_else(String::new, |at| match (at - now).num_days() {
+        days if at > now => format!("{days} d left"),
+        _ => "over".into(),
+    })
+}
+
+async fn add(
+    ctx: &mut Context,
+    host: String,
+    redirect_to: Option<String>,
+    watch: DomainWatchArgs,
+) -> Result<(), CliError> {
+    let (app, environment) = ctx.app_scope()?;
+    let request = NewDomain {
+        host,
+        environment: Some(environment),
+        redirect_to,
+    };
+    let call =
+        Call::post(&["apps", app.as_str(), "domains"], Some(body(&request)), ctx.key()).timeout(SLOW_CALL_TIMEOUT);
+    let made = ctx.send(call).await?.body;
+    ctx.note(format!("{app}: added {}", clean(&cell(&made, "host"))));
+    follow(ctx, made, watch).await
+}
+
+async fn check(ctx: &mut Context, host: &str, watch: DomainWatchArgs) -> Result<(), CliError> {
+    let app = ctx.app()?;
+    let call = Call::get(&["apps", app.as_str(), "domains", host, "check"]).timeout(SLOW_CALL_TIMEOUT);
+    let found = ctx.send(call).await?.body;
+    if cell(&found, "state") != "active" {
+        recheck(ctx, host).await;
+    }
+    follow(ctx, found, watch).await
+}
+
+/// Has the platform act on what DNS says now. Who may not do that has to wait for it to look by itself.
+async fn recheck(ctx: &mut Context, host: &str) {
+    if let Ok(app) = ctx.app() {
+        let call = Call::post(&["apps", app.as_str(), "domains", host, "check"], None, ctx.key());
+        let _ = ctx.send(call).await;
+    }
+}
+
+async fn remove(ctx: &mut Context, host: &str, yes: bool) -> Result<(), CliError> {
+    let app = ctx.app()?;
+    ctx.confirm("domain", host, yes)?;
+    ctx.send(Call::delete(&["apps", app.as_str(), "domains", host])).await?;
+    ctx.note(format!(
+        "removed {host}; now take its records out of DNS, and its address out of whatever logs people in (OAuth)"
+    ));
+    Ok(())
+}
+
+/// Whether nobody has to do anything in DNS.
+fn is_on_its_way(domain: &Value) -> bool {
+    let code = domain.pointer("/reason/code").and_then(Value::as_str);
+    match cell(domain, "state").as_str() {
+        "issuing" => true,
+        "pending_dns" => matches!(code, Some("not_checked_yet" | "not_proven")) && !lacks_records(domain),
+        _ => false,
+    }
+}
+
+/// Whether a record that it cannot do without is missing.
+fn lacks_records(domain: &Value) -> bool {
+    let records = domain.get("records").and_then(Value::as_array).into_iter().flatten();
+    let flag = |record: &Value, name: &str| record.get(name).and_then(Value::as_bool) == Some(true);
+    records.filter(|r| !flag(r, "optional")).any(|r| !flag(r, "ok"))
+}
+
+/// Shows where it stands, and waits for the padlock if that comes by itself or is asked for.
+async fn follow(ctx: &mut Context, mut domain: Value, watch: DomainWatchArgs) -> Result<(), CliError> {
+    let host = cell(&domain, "host");
+    let limit = match (watch.wait, is_on_its_way(&domain) && !watch.no_wait) {
+        (true, _) => Some(watch.timeout.to_std()),
+        (false, true) => Some(SHORTLY),
+        (false, false) => None,
+    };
+    if !ctx.globals.json {
+        report(ctx, &domain)?;
+    }
+    if let Some(limit) = limit
+        && cell(&domain, "state") != "active"
+    {
+        domain = until_active(ctx, &host, domain, watch.wait, limit).await?;
+    }
+    if ctx.globals.json {
+        ctx.print_json(&domain)?;
+    }
+    let state = cell(&domain, "state");
+    if state == "active" {
+        ctx.note(format!("https://{} has its certificate", clean(&host)));
+        reminders(ctx, &domain);
+        return Ok(());
+    }
+    if watch.wait {
+        return Err(CliError::timed_out(
+            format!("{host} is still `{state}`"),
+            format!("`slipway domains check {host}` says what is missing"),
+        ));
+    }
+    if state == "failing" {
+        return Err(CliError::Told(1));
+    }
+    ctx.note(format!(
+        "when DNS says so: slipway domains check {} --wait",
+        clean(&host)
+    ));
+    Ok(())
+}
+
+/// What people forget when a name changes.
+fn reminders(ctx: &mut Context, domain: &Value) {
+    if domain.get("redirect_to").is_none_or(Value::is_null) {
+        let host = clean(&cell(domain, "host")).into_owned();
+        ctx.note(format!(
+            "if people log in with another service (OAuth), allow https://{host} there as a redirect address"
+        ));
+    }
+}
+
+async fn until_active(
+    ctx: &mut Context,
+    host: &str,
+    mut domain: Value,
+    asks: bool,
+    limit: Duration,
+) -> Result<Value, CliError> {
+    let app = ctx.app()?;
+    let deadline = Instant::now() + limit;
+    let mut said = told(&domain);
+    let mut checked = Instant::now();
+    while Instant::now() < deadline {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if asks && checked.elapsed() >= CHECK_EVERY {
+            recheck(ctx, host).await;
+            checked = Instant::now();
+        }
+        domain = ctx
+            .send(Call::get(&["apps", app.as_str(), "domains", host]))
+            .await?
+            .body;
+        let now = told(&domain);
+        if now != said {
+            ctx.note(&now);
+            said = now;
+        }
+        let state = cell(&domain, "state");
+        if state == "active" || !asks && state == "failing" {
+            break;
+        }
+    }
+    Ok(domain)
+}
+
+/// Where it stands, in a line.
+fn told(domain: &Value) -> String {
+    let state = cell(domain, "state");
+    match domain.pointer("/reason/detail").and_then(Value::as_str) {
+        Some(detail) => format!("{state}: {}", clean(detail)),
+        None => state,
+    }
+}
+
+/// Where it stands, with the records to make.
+fn report(ctx: &mut Context, domain: &Value) -> Result<(), CliError> {
+    let style = ctx.out;
+    let state = cell(domain, "state");
+    let shown = match state.as_str() {
+        "active" => style.good(&state),
+        "failing" => style.bad(&state),
+        _ => style.warn(&state),
+    };
+    ctx.print(format!("{}  {shown}", style.strong(clean(&cell(domain, "host")))))?;
+    let texts = |item: &Value| ["detail", "hint"].map(|key| clean(&cell(item, key)).into_owned());
+    if let Some(reason) = domain.get("reason").filter(|r| !r.is_null()) {
+        let [detail, hint] = texts(reason);
+        ctx.print(format!("  {detail}"))?;
+        ctx.print(format!("  {hint}"))?;
+    }
+    let records = domain
+        .get("records")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    if !records.is_empty() && state != "active" {
+        ctx.print("")?;
+        ctx.print(records_title(&records))?;
+        let rows: Vec<Vec<String>> = records.iter().map(record_row).collect();
+        let lines = table(&["TYPE", "NAME", "VALUE", "NOW", ""], &rows);
+        ctx.print(lines.trim_end())?;
+    }
+    for item in domain.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+        let [detail, hint] = texts(item);
+        ctx.print(format!("  {} {detail} {hint}", style.warn("note:")))?;
+    }
+    if let Some(next) = domain.pointer("/certificate/next_try").and_then(Value::as_str) {
+        let age = age_cell(domain.get("certificate").unwrap_or(&Value::Null), "next_try", ctx.now());
+        ctx.print(format!(
+            "  the next attempt to get a certificate is at {} ({age})",
+            clean(next)
+        ))?;
+    }
+    Ok(())
+}
+
+/// What the table means: an alias stands in for the addresses.
+fn records_title(records: &[Value]) -> String {
+    let has = |group: &str| records.iter().any(|r| cell(r, "group") == group);
+    let either = has("alias") && has("addresses");
+    if either {
+        "Records to make where the domain is managed (the CNAME, or the addresses):".into()
+    } else {
+        "Records to make where the domain is managed:".into()
+    }
+}
+
+fn record_row(record: &Value) -> Vec<String> {
+    let flag = |name: &str| record.get(name).and_then(Value::as_bool) == Some(true);
+    let found = record.get("found").and_then(Value::as_array).into_iter().flatten();
+    let found: Vec<&str> = found.filter_map(Value::as_str).collect();
+    let verdict = match (flag("ok"), flag("optional")) {
+        (true, _) => "ok",
+        (false, true) => "optional",
+        (false, false) => "missing",
+    };
+    let mut row = ["type", "name", "value"]
+        .map(|path| clean(&cell(record, path)).into_owned())
+        .to_vec();
+    row.push(if found.is_empty() {
+        "nothing".into()
+    } else {
+        clean(&found.join(", ")).into_owned()
+    });
+    row.push(verdict.into());
+    row
+}

@@ -1,0 +1,74 @@
+//! Asks DNS what it says of a name.
+//!
+//! Promises: nothing is remembered from one look to the next; a server that fails is reported, not skipped; a look
+//! ends within a bounded time. This is the only crate that knows a DNS library.
+
+mod ask;
+mod look;
+mod zone;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use slipway_domain::domains::{Answer, Dnssec, Look};
+
+use crate::ask::Server;
+
+/// So many servers are asked at most.
+pub const SERVERS_MAX: usize = 4;
+
+/// Why DNS cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DnsError(String);
+
+/// What is known where nobody was asked.
+pub const fn unasked() -> Look {
+    Look {
+        answers: Vec::new(),
+        proof: Answer::Nothing,
+        caa: Ok(None),
+        dnssec: Dnssec::Unknown,
+        zone: None,
+        by_wildcard: false,
+        target: Answer::Nothing,
+    }
+}
+
+/// Servers to ask.
+#[derive(Clone)]
+pub struct Dns(Arc<Inner>);
+
+struct Inner {
+    servers: Vec<Server>,
+    /// Checks signatures for itself, over the first server.
+    validating: Server,
+}
+
+impl Dns {
+    /// Asks these servers, or the machine's own if none are given. Signatures are checked up to the keys in the file, or
+    /// those of the root if there is none (RFC 7958).
+    pub fn new(servers: &[SocketAddr], trust_anchor: Option<&Path>) -> Result<Self, DnsError> {
+        let servers: Vec<SocketAddr> = if servers.is_empty() {
+            ask::system_servers().map_err(DnsError)?
+        } else {
+            servers.to_vec()
+        };
+        let Some(first) = servers.first().copied() else {
+            return Err(DnsError(
+                "this machine names no DNS server: set SLIPWAY_DNS_RESOLVERS".into(),
+            ));
+        };
+        let made: Result<Vec<Server>, String> = servers
+            .iter()
+            .take(SERVERS_MAX)
+            .map(|address| Server::recursive(*address))
+            .collect();
+        let validating = Server::validating(first, trust_anchor.map(PathBuf::from)).map_err(DnsError)?;
+        Ok(Self(Arc::new(Inner {
+            servers: made.map_err(DnsError)?,
+            validating,
+        })))
+    }
+}

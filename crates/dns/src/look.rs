@@ -1,0 +1,116 @@
+//! Everything that is asked about one name.
+
+use std::net::IpAddr;
+
+use futures_util::future::join_all;
+use slipway_domain::domains::{Answer, Caa, Look, LookFailure, ResolverAnswer, proof_name};
+use slipway_domain::name::HostName;
+
+use crate::ask::Server;
+use crate::{Dns, zone};
+
+/// A label that nobody makes: what answers for it answers for any.
+const NOBODYS_LABEL: &str = "slipway-look-for-a-wildcard";
+
+impl Dns {
+    /// Asks about a name, and about the one that records are to point to.
+    pub async fn look(&self, host: &HostName, target: Option<&HostName>) -> Look {
+        let (first, proof) = (self.first(), proof_name(host));
+        let answers = join_all(self.0.servers.iter().map(|s| s.addresses(host.as_str(), false)));
+        let (mut answers, proof, caa, dnssec, by_wildcard, zone, target) = tokio::join!(
+            answers,
+            self.texts(&proof),
+            caa(first, host),
+            self.0.validating.dnssec(host.as_str()),
+            wildcard(first, host),
+            zone::of(first, host),
+            self.behind(target)
+        );
+        if let Some(zone) = &zone {
+            answers.extend(self.authoritative(zone, host).await);
+        }
+        let by_wildcard = by_wildcard.is_some_and(|w| answers.first().is_some_and(|a| same(a, &w)));
+        Look {
+            answers,
+            proof,
+            caa,
+            dnssec,
+            zone,
+            by_wildcard,
+            target,
+        }
+    }
+
+    /// There is one: see `new`.
+    fn first(&self) -> &Server {
+        &self.0.servers[0]
+    }
+
+    /// The texts that any of the servers has: the record may not have come everywhere yet.
+    async fn texts(&self, name: &str) -> Answer<String> {
+        let mut answers = join_all(self.0.servers.iter().map(|s| s.texts(name))).await;
+        let found = answers.iter().position(|a| matches!(a, Answer::Found(_)));
+        answers.swap_remove(found.unwrap_or(0))
+    }
+
+    /// What the zone's own servers say, as far as they can be reached from here.
+    async fn authoritative(&self, zone: &HostName, host: &HostName) -> Vec<ResolverAnswer> {
+        let servers = zone::servers(self.first(), zone).await;
+        let mut answers = join_all(servers.iter().map(|s| s.addresses(host.as_str(), true))).await;
+        answers.retain(|answer| !matches!(answer.a, Answer::Failed(_)) && !matches!(answer.aaaa, Answer::Failed(_)));
+        // An alias leads out of what such a server knows.
+        answers.retain(|answer| answer.cnames.is_empty());
+        answers
+    }
+
+    async fn behind(&self, target: Option<&HostName>) -> Answer<IpAddr> {
+        let Some(target) = target else {
+            return Answer::Nothing;
+        };
+        let answer = self.first().addresses(target.as_str(), false).await;
+        let all: Vec<IpAddr> = [answer.a.records(), answer.aaaa.records()].concat();
+        if all.is_empty() {
+            Answer::Nothing
+        } else {
+            Answer::Found(all)
+        }
+    }
+}
+
+/// The CAA records of the closest name that has any (RFC 8659 section 3).
+async fn caa(server: &Server, host: &HostName) -> Result<Option<Caa>, LookFailure> {
+    let mut name = host.as_str();
+    loop {
+        match server.caa(name).await {
+            Answer::Found(records) => {
+                return Ok(Some(Caa {
+                    at: name.to_owned(),
+                    records,
+                }));
+            }
+            Answer::Failed(failure) => return Err(failure),
+            Answer::Nothing | Answer::NoName => {}
+        }
+        match name.split_once('.') {
+            Some((_, parent)) => name = parent,
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Where a name beside this one leads that nobody made.
+async fn wildcard(server: &Server, host: &HostName) -> Option<ResolverAnswer> {
+    let (_, parent) = host.as_str().split_once('.')?;
+    let answer = server.addresses(&format!("{NOBODYS_LABEL}.{parent}"), false).await;
+    let leads = !answer.a.records().is_empty() || !answer.aaaa.records().is_empty();
+    leads.then_some(answer)
+}
+
+fn same(one: &ResolverAnswer, other: &ResolverAnswer) -> bool {
+    let sorted = |a: &Answer<IpAddr>| {
+        let mut all = a.records().to_vec();
+        all.sort();
+        all
+    };
+    sorted(&one.a) == sorted(&other.a) && sorted(&one.aaaa) == sorted(&other.aaaa)
+}

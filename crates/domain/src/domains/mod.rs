@@ -1,0 +1,26 @@
+//! Names that people bring along: what DNS says of them, what that means, and where each of them stands.
+//!
+//! Promises: a name belongs to one team, once it is proven; what a person is told names the record to make.
+
+mod inspection;
+mod look;
+mod standing;
+
+pub use inspection::{Finding, Inspection, Level, Proof, RecordCheck, RecordType};
+pub use look::{Answer, Caa, CaaRecord, Dnssec, Look, LookFailure, ResolverAnswer};
+pub use standing::{CertificateFacts, IssuanceFacts, Reason, Standing, State, standing};
+
+use crate::name::HostName;
+
+/// The name below which a TXT record proves whose a domain is.
+const PROOF_LABEL: &str = "_slipway-challenge";
+
+/// Where the TXT record that proves a domain must be.
+pub fn proof_name(host: &HostName) -> String {
+    format!("{PROOF_LABEL}.{host}")
+}
+
+/// What a claim's token makes of that record.
+pub fn proof_value(token: &str) -> String {
+    format!("slipway-domain-verification={token}")
+}

@@ -1,0 +1,108 @@
+//! Whether CAA records let a CA of ours issue (RFC 8659; parameters RFC 8657).
+
+use slipway_domain::domains::{CaaRecord, Finding, Look};
+
+use super::{Wanted, error};
+
+/// What the certificate will be asked for, and of whom.
+#[derive(Debug, Clone, Default)]
+pub struct Issuance {
+    /// What the CAs call themselves in CAA records; none where they do not say.
+    pub ca_identities: Vec<String>,
+    /// How they check the name: `http-01`, `tls-alpn-01`, `dns-01`.
+    pub methods: Vec<&'static str>,
+    /// Whether it is for a wildcard.
+    pub is_wildcard: bool,
+}
+
+/// The record that would let them.
+fn permit(issuance: &Issuance) -> String {
+    let tag = if issuance.is_wildcard { "issuewild" } else { "issue" };
+    let ca = issuance.ca_identities.first().map_or("", String::as_str);
+    format!("0 {tag} \"{ca}\"")
+}
+
+/// Adds what stands in the way.
+pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
+    let found = match &look.caa {
+        Ok(Some(found)) => found,
+        Ok(None) => return,
+        Err(failure) => {
+            // A CA that cannot ask for CAA records must not issue (RFC 8659 section 3).
+            findings.push(error(
+                "caa_unavailable",
+                format!("The DNS server {} when asked for the CAA records of {}; CAs do not issue then.", failure.told(), wanted.host),
+                "The name servers of the zone must answer questions for CAA, with nothing if there are none. It is looked up again by itself.".into(),
+            ));
+            return;
+        }
+    };
+    let issuance = &wanted.issuance;
+    if issuance.ca_identities.is_empty() {
+        return;
+    }
+    let tagged = |tag: &str| -> Vec<&CaaRecord> {
+        let records = found.records.iter();
+        records.filter(|r| r.tag.eq_ignore_ascii_case(tag)).collect()
+    };
+    let unknown = found.records.iter().find(|r| {
+        r.critical
+            && ![
+                "issue",
+                "issuewild",
+                "iodef",
+                "issuemail",
+                "contactemail",
+                "contactphone",
+            ]
+            .iter()
+            .any(|tag| r.tag.eq_ignore_ascii_case(tag))
+    });
+    if let Some(record) = unknown {
+        findings.push(error(
+            "caa_forbids",
+            format!(
+                "A CAA record of {} has the critical tag `{}`, which CAs do not know.",
+                found.at, record.tag
+            ),
+            "Remove it.".into(),
+        ));
+        return;
+    }
+    let mut relevant = tagged("issue");
+    if issuance.is_wildcard && !tagged("issuewild").is_empty() {
+        relevant = tagged("issuewild");
+    }
+    if relevant.is_empty() || relevant.iter().any(|record| permits(record, issuance)) {
+        return;
+    }
+    let list = relevant
+        .iter()
+        .map(|r| format!("\"{}\"", r.value))
+        .collect::<Vec<_>>()
+        .join(", ");
+    findings.push(error(
+        "caa_forbids",
+        format!(
+            "The CAA records of {} permit {list} only, none of {}.",
+            found.at,
+            issuance.ca_identities.join(", ")
+        ),
+        format!("Add the CAA record {} at {}.", permit(issuance), found.at),
+    ));
+}
+
+/// Whether one record permits one of our CAs by one of its methods.
+fn permits(record: &CaaRecord, issuance: &Issuance) -> bool {
+    let mut parts = record.value.split(';').map(str::trim);
+    let issuer = parts.next().unwrap_or_default();
+    let by_method = parts.filter_map(|p| p.split_once('=')).all(|(name, value)| {
+        let offered = || {
+            value
+                .split(',')
+                .any(|m| issuance.methods.iter().any(|ours| *ours == m.trim()))
+        };
+        !name.trim().eq_ignore_ascii_case("validationmethods") || offered()
+    });
+    issuance.ca_identities.iter().any(|ca| ca.eq_ignore_ascii_case(issuer)) && by_method
+}

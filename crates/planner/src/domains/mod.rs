@@ -1,0 +1,302 @@
+//! What DNS says of a domain, turned into the records to make, what is wrong with those there are, and what they prove.
+//!
+//! | DNS says | finding |
+//! |---|---|
+//! | a server fails, refuses, is silent, or aliases go in circles | `dns_unavailable`, `cname_loop` |
+//! | signatures do not hold | `dnssec_bogus` |
+//! | no such name, or no addresses | `no_such_name`, `no_addresses` |
+//! | addresses that are not ours | `elsewhere`; behind a CDN `behind_proxy`; beside ours `some_elsewhere`; IPv6 only `conflicting_aaaa` |
+//! | servers say different things | `split_answers` |
+//! | CAA records that name no CA of ours | `caa_forbids` |
+//! | answers that may be remembered for long | `ttl_long` (advice) |
+//! | a wildcard leads here, nobody's record for the name itself | `wildcard_needs_txt` |
+//!
+//! Promises: nothing may be ordered while an error stands; what cannot be told is an error, never a success.
+
+mod caa;
+mod cdn;
+mod records;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use slipway_domain::domains::{
+    Answer, Dnssec, Finding, Inspection, Level, Look, LookFailure, Proof, ResolverAnswer, proof_value,
+};
+use slipway_domain::name::HostName;
+
+pub use caa::Issuance;
+
+/// While records are being changed, caches should forget them quickly.
+const TTL_SECONDS_MAX: u32 = 300;
+
+/// What a domain is to be.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The name.
+    pub host: HostName,
+    /// Proves whose it is, in a TXT record.
+    pub token: String,
+    /// Our addresses.
+    pub addresses: Vec<IpAddr>,
+    /// A name that leads to us, for aliases.
+    pub target: Option<HostName>,
+    /// Whether records that point here prove whose it is. Not where another team has or had a word in it.
+    pub routed_proves: bool,
+    /// Whether it has been proven before.
+    pub is_proven: bool,
+    /// What the certificate will be asked for, and of whom.
+    pub issuance: Issuance,
+}
+
+impl Wanted {
+    /// The addresses that visitors must find.
+    fn ours<'a>(&'a self, look: &'a Look) -> BTreeSet<&'a IpAddr> {
+        self.addresses.iter().chain(look.target.records()).collect()
+    }
+}
+
+/// What a look at DNS comes to.
+pub fn inspect(wanted: &Wanted, look: &Look) -> Inspection {
+    if wanted.host.is_local() {
+        return local(wanted);
+    }
+    let points_here = points_here(wanted, look);
+    let has_text = look.proof.records().contains(&proof_value(&wanted.token));
+    let routed_proves = wanted.routed_proves && !look.by_wildcard;
+    let proof = match (has_text, points_here && routed_proves) {
+        (true, _) => Some(Proof::Txt),
+        (false, true) => Some(Proof::Routed),
+        (false, false) => None,
+    };
+    let mut findings = Vec::new();
+    dnssec(wanted, look, &mut findings);
+    if unheard(wanted, look, &mut findings) {
+        leads(wanted, look, &mut findings);
+    }
+    caa::check(wanted, look, &mut findings);
+    if points_here && proof.is_none() && !wanted.is_proven {
+        findings.push(unproven(wanted, look.by_wildcard));
+    }
+    let ttl = look.answers.iter().filter_map(|a| a.ttl_seconds).max();
+    remembered(wanted, ttl, points_here, &mut findings);
+    findings.sort_by_key(|f| std::cmp::Reverse(f.level));
+    Inspection {
+        records: records::to_make(wanted, look, has_text, wanted.is_proven || proof == Some(Proof::Routed)),
+        findings,
+        proof,
+        points_here,
+        dnssec: told(&look.dnssec).into(),
+        ttl_seconds: ttl,
+    }
+}
+
+/// A name that no public DNS knows: nobody can be asked.
+fn local(wanted: &Wanted) -> Inspection {
+    let finding = Finding {
+        level: Level::Advice,
+        code: "local_name".into(),
+        detail: format!("{} only resolves where somebody sees to it.", wanted.host),
+        hint: "Its certificate comes from the internal CA: visitors need its root (`slipway certs trust`).".into(),
+    };
+    Inspection {
+        records: records::local(wanted),
+        findings: vec![finding],
+        proof: Some(Proof::Local),
+        points_here: true,
+        dnssec: told(&Dnssec::Unknown).into(),
+        ttl_seconds: None,
+    }
+}
+
+fn told(dnssec: &Dnssec) -> &'static str {
+    match dnssec {
+        Dnssec::Secure => "secure",
+        Dnssec::Insecure => "insecure",
+        Dnssec::Bogus(_) => "bogus",
+        Dnssec::Unknown => "unknown",
+    }
+}
+
+/// Whether every server leads here, by whatever family, and nowhere else.
+fn points_here(wanted: &Wanted, look: &Look) -> bool {
+    let ours = wanted.ours(look);
+    let leads_here = |answer: &ResolverAnswer| {
+        let mut addresses = addresses(answer).peekable();
+        addresses.peek().is_some() && addresses.all(|a| ours.contains(a))
+    };
+    !look.answers.is_empty() && look.answers.iter().all(leads_here)
+}
+
+fn addresses(answer: &ResolverAnswer) -> impl Iterator<Item = &IpAddr> {
+    answer.a.records().iter().chain(answer.aaaa.records())
+}
+
+fn error(code: &str, detail: String, hint: String) -> Finding {
+    Finding {
+        level: Level::Error,
+        code: code.into(),
+        detail,
+        hint,
+    }
+}
+
+fn dnssec(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
+    if let Dnssec::Bogus(why) = &look.dnssec {
+        findings.push(error(
+            "dnssec_bogus",
+            format!(
+                "The DNSSEC signatures of {} do not hold: {why}. CAs and every resolver that checks signatures refuse the name.",
+                wanted.host
+            ),
+            "Have the DNS provider sign the zone anew, or take the DS record out of the parent zone at the registrar.".into(),
+        ));
+    }
+}
+
+/// Says which server told nothing; whether all of them told something.
+fn unheard(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) -> bool {
+    let failure = |answer: &ResolverAnswer| {
+        let failed = [&answer.a, &answer.aaaa].into_iter().find_map(|a| match a {
+            Answer::Failed(failure) => Some(*failure),
+            _ => None,
+        });
+        failed.map(|failure| (answer.resolver.clone(), failure))
+    };
+    let Some((resolver, failure)) = look.answers.iter().find_map(failure) else {
+        if look.answers.is_empty() {
+            findings.push(error(
+                "dns_unavailable",
+                "No DNS server could be asked.".into(),
+                "It is looked up again by itself. An operator can set SLIPWAY_DNS_RESOLVERS.".into(),
+            ));
+        }
+        return !look.answers.is_empty();
+    };
+    if failure == LookFailure::CnameLoop {
+        findings.push(error(
+            "cname_loop",
+            format!(
+                "The CNAME records of {} lead from one to the next without an end.",
+                wanted.host
+            ),
+            "Point it straight at what is listed.".into(),
+        ));
+    } else if !matches!(look.dnssec, Dnssec::Bogus(_)) {
+        findings.push(error(
+            "dns_unavailable",
+            format!("The DNS server {resolver} {} when asked for {}.", failure.told(), wanted.host),
+            "It is looked up again by itself. If it stays so, the name servers of the zone are wrong or down: see the registrar's page.".into(),
+        ));
+    }
+    false
+}
+
+/// Where the name leads, as far as that is wrong.
+fn leads(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
+    let ours = wanted.ours(look);
+    let all: BTreeSet<&IpAddr> = look.answers.iter().flat_map(addresses).collect();
+    let here: BTreeSet<&IpAddr> = all.intersection(&ours).copied().collect();
+    let away: Vec<&IpAddr> = all.difference(&ours).copied().collect();
+    let host = &wanted.host;
+    if all.is_empty() {
+        let named = look.answers.iter().all(|a| a.a != Answer::NoName);
+        let (code, detail) = if named {
+            ("no_addresses", format!("{host} has no A or AAAA record."))
+        } else {
+            ("no_such_name", format!("There is no {host} in DNS yet."))
+        };
+        findings.push(error(code, detail, "Make the records that are listed.".into()));
+        return;
+    }
+    let some_lack = look.answers.iter().any(|a| addresses(a).next().is_none());
+    if away.is_empty() {
+        if some_lack {
+            findings.push(split(wanted));
+        }
+        return;
+    }
+    let list = away.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let proxied = cdn::of(&away, look);
+    let finding = if let Some(cdn) = proxied {
+        error(
+            "behind_proxy",
+            format!("{host} is behind {cdn} ({list}), which answers in our place."),
+            format!(
+                "Switch {cdn}'s proxying off for this name (DNS only), or prove the domain by TXT and let the certificate be had by DNS-01."
+            ),
+        )
+    } else if here.is_empty() {
+        error(
+            "elsewhere",
+            format!("{host} points to {list}, which is not this platform."),
+            "Change its records to those that are listed.".into(),
+        )
+    } else if away.iter().all(|a| a.is_ipv6()) {
+        error(
+            "conflicting_aaaa",
+            format!(
+                "The AAAA records of {host} point to {list}, which is not this platform; its A records point here. Visitors and CAs with IPv6 go there first."
+            ),
+            "Remove the AAAA records, or change them to those that are listed.".into(),
+        )
+    } else if look.answers.iter().any(|a| addresses(a).all(|x| ours.contains(x))) {
+        split(wanted)
+    } else {
+        error(
+            "some_elsewhere",
+            format!("{host} points here and also to {list}: some visitors land there."),
+            format!("Remove the records for {list}."),
+        )
+    };
+    findings.push(finding);
+}
+
+fn split(wanted: &Wanted) -> Finding {
+    error(
+        "split_answers",
+        format!("DNS servers say different things about {}.", wanted.host),
+        "If the records were changed just now, the old ones are forgotten after their TTL; it is looked up again by itself.".into(),
+    )
+}
+
+fn unproven(wanted: &Wanted, by_wildcard: bool) -> Finding {
+    let (code, why) = if by_wildcard {
+        (
+            "wildcard_needs_txt",
+            "it does so by a wildcard record, which is no word about this name",
+        )
+    } else {
+        (
+            "txt_needed",
+            "another team has, had or asks for it, or the domain above it",
+        )
+    };
+    error(
+        code,
+        format!(
+            "{} points here, but that does not prove that it is yours: {why}.",
+            wanted.host
+        ),
+        "Make the TXT record that is listed.".into(),
+    )
+}
+
+fn remembered(wanted: &Wanted, ttl: Option<u32>, points_here: bool, findings: &mut Vec<Finding>) {
+    let Some(ttl) = ttl else { return };
+    if ttl > TTL_SECONDS_MAX && !points_here {
+        findings.push(Finding {
+            level: Level::Warning,
+            code: "ttl_long".into(),
+            detail: format!("What {} says now may be remembered for {ttl} seconds after it is changed.", wanted.host),
+            hint: format!("Set the TTL to {TTL_SECONDS_MAX} or less first, wait, then change the records; raise it when all works."),
+        });
+    } else if ttl < 60 && points_here && wanted.is_proven {
+        findings.push(Finding {
+            level: Level::Advice,
+            code: "ttl_short".into(),
+            detail: format!("Visitors ask for {} again every {ttl} seconds.", wanted.host),
+            hint: "Raise the TTL to 3600 now that all works.".into(),
+        });
+    }
+}

@@ -1,0 +1,101 @@
+//! The records to make.
+
+use std::net::IpAddr;
+
+use slipway_domain::domains::proof_value;
+use slipway_domain::domains::{Look, RecordCheck, RecordType, proof_name};
+
+use super::Wanted;
+
+/// One group of these leads visitors here.
+const ADDRESSES: &str = "addresses";
+const ALIAS: &str = "alias";
+const PROOF: &str = "proof";
+
+fn kind(address: &IpAddr) -> RecordType {
+    if address.is_ipv4() {
+        RecordType::A
+    } else {
+        RecordType::Aaaa
+    }
+}
+
+/// Whether the name is where its zone begins: an alias cannot stand there (RFC 1912 section 2.4).
+fn is_apex(wanted: &Wanted, look: &Look) -> bool {
+    look.zone.as_ref() == Some(&wanted.host)
+}
+
+/// What must be there, what is there, and whether it will do.
+pub(super) fn to_make(wanted: &Wanted, look: &Look, has_text: bool, is_proven: bool) -> Vec<RecordCheck> {
+    let mut records: Vec<RecordCheck> = wanted.addresses.iter().map(|a| address(wanted, look, a)).collect();
+    let (mut cnames, mut texts): (Vec<String>, Vec<String>) = (Vec::new(), look.proof.records().to_vec());
+    for answer in &look.answers {
+        cnames.extend(answer.cnames.first().map(|n| n.trim_end_matches('.').to_owned()));
+    }
+    cnames.dedup();
+    if let Some(target) = wanted
+        .target
+        .as_ref()
+        .filter(|t| **t != wanted.host && !is_apex(wanted, look))
+    {
+        let ok = !cnames.is_empty() && cnames.iter().all(|n| n == target.as_str());
+        records.insert(
+            0,
+            RecordCheck {
+                kind: RecordType::Cname,
+                name: wanted.host.to_string(),
+                value: target.to_string(),
+                found: cnames,
+                ok,
+                group: ALIAS.into(),
+                optional: !wanted.addresses.is_empty(),
+            },
+        );
+    }
+    texts.sort();
+    records.push(RecordCheck {
+        kind: RecordType::Txt,
+        name: proof_name(&wanted.host),
+        value: proof_value(&wanted.token),
+        found: texts,
+        ok: has_text,
+        group: PROOF.into(),
+        optional: is_proven || wanted.routed_proves && !look.by_wildcard,
+    });
+    records
+}
+
+fn address(wanted: &Wanted, look: &Look, address: &IpAddr) -> RecordCheck {
+    let kind = kind(address);
+    let answers = look
+        .answers
+        .iter()
+        .map(|a| if kind == RecordType::A { &a.a } else { &a.aaaa });
+    let mut found: Vec<String> = answers.flat_map(|a| a.records()).map(ToString::to_string).collect();
+    found.sort();
+    found.dedup();
+    let has_v4 = wanted.addresses.iter().any(IpAddr::is_ipv4);
+    RecordCheck {
+        kind,
+        name: wanted.host.to_string(),
+        value: address.to_string(),
+        ok: found.contains(&address.to_string()),
+        found,
+        group: ADDRESSES.into(),
+        optional: kind == RecordType::Aaaa && has_v4,
+    }
+}
+
+/// What a network's own DNS, or a file of hosts, should say.
+pub(super) fn local(wanted: &Wanted) -> Vec<RecordCheck> {
+    let record = |address: &IpAddr| RecordCheck {
+        kind: kind(address),
+        name: wanted.host.to_string(),
+        value: address.to_string(),
+        found: Vec::new(),
+        ok: true,
+        group: ADDRESSES.into(),
+        optional: true,
+    };
+    wanted.addresses.iter().map(record).collect()
+}

@@ -1,0 +1,181 @@
+//! What has to do with names: CAs, our public addresses, the DNS servers to ask.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use slipway_acme::{CaSettings, ExternalAccount};
+use slipway_domain::name::HostName;
+use url::Url;
+
+use super::{ConfigError, Faults, SETTINGS, Values};
+
+/// What users' records must point to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PublicAddresses {
+    /// Those of the interface that leads to the world.
+    Own,
+    /// These.
+    These(Vec<IpAddr>),
+    /// Those behind this name.
+    Behind(HostName),
+}
+
+/// All of it.
+#[derive(Clone)]
+pub struct Domains {
+    pub(crate) cas: Vec<CaSettings>,
+    pub(crate) public_addresses: PublicAddresses,
+    pub(crate) resolvers: Vec<SocketAddr>,
+    pub(crate) trust_anchor: Option<PathBuf>,
+    pub(crate) has_email: bool,
+}
+
+impl std::fmt::Debug for Domains {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let directories: Vec<&str> = self.cas.iter().map(|ca| ca.directory.as_str()).collect();
+        f.debug_struct("Domains")
+            .field("cas", &directories)
+            .field("public_addresses", &self.public_addresses)
+            .field("resolvers", &self.resolvers)
+            .finish_non_exhaustive()
+    }
+}
+
+fn items(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn wrong(origin: String, value: &str, expected: &str) -> ConfigError {
+    ConfigError::Value {
+        origin,
+        value: format!("`{value}`"),
+        expected: expected.to_owned(),
+    }
+}
+
+pub(super) fn read(v: &Values, faults: &mut Faults) -> Option<Domains> {
+    let directories = faults.keep(directories(v));
+    let external = faults.keep(external(v));
+    let public_addresses = faults.keep(public_addresses(v));
+    let resolvers = faults.keep(resolvers(v));
+    let email = faults.keep(email(v));
+    let roots = faults.keep(file(v, "acme_roots"));
+    let trust_anchor = faults.keep(file(v, "dns_trust_anchor"));
+    let (directories, external, email, roots) = (directories?, external?, email?, roots?);
+    let mut unused: Vec<&String> = external.iter().map(|(host, _)| host).collect();
+    let cas = directories
+        .into_iter()
+        .map(|directory| {
+            let host = directory.host_str().unwrap_or_default().to_owned();
+            unused.retain(|h| **h != host);
+            let account = external
+                .iter()
+                .find(|(h, _)| *h == host)
+                .map(|(_, account)| account.clone());
+            CaSettings::new(directory.into(), email.clone(), roots.clone(), account)
+        })
+        .collect();
+    if let Some(host) = unused.first() {
+        faults.0.push(wrong(
+            "SLIPWAY_ACME_EAB".into(),
+            host,
+            "no directory in SLIPWAY_ACME_DIRECTORY has this host",
+        ));
+    }
+    Some(Domains {
+        cas,
+        public_addresses: public_addresses?,
+        resolvers: resolvers?,
+        trust_anchor: trust_anchor?,
+        has_email: email.is_some(),
+    })
+}
+
+fn directories(v: &Values) -> Result<Vec<Url>, ConfigError> {
+    let default = SETTINGS
+        .iter()
+        .find(|s| s.key == "acme_directory")
+        .map_or("", |s| s.default);
+    let given = v.get("acme_directory");
+    let (value, origin) = given.unwrap_or_else(|| (default.to_owned(), "the default of acme_directory".into()));
+    let expected =
+        "give the https:// address of a CA's ACME directory, or several separated by commas, the first choice first";
+    let url = |item: &str| {
+        let url = Url::parse(item).ok().filter(|u| u.scheme() == "https" && u.has_host());
+        url.ok_or_else(|| wrong(origin.clone(), item, expected))
+    };
+    items(&value).map(url).collect()
+}
+
+fn external(v: &Values) -> Result<Vec<(String, ExternalAccount)>, ConfigError> {
+    let Some((value, origin)) = v.get("acme_eab") else {
+        return Ok(Vec::new());
+    };
+    // A secret is in no message.
+    let expected = "give <directory's host>=<key id>:<HMAC key in base64url>, several separated by commas";
+    let account = |item: &str| {
+        let (host, pair) = item.split_once('=')?;
+        let (key_id, key) = pair.split_once(':')?;
+        let hmac_key = BASE64_URL_SAFE_NO_PAD.decode(key.trim_end_matches('=')).ok()?;
+        let key_id = key_id.to_owned();
+        Some((host.to_owned(), ExternalAccount { key_id, hmac_key }))
+    };
+    let accounts = items(&value).map(|item| account(item).ok_or_else(|| wrong(origin.clone(), "****", expected)));
+    accounts.collect()
+}
+
+fn public_addresses(v: &Values) -> Result<PublicAddresses, ConfigError> {
+    let Some((value, origin)) = v.get("public_addresses") else {
+        return Ok(PublicAddresses::Own);
+    };
+    let addresses: Result<Vec<IpAddr>, _> = items(&value).map(str::parse).collect();
+    if let Ok(addresses) = addresses {
+        return Ok(PublicAddresses::These(addresses));
+    }
+    let name = value.trim().parse().map(PublicAddresses::Behind);
+    name.map_err(|_| {
+        let expected = "give this platform's IP addresses as the world sees them, separated by commas, or one name that leads to them";
+        wrong(origin, &value, expected)
+    })
+}
+
+fn resolvers(v: &Values) -> Result<Vec<SocketAddr>, ConfigError> {
+    let Some((value, origin)) = v.get("dns_resolvers") else {
+        return Ok(Vec::new());
+    };
+    let server = |item: &str| {
+        let with_port = item.parse::<SocketAddr>().ok();
+        let without = || item.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53));
+        let expected = "give DNS servers as <address>:<port>, separated by commas, such as 9.9.9.9:53";
+        with_port
+            .or_else(without)
+            .ok_or_else(|| wrong(origin.clone(), item, expected))
+    };
+    items(&value).map(server).collect()
+}
+
+fn email(v: &Values) -> Result<Option<String>, ConfigError> {
+    let Some((value, origin)) = v.get("acme_email") else {
+        return Ok(None);
+    };
+    let is_address = value.split_once('@').is_some_and(|(user, host)| {
+        !user.is_empty() && host.contains('.') && !value.contains(char::is_whitespace) && !host.contains('@')
+    });
+    if is_address {
+        return Ok(Some(value));
+    }
+    Err(wrong(origin, &value, "give an e-mail address such as ops@example.com"))
+}
+
+fn file(v: &Values, key: &str) -> Result<Option<PathBuf>, ConfigError> {
+    let Some((value, origin)) = v.get(key) else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(&value);
+    match std::fs::File::open(&path) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) => Err(wrong(origin, &value, &format!("the file cannot be read: {error}"))),
+    }
+}

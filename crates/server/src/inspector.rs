@@ -1,0 +1,94 @@
+//! Asks DNS about domains and says what that means: the port behind which `dns` and `planner` stand.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use slipway_dns::Dns;
+use slipway_domain::domains::Inspection;
+use slipway_domain::name::HostName;
+use slipway_domain::ports::{BoxFuture, Claim, DomainInspector};
+use slipway_planner::domains::{Issuance, Wanted, inspect};
+
+use crate::config::{Config, PublicAddresses};
+use crate::error::ServerError;
+
+/// CAs, and what they call themselves in CAA records.
+const CAA_IDENTITIES: &[(&str, &[&str])] = &[
+    ("letsencrypt.org", &["letsencrypt.org"]),
+    ("zerossl.com", &["sectigo.com", "zerossl.com"]),
+    ("pki.goog", &["pki.goog"]),
+    ("buypass.com", &["buypass.com"]),
+    ("ssl.com", &["ssl.com"]),
+];
+
+/// Addresses that are reached over the interface that leads to the world (RFC 5737, RFC 3849). Nothing is sent.
+const AWAY: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
+
+/// What is asked, and what is right.
+pub(crate) struct Inspector {
+    dns: Dns,
+    addresses: Vec<IpAddr>,
+    target: Option<HostName>,
+    issuance: Issuance,
+}
+
+impl Inspector {
+    /// As the settings say.
+    pub(crate) fn new(config: &Config) -> Result<Self, ServerError> {
+        let domains = &config.domains;
+        let dns = Dns::new(&domains.resolvers, domains.trust_anchor.as_deref());
+        let (addresses, target) = match &domains.public_addresses {
+            PublicAddresses::Own => (own_addresses(), None),
+            PublicAddresses::These(addresses) => (addresses.clone(), None),
+            PublicAddresses::Behind(name) => (Vec::new(), Some(name.clone())),
+        };
+        let known = |directory: &str| {
+            let host = directory.split('/').nth(2).unwrap_or_default();
+            let known = CAA_IDENTITIES.iter().find(|(suffix, _)| host.ends_with(suffix));
+            known.map_or(&[][..], |(_, identities)| identities)
+        };
+        let identities = domains.cas.iter().flat_map(|ca| known(&ca.directory));
+        Ok(Self {
+            dns: dns.map_err(|e| ServerError::Setup(e.to_string()))?,
+            addresses,
+            target,
+            issuance: Issuance {
+                ca_identities: identities.map(|i| (*i).to_owned()).collect(),
+                methods: vec!["http-01"],
+                is_wildcard: false,
+            },
+        })
+    }
+}
+
+/// The addresses of the interface that leads to the world.
+fn own_addresses() -> Vec<IpAddr> {
+    let own = |away: &str| {
+        let away: SocketAddr = away.parse().ok()?;
+        let any = if away.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any).ok()?;
+        socket.connect(away).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    AWAY.into_iter().filter_map(own).collect()
+}
+
+impl DomainInspector for Inspector {
+    fn inspect(&self, claim: Claim) -> BoxFuture<'_, Inspection> {
+        Box::pin(async move {
+            let wanted = Wanted {
+                host: claim.host,
+                token: claim.token,
+                addresses: self.addresses.clone(),
+                target: self.target.clone(),
+                routed_proves: claim.routed_proves,
+                is_proven: claim.is_proven,
+                issuance: self.issuance.clone(),
+            };
+            if wanted.host.is_local() {
+                return inspect(&wanted, &slipway_dns::unasked());
+            }
+            let look = self.dns.look(&wanted.host, wanted.target.as_ref()).await;
+            inspect(&wanted, &look)
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! Domains from `domains add` to the padlock.
+
+use serde_json::{Value, json};
+
+use crate::authority::{Authority, Manners};
+use crate::nameserver::NameServer;
+use crate::platform::{Options, Platform, until, wait};
+
+fn spec() -> Value {
+    json!({"health": {"path": "/healthz", "interval": "100ms"}, "resources": {"memory": "64MiB"}})
+}
+
+fn with_app(platform: &Platform, app: &str) {
+    platform.log_in_to_registry();
+    platform.app(app, &spec());
+    platform.deploy(app, "1").expect(200);
+}
+
+/// A platform that orders at a CA of its own, with its name server.
+fn public(manners: Manners) -> (Platform, Authority, NameServer) {
+    let names = NameServer::start();
+    let mut platform = Platform::prepare(Options::default());
+    let authority = Authority::start(&names, &platform, manners);
+    for (name, value) in authority.settings(&names) {
+        platform.set(name, value);
+    }
+    platform.up();
+    (platform, authority, names)
+}
+
+/// What a visitor sees who trusts this root: the status and the `location`, or nothing where there is no handshake.
+fn visit(platform: &Platform, root: &[u8], host: &str) -> Option<(u16, String)> {
+    let root = reqwest::Certificate::from_pem(root).expect("a certificate");
+    let client = reqwest::Client::builder()
+        .tls_certs_only([root])
+        .resolve(host, platform.https)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client");
+    let sent = wait(async { client.get(platform.url(host, "/echo?a=b")).send().await });
+    sent.ok().map(|answer| {
+        let location = answer
+            .headers()
+            .get("location")
+            .map(|l| l.to_str().expect("text").to_owned());
+        (answer.status().as_u16(), location.unwrap_or_default())
+    })
+}
+
+fn domain(platform: &Platform, app: &str, host: &str) -> Value {
+    platform.get(&format!("/v1/apps/{app}/domains/{host}"))
+}
+
+fn until_state(platform: &Platform, app: &str, host: &str, state: &str) -> Value {
+    until(&format!("{host} is {state}"), || {
+        let found = domain(platform, app, host);
+        (found["state"] == state).then_some(found)
+    })
+}
+
+fn add(platform: &Platform, app: &str, body: Value) -> Value {
+    platform
+        .call("POST", &format!("/v1/apps/{app}/domains"), Some(&body))
+        .expect(201)
+}
+
+/// Has the platform look now.
+fn recheck(platform: &Platform, app: &str, host: &str) {
+    platform
+        .call("POST", &format!("/v1/apps/{app}/domains/{host}/check"), None)
+        .expect(202);
+}
+
+#[test]
+fn a_local_name_has_a_certificate_of_the_internal_ca_at_once() {
+    let platform = Platform::start();
+    with_app(&platform, "local");
+    let root = std::fs::read(platform.data().join("ca/root.pem")).expect("a root");
+    assert_eq!(visit(&platform, &root, "shop.test"), None, "nobody has it yet");
+    let (code, out, err) = platform.cli(&["domains", "add", "Shop.Test.", "-a", "local"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(err.contains("https://shop.test has its certificate"), "{out}{err}");
+    let seen = until("it is served", || visit(&platform, &root, "shop.test"));
+    assert_eq!(seen, (200, String::new()));
+    let found = domain(&platform, "local", "shop.test");
+    assert_eq!(found["proof"], "local", "{found}");
+    assert_eq!(found["certificate"]["issuer"], "Slipway internal CA", "{found}");
+
+    let www = json!({"host": "www.shop.test", "redirect_to": "shop.test"});
+    add(&platform, "local", www);
+    let sent_on = until("the other name sends visitors on", || {
+        visit(&platform, &root, "www.shop.test")
+    });
+    assert_eq!(sent_on, (308, platform.url("shop.test", "/echo?a=b")));
+
+    let path = "/v1/apps/local/domains/shop.test";
+    let refused = platform.call("DELETE", path, None).expect(409);
+    assert!(
+        refused["detail"]
+            .as_str()
+            .expect("text")
+            .contains("www.shop.test sends its visitors"),
+        "{refused}"
+    );
+    for host in ["www.shop.test", "shop.test"] {
+        let (code, out, err) = platform.cli(&["domains", "remove", host, "-a", "local", "--yes"]);
+        assert_eq!(code, 0, "{out}{err}");
+    }
+    until("nothing is served there", || {
+        visit(&platform, &root, "shop.test").is_none().then_some(())
+    });
+}
+
+#[test]
+fn a_domain_goes_from_nothing_in_dns_to_the_padlock() {
+    let (platform, authority, names) = public(Manners::default());
+    with_app(&platform, "shop");
+    let made = add(&platform, "shop", json!({"host": "shop.example.com"}));
+    assert_eq!(made["state"], "pending_dns", "{made}");
+    assert_eq!(made["reason"]["code"], "no_such_name", "{made}");
+    assert_eq!(made["records"][0]["type"], "A", "{made}");
+    assert_eq!(made["records"][0]["value"], "127.0.0.1", "{made}");
+    assert_eq!(
+        authority.asked("order"),
+        0,
+        "nothing is ordered while it cannot succeed"
+    );
+
+    names.update(&["add shop.example.com. 60 A 127.0.0.1"]);
+    let (code, out, err) = platform.cli(&["domains", "check", "shop.example.com", "-a", "shop", "--wait"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let found = domain(&platform, "shop", "shop.example.com");
+    assert_eq!(found["state"], "active", "{found}");
+    assert_eq!(found["proof"], "routed", "{found}");
+    assert!(
+        found["certificate"]["issuer"]
+            .as_str()
+            .expect("text")
+            .contains("Pebble"),
+        "{found}"
+    );
+    assert_eq!(
+        visit(&platform, &authority.root_pem(), "shop.example.com").map(|a| a.0),
+        Some(200)
+    );
+
+    // It moves away: the certificate goes on serving, and what is wrong is said.
+    names.update(&["del shop.example.com.", "add shop.example.com. 60 A 192.0.2.7"]);
+    recheck(&platform, "shop", "shop.example.com");
+    let failing = until_state(&platform, "shop", "shop.example.com", "failing");
+    assert_eq!(failing["reason"]["code"], "elsewhere", "{failing}");
+    assert_eq!(
+        visit(&platform, &authority.root_pem(), "shop.example.com").map(|a| a.0),
+        Some(200)
+    );
+}
+
+#[test]
+fn a_ca_that_refuses_most_nonces_issues_all_the_same() {
+    let manners = Manners {
+        nonces_refused_percent: 90,
+    };
+    let (platform, _authority, names) = public(manners);
+    with_app(&platform, "nonces");
+    let hosts: Vec<String> = (0..4).map(|n| format!("n{n}.example.com")).collect();
+    for host in &hosts {
+        names.update(&[&format!("add {host}. 60 A 127.0.0.1")]);
+        add(&platform, "nonces", json!({"host": host}));
+    }
+    for host in &hosts {
+        until_state(&platform, "nonces", host, "active");
+    }
+    let orders = platform.sql("select count(*) from acme_ledger where kind = 'order'");
+    assert_eq!(orders.trim(), "4", "one order for each");
+}

@@ -1,0 +1,111 @@
+//! A name server of the test's own, with a zone that can be changed while it runs.
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::process::{Child, Command, Stdio};
+
+use crate::platform::until;
+
+/// Knot DNS, with the root zone and `example.com` below it.
+pub(crate) struct NameServer {
+    child: Child,
+    dir: tempfile::TempDir,
+    port: u16,
+}
+
+/// A port that nobody has, for both protocols.
+pub(crate) fn free_port() -> u16 {
+    until("a free port", || {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok().map(|_| port)
+    })
+}
+
+fn soa(zone: &str) -> String {
+    format!("{zone} 60 SOA ns.example.com. hostmaster.example.com. 1 60 60 60 1\n{zone} 60 NS ns.example.com.\n")
+}
+
+impl NameServer {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let port = free_port();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("root.zone"), soa(".")).expect("written");
+        let zone = soa("example.com.") + "ns.example.com. 60 A 127.0.0.1\n";
+        std::fs::write(at("example.zone"), zone).expect("written");
+        let path = dir.path().display();
+        let config = format!(
+            "server:\n  rundir: {path}\n  user: root\n  listen: 127.0.0.1@{port}\n  udp-workers: 1\n  tcp-workers: 1\n\
+             database:\n  storage: {path}\nacl:\n  - id: here\n    address: 127.0.0.1\n    action: update\n\
+             zone:\n  - domain: .\n    storage: {path}\n    file: root.zone\n  - domain: example.com\n    \
+             storage: {path}\n    file: example.zone\n    acl: here\n"
+        );
+        std::fs::write(at("knot.conf"), config).expect("written");
+        let log = std::fs::File::create(at("log")).expect("a log file");
+        let child = Command::new("/usr/sbin/knotd")
+            .arg("-c")
+            .arg(at("knot.conf"))
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("knotd is installed: scripts/setup.sh test");
+        let server = Self { child, dir, port };
+        until("the name server answers", || {
+            server.asked("ns.example.com").contains("127.0.0.1").then_some(())
+        });
+        server
+    }
+
+    /// As settings have it.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn asked(&self, name: &str) -> String {
+        let port = self.port.to_string();
+        let output = Command::new("kdig")
+            .args(["@127.0.0.1", "-p", &port, "+short", "+retry=0", name, "A"])
+            .output()
+            .expect("kdig is installed: scripts/setup.sh test");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Changes the zone: lines such as `add shop.example.com. 60 A 127.0.0.1` or `del shop.example.com.`.
+    pub(crate) fn update(&self, lines: &[&str]) {
+        let mut update = Command::new("knsupdate")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("knsupdate is installed: scripts/setup.sh test");
+        let text = format!(
+            "server 127.0.0.1 {}\nzone example.com.\n{}\nsend\nquit\n",
+            self.port,
+            lines.join("\n")
+        );
+        let mut input = update.stdin.take().expect("piped");
+        input.write_all(text.as_bytes()).expect("written");
+        drop(input);
+        let output = update.wait_with_output().expect("it ran");
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!(
+                "{}",
+                std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+            );
+        }
+    }
+}

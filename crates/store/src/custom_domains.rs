@@ -1,0 +1,389 @@
+//! `custom_domains`: names that teams asked for, what DNS says of them, and whose they became.
+
+use slipway_domain::Timestamp;
+use slipway_domain::domains::{Inspection, Proof};
+use slipway_domain::ids::{AppId, DomainId, EnvironmentId, TeamId};
+use slipway_domain::name::{AppName, EnvironmentName, HostName};
+
+use crate::issuances::Issuance;
+use crate::row::{bad, json, parse, to_json};
+use crate::{StoreError, Tx};
+
+/// A name that a team asked for.
+#[derive(Debug, Clone)]
+pub struct CustomDomain {
+    /// Its identifier.
+    pub id: DomainId,
+    /// The name.
+    pub host: HostName,
+    /// Who asked for it.
+    pub team: TeamId,
+    /// What it leads to.
+    pub environment: EnvironmentId,
+    /// The app of that environment.
+    pub app_name: AppName,
+    /// The name of that environment.
+    pub environment_name: EnvironmentName,
+    /// Proves whose it is, in a TXT record.
+    pub token: String,
+    /// Where visitors are sent on to.
+    pub redirect_to: Option<HostName>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// How it was proven, if it was.
+    pub proof: Option<Proof>,
+    /// What the last look came to.
+    pub inspection: Option<Inspection>,
+    /// When that was.
+    pub looked_at: Option<Timestamp>,
+    /// When the next one is due.
+    pub look_at: Timestamp,
+    /// Looks in a row that found something wrong.
+    pub look_failures: u32,
+    /// The certificate in use.
+    pub certificate: Option<DomainCertificate>,
+    /// How the attempts to get one go.
+    pub issuance: Option<Issuance>,
+}
+
+/// The certificate of a domain.
+#[derive(Debug, Clone)]
+pub struct DomainCertificate {
+    /// Who issued it.
+    pub issuer: String,
+    /// From when it is valid.
+    pub not_before: Timestamp,
+    /// Until when.
+    pub not_after: Timestamp,
+}
+
+/// A new name.
+#[derive(Debug, Clone)]
+pub struct NewCustomDomain {
+    /// Its identifier.
+    pub id: DomainId,
+    /// The name.
+    pub host: HostName,
+    /// Who asks for it.
+    pub team: TeamId,
+    /// What it leads to.
+    pub environment: EnvironmentId,
+    /// Proves whose it is, in a TXT record.
+    pub token: String,
+    /// Where visitors are sent on to.
+    pub redirect_to: Option<HostName>,
+    /// When.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+}
+
+/// What other teams have to do with a name.
+#[derive(Debug, Clone, Default)]
+pub struct OtherTeams {
+    /// One of them has proven it.
+    pub has_it: bool,
+    /// One of them has proven a name above it.
+    pub has_parent: bool,
+    /// One of them asks for it too.
+    pub asks: bool,
+    /// When the last of them gave it up.
+    pub released_at: Option<Timestamp>,
+}
+
+impl OtherTeams {
+    /// Whether records that point here say nothing about whose the name is.
+    pub const fn have_a_word(&self) -> bool {
+        self.has_it || self.has_parent || self.asks || self.released_at.is_some()
+    }
+}
+
+struct Row {
+    id: uuid::Uuid,
+    host: String,
+    team_id: uuid::Uuid,
+    environment_id: uuid::Uuid,
+    app: String,
+    environment: String,
+    token: String,
+    redirect_to: Option<String>,
+    created_at: Timestamp,
+    created_by: String,
+    proof: Option<String>,
+    inspection: Option<serde_json::Value>,
+    looked_at: Option<Timestamp>,
+    look_at: Timestamp,
+    look_failures: i32,
+    issuer: Option<String>,
+    not_before: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+    failures: Option<i32>,
+    next_try_at: Option<Timestamp>,
+    error: Option<serde_json::Value>,
+}
+
+impl TryFrom<Row> for CustomDomain {
+    type Error = StoreError;
+
+    fn try_from(r: Row) -> Result<Self, StoreError> {
+        let id = DomainId::from_uuid(r.id);
+        let certificate = match (r.issuer, r.not_before, r.not_after) {
+            (Some(issuer), Some(not_before), Some(not_after)) => Some(DomainCertificate {
+                issuer,
+                not_before,
+                not_after,
+            }),
+            _ => None,
+        };
+        let issuance = r
+            .failures
+            .map(|failures| {
+                let error = r.error.map(|e| json(e, "issuances", "error", &id)).transpose()?;
+                Ok::<_, StoreError>(Issuance {
+                    failures: u32::try_from(failures).unwrap_or(0),
+                    next_try_at: r.next_try_at,
+                    error,
+                    order: None,
+                })
+            })
+            .transpose()?;
+        let proof = r
+            .proof
+            .map(|p| Proof::parse(&p).ok_or_else(|| bad("custom_domains", "proof", &id)))
+            .transpose()?;
+        Ok(Self {
+            id,
+            host: parse(&r.host, "custom_domains", "host", &id)?,
+            team: TeamId::from_uuid(r.team_id),
+            environment: EnvironmentId::from_uuid(r.environment_id),
+            app_name: parse(&r.app, "apps", "name", &id)?,
+            environment_name: parse(&r.environment, "environments", "name", &id)?,
+            token: r.token,
+            redirect_to: r
+                .redirect_to
+                .map(|to| parse(&to, "custom_domains", "redirect_to", &id))
+                .transpose()?,
+            created_at: r.created_at,
+            created_by: r.created_by,
+            proof,
+            inspection: r
+                .inspection
+                .map(|i| json(i, "custom_domains", "inspection", &id))
+                .transpose()?,
+            looked_at: r.looked_at,
+            look_at: r.look_at,
+            look_failures: u32::try_from(r.look_failures).unwrap_or(0),
+            certificate,
+            issuance,
+        })
+    }
+}
+
+/// One statement for every way to look: all that is asked for is optional.
+macro_rules! domains {
+    ($tx:expr, $app:expr, $team:expr, $host:expr, $due:expr, $limit:expr) => {
+        sqlx::query_as!(
+            Row,
+            "select d.id, d.host, d.team_id, d.environment_id, a.name as app, e.name as environment, d.token, d.redirect_to,
+                    d.created_at, d.created_by, d.proof, d.inspection, d.looked_at, d.look_at, d.look_failures,
+                    c.issuer as \"issuer?\", c.not_before as \"not_before?\", c.not_after as \"not_after?\",
+                    i.failures as \"failures?\", i.next_try_at, i.error
+             from custom_domains d
+             join environments e on e.id = d.environment_id join apps a on a.id = e.app_id
+             left join certificates c on c.names = array[d.host] and c.replaced_at is null
+             left join issuances i on i.names = array[d.host]
+             where ($1::uuid is null or e.app_id = $1) and ($2::uuid is null or d.team_id = $2)
+               and ($3::text is null or d.host = $3) and ($4::timestamptz is null or d.look_at <= $4)
+             order by case when $4::timestamptz is null then null else d.look_at end, d.host limit $5",
+            $app as Option<uuid::Uuid>,
+            $team as Option<uuid::Uuid>,
+            $host as Option<&str>,
+            $due as Option<Timestamp>,
+            $limit
+        )
+        .fetch_all($tx.c())
+        .await?
+        .into_iter()
+        .map(CustomDomain::try_from)
+        .collect::<Result<Vec<_>, StoreError>>()
+    };
+}
+
+/// More than any team has.
+const ALL: i64 = 1_000_000;
+
+impl Tx {
+    /// Asks for a name.
+    #[tracing::instrument(name = "db.insert_custom_domain", level = "debug", skip_all)]
+    pub async fn insert_custom_domain(&mut self, d: &NewCustomDomain) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into custom_domains (id, host, team_id, environment_id, token, redirect_to, created_at, created_by, look_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $7)",
+            d.id.uuid(),
+            d.host.as_str(),
+            d.team.uuid(),
+            d.environment.uuid(),
+            d.token,
+            d.redirect_to.as_ref().map(HostName::as_str),
+            d.created_at,
+            d.created_by
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Those of an app, by name.
+    #[tracing::instrument(name = "db.custom_domains", level = "debug", skip_all)]
+    pub async fn custom_domains(&mut self, app: AppId) -> Result<Vec<CustomDomain>, StoreError> {
+        domains!(self, Some(app.uuid()), None, None, None, ALL)
+    }
+
+    /// One of an app.
+    #[tracing::instrument(name = "db.custom_domain", level = "debug", skip_all)]
+    pub async fn custom_domain(&mut self, app: AppId, host: &HostName) -> Result<Option<CustomDomain>, StoreError> {
+        let found = domains!(self, Some(app.uuid()), None, Some(host.as_str()), None, 1)?;
+        Ok(found.into_iter().next())
+    }
+
+    /// What a team asked for under a name, in whichever app.
+    #[tracing::instrument(name = "db.custom_domain_of_team", level = "debug", skip_all)]
+    pub async fn custom_domain_of_team(
+        &mut self,
+        team: TeamId,
+        host: &HostName,
+    ) -> Result<Option<CustomDomain>, StoreError> {
+        let found = domains!(self, None, Some(team.uuid()), Some(host.as_str()), None, 1)?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Those to be looked at by now, the longest overdue first.
+    #[tracing::instrument(name = "db.domains_due", level = "debug", skip_all)]
+    pub async fn domains_due(&mut self, now: Timestamp, limit: i64) -> Result<Vec<CustomDomain>, StoreError> {
+        domains!(self, None, None, None, Some(now), limit)
+    }
+
+    /// All that were proven.
+    #[tracing::instrument(name = "db.proven_domains", level = "debug", skip_all)]
+    pub async fn proven_domains(&mut self) -> Result<Vec<CustomDomain>, StoreError> {
+        let mut all = domains!(self, None, None, None, None, ALL)?;
+        all.retain(|d| d.proof.is_some());
+        Ok(all)
+    }
+
+    /// When the next look is due.
+    #[tracing::instrument(name = "db.next_look_at", level = "debug", skip_all)]
+    pub async fn next_look_at(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        let next = sqlx::query_scalar!("select min(look_at) from custom_domains")
+            .fetch_one(self.c())
+            .await?;
+        Ok(next)
+    }
+
+    /// What other teams have to do with a name.
+    #[tracing::instrument(name = "db.other_teams", level = "debug", skip_all)]
+    pub async fn other_teams(&mut self, team: TeamId, host: &HostName) -> Result<OtherTeams, StoreError> {
+        let mut parents = Vec::new();
+        let mut rest = host.as_str();
+        while let Some((_, parent)) = rest.split_once('.') {
+            parents.push(parent.to_owned());
+            rest = parent;
+        }
+        let row = sqlx::query!(
+            "select exists (select from domains where host = $2 and team_id <> $1) as \"has_it!\",
+                    exists (select from domains where kind = 'custom' and host = any($3) and team_id <> $1) as \"has_parent!\",
+                    exists (select from custom_domains where host = $2 and team_id <> $1) as \"asks!\",
+                    (select released_at from released_domains where host = $2 and team_id <> $1) as released_at",
+            team.uuid(),
+            host.as_str(),
+            &parents
+        )
+        .fetch_one(self.c())
+        .await?;
+        Ok(OtherTeams {
+            has_it: row.has_it,
+            has_parent: row.has_parent,
+            asks: row.asks,
+            released_at: row.released_at,
+        })
+    }
+
+    /// Notes what a look came to and when the next one is due; false when the domain has gone meanwhile.
+    #[tracing::instrument(name = "db.note_look", level = "debug", skip_all)]
+    pub async fn note_look(
+        &mut self,
+        id: DomainId,
+        inspection: &Inspection,
+        failures: u32,
+        (now, next): (Timestamp, Timestamp),
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "update custom_domains set inspection = $2, looked_at = $3, look_at = $4, look_failures = $5 where id = $1",
+            id.uuid(),
+            to_json(inspection)?,
+            now,
+            next,
+            i32::try_from(failures).unwrap_or(i32::MAX)
+        )
+        .execute(self.c())
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Makes the name its team's and tells the proxies; false when another has it, or this one has gone.
+    #[tracing::instrument(name = "db.prove_domain", level = "debug", skip_all)]
+    pub async fn prove_domain(&mut self, id: DomainId, proof: Proof, now: Timestamp) -> Result<bool, StoreError> {
+        let made = sqlx::query!(
+            "insert into domains (host, team_id, environment_id, kind, created_at)
+             select host, team_id, environment_id, 'custom', $2 from custom_domains where id = $1
+             on conflict (host) do nothing",
+            id.uuid(),
+            now
+        )
+        .execute(self.c())
+        .await?;
+        if made.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query!(
+            "update custom_domains set proof = $2, proven_at = $3 where id = $1",
+            id.uuid(),
+            proof.as_str(),
+            now
+        )
+        .execute(self.c())
+        .await?;
+        self.bump_routes().await?;
+        Ok(true)
+    }
+
+    /// Looks at it as soon as may be.
+    #[tracing::instrument(name = "db.look_soon", level = "debug", skip_all)]
+    pub async fn look_soon(&mut self, id: DomainId, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!("update custom_domains set look_at = $2 where id = $1", id.uuid(), now)
+            .execute(self.c())
+            .await?;
+        Ok(())
+    }
+
+    /// Gives a name up.
+    #[tracing::instrument(name = "db.delete_custom_domain", level = "debug", skip_all)]
+    pub async fn delete_custom_domain(&mut self, d: &CustomDomain) -> Result<(), StoreError> {
+        sqlx::query!("delete from custom_domains where id = $1", d.id.uuid())
+            .execute(self.c())
+            .await?;
+        if d.proof.is_some() {
+            sqlx::query!(
+                "delete from domains where host = $1 and team_id = $2 and kind = 'custom'",
+                d.host.as_str(),
+                d.team.uuid()
+            )
+            .execute(self.c())
+            .await?;
+            self.bump_routes().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,345 @@
+//! `issuances`, `acme_accounts`, `acme_challenges`, `acme_ledger`: how certificates are got. Written by who leads.
+
+use std::collections::BTreeMap;
+
+use slipway_domain::Timestamp;
+use slipway_domain::domains::Reason;
+use slipway_domain::secret::Sealed;
+
+use crate::row::{json, to_json};
+use crate::{StoreError, Tx};
+
+/// How the attempts to get a certificate go.
+#[derive(Debug, Clone, Default)]
+pub struct Issuance {
+    /// Failures in a row.
+    pub failures: u32,
+    /// When it is tried again.
+    pub next_try_at: Option<Timestamp>,
+    /// What the last one said.
+    pub error: Option<Reason>,
+    /// An order that is under way.
+    pub order: Option<OrderRow>,
+}
+
+/// An order that is under way.
+#[derive(Debug, Clone)]
+pub struct OrderRow {
+    /// The directory of the CA.
+    pub ca: String,
+    /// Where it is.
+    pub url: String,
+    /// The key of the certificate, PKCS #8 PEM, sealed.
+    pub sealed_key: Sealed,
+}
+
+/// An account at a CA.
+#[derive(Debug, Clone)]
+pub struct AcmeAccount {
+    /// Where it is.
+    pub url: String,
+    /// Its key and where the CA is, sealed.
+    pub sealed_credentials: Sealed,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+/// How a CA checks a name over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChallengeKind {
+    /// By plain HTTP (RFC 8555 section 8.3).
+    Http01,
+    /// In a TLS handshake (RFC 8737).
+    TlsAlpn01,
+}
+
+impl ChallengeKind {
+    /// The word in the database and in the protocol.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
+        }
+    }
+
+    /// Back from the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Http01, Self::TlsAlpn01]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// What proxies answer to a CA.
+#[derive(Debug, Clone)]
+pub struct Challenge {
+    /// For which name.
+    pub host: String,
+    /// How it is asked for.
+    pub kind: ChallengeKind,
+    /// Under which token.
+    pub token: String,
+    /// The answer.
+    pub answer: String,
+}
+
+/// What was asked of a CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LedgerKind {
+    /// An order; its subject is empty.
+    Order,
+    /// A certificate for names that had none; its subject is the registered domain.
+    Certificate,
+    /// A certificate; its subject is all of its names.
+    Duplicate,
+    /// A check of a name that failed; its subject is the name.
+    Failure,
+}
+
+impl LedgerKind {
+    /// The word in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Certificate => "certificate",
+            Self::Duplicate => "duplicate",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+impl Tx {
+    /// All attempts that are not over, by what they are for.
+    #[tracing::instrument(name = "db.issuances", level = "debug", skip_all)]
+    pub async fn issuances(&mut self) -> Result<BTreeMap<Vec<String>, Issuance>, StoreError> {
+        let rows = sqlx::query!(
+            "select names, failures, next_try_at, error, ca, order_url, sealed_key, key_version from issuances"
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter()
+            .map(|r| {
+                let name = r.names.join(" ");
+                let error = r.error.map(|e| json(e, "issuances", "error", &name)).transpose()?;
+                let order = match (r.ca, r.order_url, r.sealed_key, r.key_version) {
+                    (Some(ca), Some(url), Some(bytes), Some(key_version)) => Some(OrderRow {
+                        ca,
+                        url,
+                        sealed_key: Sealed { key_version, bytes },
+                    }),
+                    _ => None,
+                };
+                let issuance = Issuance {
+                    failures: u32::try_from(r.failures).unwrap_or(0),
+                    next_try_at: r.next_try_at,
+                    error,
+                    order,
+                };
+                Ok((r.names, issuance))
+            })
+            .collect()
+    }
+
+    /// Notes an order, so that it is gone on with whatever happens.
+    #[tracing::instrument(name = "db.note_order", level = "debug", skip_all)]
+    pub async fn note_order(&mut self, names: &[String], order: &OrderRow, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into issuances (names, ca, order_url, sealed_key, key_version, updated_at) values ($1, $2, $3, $4, $5, $6)
+             on conflict (names) do update
+                set ca = excluded.ca, order_url = excluded.order_url, sealed_key = excluded.sealed_key,
+                    key_version = excluded.key_version, updated_at = excluded.updated_at",
+            names,
+            order.ca,
+            order.url,
+            order.sealed_key.bytes,
+            order.sealed_key.key_version,
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Notes a failure and when it is tried again, and whether the order is still good.
+    #[tracing::instrument(name = "db.note_issuance_failure", level = "debug", skip_all)]
+    pub async fn note_issuance_failure(
+        &mut self,
+        names: &[String],
+        error: &Reason,
+        keeps_order: bool,
+        (now, next_try_at): (Timestamp, Timestamp),
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into issuances (names, failures, next_try_at, error, updated_at) values ($1, 1, $2, $3, $4)
+             on conflict (names) do update
+                set failures = issuances.failures + 1, next_try_at = excluded.next_try_at, error = excluded.error,
+                    order_url = case when $5 then issuances.order_url end, updated_at = excluded.updated_at",
+            names,
+            next_try_at,
+            to_json(error)?,
+            now,
+            keeps_order
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Notes until when it must wait, which is nobody's failure.
+    #[tracing::instrument(name = "db.postpone_issuance", level = "debug", skip_all)]
+    pub async fn postpone_issuance(
+        &mut self,
+        names: &[String],
+        why: &Reason,
+        (now, until): (Timestamp, Timestamp),
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into issuances (names, next_try_at, error, updated_at) values ($1, $2, $3, $4)
+             on conflict (names) do update
+                set next_try_at = excluded.next_try_at, error = excluded.error, updated_at = excluded.updated_at",
+            names,
+            until,
+            to_json(why)?,
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// There is a certificate, or nobody wants one any more: what went before is of no account.
+    #[tracing::instrument(name = "db.forget_issuance", level = "debug", skip_all)]
+    pub async fn forget_issuance(&mut self, names: &[String]) -> Result<(), StoreError> {
+        sqlx::query!("delete from issuances where names = $1", names)
+            .execute(self.c())
+            .await?;
+        Ok(())
+    }
+
+    /// The account at a CA.
+    #[tracing::instrument(name = "db.acme_account", level = "debug", skip_all)]
+    pub async fn acme_account(&mut self, ca: &str) -> Result<Option<AcmeAccount>, StoreError> {
+        let row = sqlx::query!(
+            "select account_url, sealed_credentials, key_version, created_at from acme_accounts where ca = $1",
+            ca
+        )
+        .fetch_optional(self.c())
+        .await?;
+        Ok(row.map(|r| AcmeAccount {
+            url: r.account_url,
+            sealed_credentials: Sealed {
+                key_version: r.key_version,
+                bytes: r.sealed_credentials,
+            },
+            created_at: r.created_at,
+        }))
+    }
+
+    /// Keeps the account at a CA, in place of the one before.
+    #[tracing::instrument(name = "db.put_acme_account", level = "debug", skip_all)]
+    pub async fn put_acme_account(&mut self, ca: &str, account: &AcmeAccount) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into acme_accounts (ca, account_url, sealed_credentials, key_version, created_at)
+             values ($1, $2, $3, $4, $5)
+             on conflict (ca) do update
+                set account_url = excluded.account_url, sealed_credentials = excluded.sealed_credentials,
+                    key_version = excluded.key_version, created_at = excluded.created_at",
+            ca,
+            account.url,
+            account.sealed_credentials.bytes,
+            account.sealed_credentials.key_version,
+            account.created_at
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Gives proxies an answer, and says since which version they must have it.
+    #[tracing::instrument(name = "db.put_challenges", level = "debug", skip_all)]
+    pub async fn put_challenges(
+        &mut self,
+        challenges: &[Challenge],
+        now: Timestamp,
+    ) -> Result<slipway_domain::generation::RouteVersion, StoreError> {
+        for challenge in challenges {
+            sqlx::query!(
+                "insert into acme_challenges (host, kind, token, answer, created_at) values ($1, $2, $3, $4, $5)
+                 on conflict (host, token) do update set kind = excluded.kind, answer = excluded.answer",
+                challenge.host,
+                challenge.kind.as_str(),
+                challenge.token,
+                challenge.answer,
+                now
+            )
+            .execute(self.c())
+            .await?;
+        }
+        self.bump_routes().await
+    }
+
+    /// Takes the answers for these names back.
+    #[tracing::instrument(name = "db.delete_challenges", level = "debug", skip_all)]
+    pub async fn delete_challenges(&mut self, hosts: &[String]) -> Result<(), StoreError> {
+        let done = sqlx::query!("delete from acme_challenges where host = any($1)", hosts)
+            .execute(self.c())
+            .await?;
+        if done.rows_affected() > 0 {
+            self.bump_routes().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what was asked of a CA.
+    #[tracing::instrument(name = "db.enter_ledger", level = "debug", skip_all)]
+    pub async fn enter_ledger(
+        &mut self,
+        ca: &str,
+        kind: LedgerKind,
+        subject: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into acme_ledger (ca, kind, subject, at) values ($1, $2, $3, $4)",
+            ca,
+            kind.as_str(),
+            subject,
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// When a CA was asked for something since a time, the newest first, at most so often.
+    #[tracing::instrument(name = "db.ledger", level = "debug", skip_all)]
+    pub async fn ledger(
+        &mut self,
+        ca: &str,
+        kind: LedgerKind,
+        subject: &str,
+        since: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        let times = sqlx::query_scalar!(
+            "select at from acme_ledger where ca = $1 and kind = $2 and subject = $3 and at > $4 order by at desc limit $5",
+            ca,
+            kind.as_str(),
+            subject,
+            since,
+            limit
+        )
+        .fetch_all(self.c())
+        .await?;
+        Ok(times)
+    }
+
+    /// Forgets what no limit counts any more.
+    #[tracing::instrument(name = "db.prune_ledger", level = "debug", skip_all)]
+    pub async fn prune_ledger(&mut self, before: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!("delete from acme_ledger where at < $1", before)
+            .execute(self.c())
+            .await?;
+        Ok(())
+    }
+}

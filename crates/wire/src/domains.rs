@@ -1,0 +1,102 @@
+//! Names that people bring along, the records to make, and their certificates.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use slipway_domain::name::EnvironmentName;
+use utoipa::ToSchema;
+
+/// A domain to add.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDomain {
+    /// The name, such as `shop.example.com`; upper case, a final dot and letters beyond ASCII are understood.
+    pub host: String,
+    /// Where it leads; `production` if not given.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub environment: Option<EnvironmentName>,
+    /// Another name of the same environment that visitors are sent on to.
+    #[serde(default)]
+    pub redirect_to: Option<String>,
+}
+
+/// A domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Domain {
+    /// The name.
+    pub host: String,
+    /// Its app.
+    pub app: String,
+    /// The environment that it leads to.
+    pub environment: String,
+    /// The name that visitors are sent on to.
+    pub redirect_to: Option<String>,
+    /// `pending_dns`, `issuing`, `active` or `failing`.
+    pub state: String,
+    /// Why it is not `active`, or why it will not stay so.
+    pub reason: Option<DomainReason>,
+    /// The records to make.
+    pub records: Vec<DomainRecord>,
+    /// What else is to be known.
+    pub warnings: Vec<DomainReason>,
+    /// How it was proven to be the team's: `txt`, `routed`, `local`; `null` while it is not.
+    pub proof: Option<String>,
+    /// What DNSSEC says: `secure`, `insecure`, `bogus` or `unknown`.
+    pub dnssec: Option<String>,
+    /// How long what DNS says now may be remembered, in seconds.
+    pub ttl_seconds: Option<u32>,
+    /// Its certificate, and when one is tried for next.
+    pub certificate: Option<DomainCertificate>,
+    /// When DNS was asked last.
+    pub checked_at: Option<DateTime<Utc>>,
+    /// When it is asked next.
+    pub next_check_at: DateTime<Utc>,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+    /// By whom.
+    pub created_by: String,
+}
+
+/// Why something is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DomainReason {
+    /// A stable word.
+    pub code: String,
+    /// What is so, in a sentence.
+    pub detail: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// A DNS record to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DomainRecord {
+    /// `A`, `AAAA`, `CNAME` or `TXT`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name in full.
+    pub name: String,
+    /// What it must say.
+    pub value: String,
+    /// What is there now.
+    pub found: Vec<String>,
+    /// Whether that will do.
+    pub ok: bool,
+    /// Records of one group belong together, and one group that leads here is enough: `addresses`, `alias`, `proof`.
+    pub group: String,
+    /// Whether the domain can do without it.
+    pub optional: bool,
+}
+
+/// The certificate of a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DomainCertificate {
+    /// Who issued it; `null` while there is none.
+    pub issuer: Option<String>,
+    /// Until when it is valid.
+    pub not_after: Option<DateTime<Utc>>,
+    /// When the next attempt to get one is made, where the last one failed or had to wait.
+    pub next_try: Option<DateTime<Utc>>,
+    /// Attempts in a row that failed.
+    pub failures: u32,
+}
