@@ -9,6 +9,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use slipway_domain::domains::{Answer, CaaRecord, Dnssec, LookFailure, ResolverAnswer};
@@ -147,9 +148,15 @@ impl Server {
     }
 
     /// What the signatures of a name's addresses are worth.
+    ///
+    /// A server that hands on no signatures makes everything look forged: then nothing can be told.
     pub(crate) async fn dnssec(&self, name: &str) -> Dnssec {
+        let root = tokio::time::timeout(VALIDATION_MAX, self.lookup("", RecordType::SOA)).await;
+        let is_signed = |root: &Lookup| root.answers().iter().any(|r| r.proof == Proof::Secure);
+        if !matches!(&root, Ok(Ok(root)) if is_signed(root)) {
+            return Dnssec::Unknown;
+        }
         let looked = tokio::time::timeout(VALIDATION_MAX, self.lookup(name, RecordType::A)).await;
-        use hickory_resolver::proto::dnssec::Proof;
         match looked {
             Err(_) => Dnssec::Unknown,
             Ok(Ok(lookup)) => match lookup.answers().iter().map(|r| r.proof).min() {

@@ -1,6 +1,7 @@
 //! Everything that is asked about one name.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use slipway_domain::domains::{Answer, Caa, Look, LookFailure, ResolverAnswer, proof_name};
@@ -9,6 +10,8 @@ use slipway_domain::name::HostName;
 use crate::ask::Server;
 use crate::{Dns, zone};
 
+/// A zone's own servers may be out of reach from here: others than that tell enough.
+const AUTHORITATIVE_MAX: Duration = Duration::from_millis(1_500);
 /// A label that nobody makes: what answers for it answers for any.
 const NOBODYS_LABEL: &str = "slipway-look-for-a-wildcard";
 
@@ -56,7 +59,8 @@ impl Dns {
     /// What the zone's own servers say, as far as they can be reached from here.
     async fn authoritative(&self, zone: &HostName, host: &HostName) -> Vec<ResolverAnswer> {
         let servers = zone::servers(self.first(), zone).await;
-        let mut answers = join_all(servers.iter().map(|s| s.addresses(host.as_str(), true))).await;
+        let asked = join_all(servers.iter().map(|s| s.addresses(host.as_str(), true)));
+        let mut answers = tokio::time::timeout(AUTHORITATIVE_MAX, asked).await.unwrap_or_default();
         answers.retain(|answer| !matches!(answer.a, Answer::Failed(_)) && !matches!(answer.aaaa, Answer::Failed(_)));
         // An alias leads out of what such a server knows.
         answers.retain(|answer| answer.cnames.is_empty());

@@ -22,6 +22,9 @@ use crate::error::ServerError;
 use crate::log_queue::{Flush, LogQueue};
 use crate::up::SharedLog;
 
+/// Libraries that warn of what is told in better words elsewhere.
+const CHATTY: [&str; 3] = ["hickory_net", "hickory_proto", "hickory_resolver"];
+
 /// Keeps the exporter and the log; what is still to be sent or written is, when it is dropped.
 #[derive(Debug)]
 pub struct Guard {
@@ -55,11 +58,16 @@ pub fn init(
     output: Output,
     otlp: bool,
 ) -> Result<Guard, ServerError> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| {
+    let wrong = |e: &dyn std::fmt::Display| {
         ServerError::Setup(format!(
             "SLIPWAY_LOG `{filter}` cannot be used: {e}; write info, debug or target=level"
         ))
-    })?;
+    };
+    let mut filter = EnvFilter::try_new(filter).map_err(|e| wrong(&e))?;
+    let told = filter.to_string();
+    for target in CHATTY.iter().filter(|target| !told.contains(**target)) {
+        filter = filter.add_directive(format!("{target}=error").parse().map_err(|e| wrong(&e))?);
+    }
     // Every callsite is asked about each time, none is enabled for good: a program that only asks whether something is
     // enabled, and then keeps silent, leaves the answers of the filters behind for the next callsite that is not asked
     // about, and its line or span is lost.

@@ -121,7 +121,7 @@ fn a_domain_goes_from_nothing_in_dns_to_the_padlock() {
     assert_eq!(made["records"][0]["type"], "A", "{made}");
     assert_eq!(made["records"][0]["value"], "127.0.0.1", "{made}");
     assert_eq!(
-        authority.asked("order"),
+        authority.asked("POST /order-plz"),
         0,
         "nothing is ordered while it cannot succeed"
     );
