@@ -1,6 +1,6 @@
 //! What CAs allow in a time, and when the next attempt may be.
 //!
-//! The limits of Let's Encrypt are those it publishes (https://letsencrypt.org/docs/rate-limits/, 2025); where a CA
+//! The limits of Let's Encrypt are those it publishes (<https://letsencrypt.org/docs/rate-limits>, 2025); where a CA
 //! publishes none, those that count failures and orders are kept all the same. A renewal that names what it replaces
 //! (RFC 9773) counts at Let's Encrypt for none of them, and is counted here for the orders only.
 
@@ -68,7 +68,7 @@ pub(crate) fn subjects(kind: LedgerKind, names: &Names) -> Vec<String> {
     }
 }
 
-/// The part of a name that somebody registered (https://publicsuffix.org/).
+/// The part of a name that somebody registered (<https://publicsuffix.org>).
 fn registered_domain(name: &str) -> String {
     let bare = name.strip_prefix("*.").unwrap_or(name);
     psl::domain_str(bare).unwrap_or(bare).to_owned()

@@ -51,12 +51,11 @@ pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, 
     let mut attempts: Vec<BoxFuture<'_, Result<(), StoreError>>> = Vec::new();
     for names in due(&wanted.ordered, &certificates, now) {
         let begun = issuances.get(names);
-        match begun.and_then(|i| i.next_try_at).filter(|at| *at > now) {
-            Some(at) => next = Some(next.map_or(at, |n| n.min(at))),
-            None => {
-                let replaces = current(&certificates, names);
-                attempts.push(Box::pin(attempt(deps, lead, names, replaces, begun)));
-            }
+        if let Some(at) = begun.and_then(|i| i.next_try_at).filter(|at| *at > now) {
+            next = Some(next.map_or(at, |n| n.min(at)));
+        } else {
+            let replaces = current(&certificates, names);
+            attempts.push(Box::pin(attempt(deps, lead, names, replaces, begun)));
         }
     }
     let results: Vec<Result<(), StoreError>> = stream::iter(attempts).buffer_unordered(AT_ONCE_MAX).collect().await;

@@ -82,16 +82,21 @@ pub(crate) async fn verdict(order: &mut Order) -> Option<String> {
     None
 }
 
-/// Gives the answers to the proxies and waits until they have them.
-pub(crate) async fn publish(deps: &Deps, lead: Lead, answers: &[Challenge]) -> Result<(), StoreError> {
+/// Gives the answers to the proxies and waits until they have them; false if they did not take them in time.
+pub(crate) async fn publish(deps: &Deps, lead: Lead, answers: &[Challenge]) -> Result<bool, StoreError> {
     let mut tx = lead.begin(deps).await?;
     let version = tx.put_challenges(answers, deps.clock.now()).await?;
     tx.commit().await?;
     let deadline = Instant::now() + PROXIES_MAX;
-    while !is_applied(deps, version).await? && Instant::now() < deadline {
+    loop {
+        if is_applied(deps, version).await? {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    Ok(())
 }
 
 async fn is_applied(deps: &Deps, version: RouteVersion) -> Result<bool, StoreError> {

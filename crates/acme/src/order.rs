@@ -203,29 +203,7 @@ async fn made(
 ) -> Result<(Order, KeyPair), OrderError> {
     let now = deps.clock.now();
     let replaced = wish.replaces.filter(|c| c.ca.as_deref() == Some(ca.directory.as_str()));
-    let mut tx = lead.begin(deps).await?;
-    if let Some(until) = budget::wait_until(&mut tx, &ca.directory, wish.names, replaced.is_some(), now).await? {
-        let reason = Reason {
-            code: "ca_budget".into(),
-            detail: format!(
-                "The CA {} allows no more orders for this name until {}.",
-                ca_host(&ca.directory),
-                until.to_rfc3339()
-            ),
-            hint: "It is ordered then by itself.".into(),
-        };
-        return Err(OrderError::Wait(until, reason));
-    }
-    // Before the call: what is counted twice does less harm than what is not counted.
-    for kind in [LedgerKind::Order, LedgerKind::Certificate, LedgerKind::Duplicate] {
-        if kind == LedgerKind::Certificate && replaced.is_some() {
-            continue;
-        }
-        for subject in budget::subjects(kind, wish.names) {
-            tx.enter_ledger(&ca.directory, kind, &subject, now).await?;
-        }
-    }
-    tx.commit().await?;
+    spend(deps, lead, ca, wish.names, replaced.is_some()).await?;
 
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| {
         failed(
@@ -274,6 +252,34 @@ async fn made(
     Ok((order, key))
 }
 
+/// Writes an order into the ledger, unless the budget is used up.
+async fn spend(deps: &Deps, lead: Lead, ca: &CaSettings, names: &Names, is_renewal: bool) -> Result<(), OrderError> {
+    let now = deps.clock.now();
+    let mut tx = lead.begin(deps).await?;
+    if let Some(until) = budget::wait_until(&mut tx, &ca.directory, names, is_renewal, now).await? {
+        let reason = Reason {
+            code: "ca_budget".into(),
+            detail: format!(
+                "The CA {} allows no more orders for this name until {}.",
+                ca_host(&ca.directory),
+                until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+            ),
+            hint: "It is ordered then by itself.".into(),
+        };
+        return Err(OrderError::Wait(until, reason));
+    }
+    // Before the call: what is counted twice does less harm than what is not counted.
+    for kind in [LedgerKind::Order, LedgerKind::Certificate, LedgerKind::Duplicate] {
+        if kind == LedgerKind::Certificate && is_renewal {
+            continue;
+        }
+        for subject in budget::subjects(kind, names) {
+            tx.enter_ledger(&ca.directory, kind, &subject, now).await?;
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
 fn is_unknown_account(error: &CallError) -> bool {
     matches!(error, CallError::Refused(p) if p.r#type.as_deref().is_some_and(|t| t.ends_with(":accountDoesNotExist")))
 }
@@ -306,7 +312,14 @@ async fn finish(
     let told = |e| told(ca, e);
     if order.state().status == OrderStatus::Pending {
         let answers = challenge::answers(order).await.map_err(told)?;
-        challenge::publish(deps, lead, &answers).await?;
+        if !challenge::publish(deps, lead, &answers).await? {
+            return Err(failed(
+                "proxy_away",
+                "No proxy has the answer for the CA: it is down, or cut off from the control plane.".into(),
+                "Start the proxy; the order is gone on with by itself.",
+                true,
+            ));
+        }
         challenge::ready(order).await.map_err(told)?;
         poll(order, ca, &[OrderStatus::Pending]).await?;
     }

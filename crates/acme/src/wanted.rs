@@ -1,5 +1,6 @@
 //! Which certificates there are to be, and who issues them.
 
+use slipway_domain::domains::Inspection;
 use slipway_domain::name::HostName;
 use slipway_store::CustomDomain;
 
@@ -53,7 +54,7 @@ pub(crate) fn wanted(platform: &Platform, apps: &[HostName], domains: &[CustomDo
     };
     for domain in domains {
         let names = only(&domain.host);
-        let may_order = domain.inspection.as_ref().is_some_and(|i| i.may_order());
+        let may_order = domain.inspection.as_ref().is_some_and(Inspection::may_order);
         if domain.host.is_local() {
             wanted.local.push(names);
         } else if may_order {

@@ -41,7 +41,9 @@ pub(crate) fn system_servers() -> Result<Vec<SocketAddr>, String> {
 
 fn connections(port: u16) -> Vec<ConnectionConfig> {
     let mut both = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-    both.iter_mut().for_each(|c| c.port = port);
+    for connection in &mut both {
+        connection.port = port;
+    }
     both
 }
 
@@ -157,24 +159,24 @@ impl Server {
             return Dnssec::Unknown;
         }
         let looked = tokio::time::timeout(VALIDATION_MAX, self.lookup(name, RecordType::A)).await;
-        match looked {
-            Err(_) => Dnssec::Unknown,
-            Ok(Ok(lookup)) => match lookup.answers().iter().map(|r| r.proof).min() {
-                Some(Proof::Secure) => Dnssec::Secure,
-                Some(Proof::Insecure) => Dnssec::Insecure,
-                Some(Proof::Bogus) => Dnssec::Bogus("a signature does not fit its record".into()),
-                Some(Proof::Indeterminate) | None => Dnssec::Unknown,
-            },
-            Ok(Err(NetError::Dns(DnsError::DnssecBogus))) => {
-                Dnssec::Bogus("the chain of signatures from the root is broken".into())
+        let (proof, broken) = match looked {
+            Ok(Ok(lookup)) => {
+                let proof = lookup.answers().iter().map(|r| r.proof).min();
+                (proof, "a signature does not fit its record")
             }
-            Ok(Err(NetError::Dns(DnsError::Nsec { proof, .. }))) => match proof {
-                Proof::Secure => Dnssec::Secure,
-                Proof::Bogus => Dnssec::Bogus("the proof that there is no such record does not hold".into()),
-                Proof::Insecure => Dnssec::Insecure,
-                Proof::Indeterminate => Dnssec::Unknown,
-            },
-            Ok(Err(_)) => Dnssec::Unknown,
+            Ok(Err(NetError::Dns(DnsError::DnssecBogus))) => {
+                (Some(Proof::Bogus), "the chain of signatures from the root is broken")
+            }
+            Ok(Err(NetError::Dns(DnsError::Nsec { proof, .. }))) => {
+                (Some(proof), "the proof that there is no such record does not hold")
+            }
+            Ok(Err(_)) | Err(_) => (None, ""),
+        };
+        match proof {
+            Some(Proof::Secure) => Dnssec::Secure,
+            Some(Proof::Insecure) => Dnssec::Insecure,
+            Some(Proof::Bogus) => Dnssec::Bogus(broken.into()),
+            Some(Proof::Indeterminate) | None => Dnssec::Unknown,
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) async fn domain_create(
         .transpose()?;
     let mut tx = call.begin().await?;
     let (app, environment) = call.locked(&mut tx, &app, body.environment.as_ref()).await?;
-    check_free(&call, &mut tx, &app, &host).await?;
+    let routed_proves = check_free(&call, &mut tx, &app, &host).await?;
     if let Some(to) = &redirect_to {
         check_redirect(&call, &mut tx, &app, &environment, &host, to).await?;
     }
@@ -71,7 +71,7 @@ pub(crate) async fn domain_create(
     let claim = Claim {
         host: host.clone(),
         token: new.token,
-        routed_proves: true,
+        routed_proves,
         is_proven: false,
     };
     let inspection = call.state.inspector.inspect(claim).await;
@@ -82,8 +82,8 @@ pub(crate) async fn domain_create(
     Ok((StatusCode::CREATED, located(&path), axum::Json(made)).into_response())
 }
 
-/// Whether the team may ask for it.
-async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &HostName) -> Result<()> {
+/// Refuses what the team may not ask for; whether records that point here will prove that it is the team's.
+async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &HostName) -> Result<bool> {
     let base = &call.state.settings.base_domain;
     let is_below = |parent: &HostName| host == parent || host.as_str().ends_with(&format!(".{parent}"));
     if is_below(base) {
@@ -121,7 +121,7 @@ async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &HostName) -> Res
         let detail = format!("The app has {DOMAINS_MAX} domains already. Remove one first.");
         return Err(ApiError::Refused(Code::InvalidBody, detail));
     }
-    Ok(())
+    Ok(!others.have_a_word())
 }
 
 /// Whether visitors may be sent on there: to a name of the same environment that sends nobody on itself.

@@ -8,6 +8,7 @@ mod client;
 mod db;
 mod deploys;
 mod document;
+mod domains;
 mod edges;
 mod events;
 mod limits;

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use slipway_domain::clock::testing::at;
+use slipway_domain::domains::{Finding, Inspection, Level, RecordCheck, RecordType};
 use slipway_domain::ids::{EnvironmentId, TeamId};
 use slipway_domain::image::{ImageReference, Pin, Platform};
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::ports::{
-    BoxFuture, ImageResolver, InstanceReader, LogLine, LogQuery, LogReceiver, PullPolicy, RegistryCredentials,
-    ResolveError, SealContext, SealError, Sealer, Usage,
+    BoxFuture, Claim, DomainInspector, ImageResolver, InstanceReader, LogLine, LogQuery, LogReceiver, PullPolicy,
+    RegistryCredentials, ResolveError, SealContext, SealError, Sealer, Usage,
 };
 use slipway_domain::secret::{Sealed, Secret};
 use slipway_domain::{Clock, Entropy, Timestamp};
@@ -217,4 +218,35 @@ pub(crate) struct Ports {
     pub(crate) registry: Arc<Registry>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) clock: Arc<TestClock>,
+}
+
+/// A DNS in which nobody has made anything yet.
+pub(crate) struct EmptyDns;
+
+impl DomainInspector for EmptyDns {
+    fn inspect(&self, claim: Claim) -> BoxFuture<'_, Inspection> {
+        let record = RecordCheck {
+            kind: RecordType::A,
+            name: claim.host.to_string(),
+            value: "203.0.113.10".into(),
+            found: Vec::new(),
+            ok: false,
+            group: "addresses".into(),
+            optional: false,
+        };
+        let finding = Finding {
+            level: Level::Error,
+            code: "no_such_name".into(),
+            detail: format!("There is no {} in DNS yet.", claim.host),
+            hint: "Make the records that are listed.".into(),
+        };
+        Box::pin(std::future::ready(Inspection {
+            records: vec![record],
+            findings: vec![finding],
+            proof: None,
+            points_here: false,
+            dnssec: "unknown".into(),
+            ttl_seconds: None,
+        }))
+    }
 }

@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two times that the platform is told to ask DNS again.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// A domain whose records are right needs no more than that to be told of, without being asked to wait.
-const SHORTLY: Duration = Duration::from_secs(60);
+const SHORTLY: Duration = Duration::from_mins(1);
 
 /// Runs one of them.
 pub(crate) async fn run(ctx: &mut Context, command: DomainsCommand) -> Result<(), CliError> {

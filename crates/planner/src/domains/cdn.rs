@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use slipway_domain::domains::Look;
 
-/// Cloudflare's published networks (https://www.cloudflare.com/ips/), as prefix and length.
+/// Cloudflare's published networks (<https://www.cloudflare.com/ips>), as prefix and length.
 const CLOUDFLARE: &[(&str, u32)] = &[
     ("173.245.48.0", 20),
     ("103.21.244.0", 22),

@@ -8,7 +8,8 @@
 //! | addresses that are not ours | `elsewhere`; behind a CDN `behind_proxy`; beside ours `some_elsewhere`; IPv6 only `conflicting_aaaa` |
 //! | servers say different things | `split_answers` |
 //! | CAA records that name no CA of ours | `caa_forbids` |
-//! | answers that may be remembered for long | `ttl_long` (advice) |
+//! | answers that may be remembered for long, or not | `ttl_long` (warning), `ttl_short` (advice) |
+//! | a zone that begins at a name that should be an alias | `apex_alias` (advice) |
 //! | a wildcard leads here, nobody's record for the name itself | `wildcard_needs_txt` |
 //!
 //! Promises: nothing may be ordered while an error stands; what cannot be told is an error, never a success.
@@ -80,6 +81,9 @@ pub fn inspect(wanted: &Wanted, look: &Look) -> Inspection {
     }
     let ttl = look.answers.iter().filter_map(|a| a.ttl_seconds).max();
     remembered(wanted, ttl, points_here, &mut findings);
+    if let Some(target) = wanted.target.as_ref().filter(|_| records::is_apex(wanted, look)) {
+        findings.push(apex(wanted, target));
+    }
     findings.sort_by_key(|f| std::cmp::Reverse(f.level));
     Inspection {
         records: records::to_make(wanted, look, has_text, wanted.is_proven || proof == Some(Proof::Routed)),
@@ -280,6 +284,21 @@ fn unproven(wanted: &Wanted, by_wildcard: bool) -> Finding {
         ),
         "Make the TXT record that is listed.".into(),
     )
+}
+
+/// An alias cannot stand where a zone begins.
+fn apex(wanted: &Wanted, target: &HostName) -> Finding {
+    Finding {
+        level: Level::Advice,
+        code: "apex_alias".into(),
+        detail: format!(
+            "{} is where its zone begins, and no CNAME may stand there.",
+            wanted.host
+        ),
+        hint: format!(
+            "If the DNS provider has ALIAS or ANAME records (or flattens CNAMEs), make one for {target}: it follows when the addresses change."
+        ),
+    }
 }
 
 fn remembered(wanted: &Wanted, ttl: Option<u32>, points_here: bool, findings: &mut Vec<Finding>) {

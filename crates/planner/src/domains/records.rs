@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use slipway_domain::domains::proof_value;
-use slipway_domain::domains::{Look, RecordCheck, RecordType, proof_name};
+use slipway_domain::domains::{Answer, Look, RecordCheck, RecordType, proof_name};
 
 use super::Wanted;
 
@@ -21,13 +21,19 @@ fn kind(address: &IpAddr) -> RecordType {
 }
 
 /// Whether the name is where its zone begins: an alias cannot stand there (RFC 1912 section 2.4).
-fn is_apex(wanted: &Wanted, look: &Look) -> bool {
+pub(super) fn is_apex(wanted: &Wanted, look: &Look) -> bool {
     look.zone.as_ref() == Some(&wanted.host)
 }
 
 /// What must be there, what is there, and whether it will do.
 pub(super) fn to_make(wanted: &Wanted, look: &Look, has_text: bool, is_proven: bool) -> Vec<RecordCheck> {
-    let mut records: Vec<RecordCheck> = wanted.addresses.iter().map(|a| address(wanted, look, a)).collect();
+    let behind = look.target.records();
+    // Where no alias can stand, the addresses behind it must.
+    let addresses = wanted
+        .addresses
+        .iter()
+        .chain(behind.iter().filter(|_| is_apex(wanted, look)));
+    let mut records: Vec<RecordCheck> = addresses.map(|a| address(wanted, look, a)).collect();
     let (mut cnames, mut texts): (Vec<String>, Vec<String>) = (Vec::new(), look.proof.records().to_vec());
     for answer in &look.answers {
         cnames.extend(answer.cnames.first().map(|n| n.trim_end_matches('.').to_owned()));
@@ -71,7 +77,7 @@ fn address(wanted: &Wanted, look: &Look, address: &IpAddr) -> RecordCheck {
         .answers
         .iter()
         .map(|a| if kind == RecordType::A { &a.a } else { &a.aaaa });
-    let mut found: Vec<String> = answers.flat_map(|a| a.records()).map(ToString::to_string).collect();
+    let mut found: Vec<String> = answers.flat_map(Answer::records).map(ToString::to_string).collect();
     found.sort();
     found.dedup();
     let has_v4 = wanted.addresses.iter().any(IpAddr::is_ipv4);

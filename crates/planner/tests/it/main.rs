@@ -3,6 +3,7 @@
 mod alerts;
 mod conditions;
 mod diagnose;
+mod domains;
 mod fixture;
 mod properties;
 mod quarantine;

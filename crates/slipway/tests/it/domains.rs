@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::authority::{Authority, Manners};
 use crate::nameserver::NameServer;
-use crate::platform::{Options, Platform, until, wait};
+use crate::platform::{Options, Platform, signal, until, wait};
 
 fn spec() -> Value {
     json!({"health": {"path": "/healthz", "interval": "100ms"}, "resources": {"memory": "64MiB"}})
@@ -58,9 +58,9 @@ fn until_state(platform: &Platform, app: &str, host: &str, state: &str) -> Value
     })
 }
 
-fn add(platform: &Platform, app: &str, body: Value) -> Value {
+fn add(platform: &Platform, app: &str, body: &Value) -> Value {
     platform
-        .call("POST", &format!("/v1/apps/{app}/domains"), Some(&body))
+        .call("POST", &format!("/v1/apps/{app}/domains"), Some(body))
         .expect(201)
 }
 
@@ -87,7 +87,7 @@ fn a_local_name_has_a_certificate_of_the_internal_ca_at_once() {
     assert_eq!(found["certificate"]["issuer"], "Slipway internal CA", "{found}");
 
     let www = json!({"host": "www.shop.test", "redirect_to": "shop.test"});
-    add(&platform, "local", www);
+    add(&platform, "local", &www);
     let sent_on = until("the other name sends visitors on", || {
         visit(&platform, &root, "www.shop.test")
     });
@@ -115,7 +115,7 @@ fn a_local_name_has_a_certificate_of_the_internal_ca_at_once() {
 fn a_domain_goes_from_nothing_in_dns_to_the_padlock() {
     let (platform, authority, names) = public(Manners::default());
     with_app(&platform, "shop");
-    let made = add(&platform, "shop", json!({"host": "shop.example.com"}));
+    let made = add(&platform, "shop", &json!({"host": "shop.example.com"}));
     assert_eq!(made["state"], "pending_dns", "{made}");
     assert_eq!(made["reason"]["code"], "no_such_name", "{made}");
     assert_eq!(made["records"][0]["type"], "A", "{made}");
@@ -165,11 +165,61 @@ fn a_ca_that_refuses_most_nonces_issues_all_the_same() {
     let hosts: Vec<String> = (0..4).map(|n| format!("n{n}.example.com")).collect();
     for host in &hosts {
         names.update(&[&format!("add {host}. 60 A 127.0.0.1")]);
-        add(&platform, "nonces", json!({"host": host}));
+        add(&platform, "nonces", &json!({"host": host}));
     }
     for host in &hosts {
         until_state(&platform, "nonces", host, "active");
     }
     let orders = platform.sql("select count(*) from acme_ledger where kind = 'order'");
     assert_eq!(orders.trim(), "4", "one order for each");
+}
+
+#[test]
+fn an_order_that_was_cut_off_is_gone_on_with_and_not_made_anew() {
+    let (platform, authority, names) = public(Manners::default());
+    with_app(&platform, "cut");
+    // The CA is told to look only when a proxy has the answer: without one the order stays where it is.
+    let proxy = platform.child_pid("proxy").expect("a proxy");
+    signal(proxy, "STOP");
+    names.update(&["add cut.example.com. 60 A 127.0.0.1"]);
+    add(&platform, "cut", &json!({"host": "cut.example.com"}));
+    until("the order is made", || {
+        (platform.sql("select count(*) from acme_challenges").trim() == "1").then_some(())
+    });
+    signal(platform.child_pid("serve").expect("a control plane"), "KILL");
+    signal(proxy, "CONT");
+    until("the API answers", || platform.is_ready().then_some(()));
+    until_state(&platform, "cut", "cut.example.com", "active");
+    assert_eq!(authority.asked("POST /order-plz"), 1, "one order");
+    assert_eq!(platform.sql("select count(*) from acme_challenges").trim(), "0");
+    assert_eq!(platform.sql("select count(*) from issuances").trim(), "0");
+}
+
+#[test]
+fn the_second_ca_is_asked_when_the_first_is_down() {
+    let names = NameServer::start();
+    let mut platform = Platform::prepare(Options::default());
+    let authority = Authority::start(&names, &platform, Manners::default());
+    for (name, value) in authority.settings(&names) {
+        platform.set(name, value);
+    }
+    let second = platform
+        .variables()
+        .iter()
+        .find_map(|(name, value)| (name == "SLIPWAY_ACME_DIRECTORY").then(|| value.clone()))
+        .expect("set above");
+    let nobody = crate::nameserver::free_port();
+    platform.set(
+        "SLIPWAY_ACME_DIRECTORY",
+        format!("https://127.0.0.1:{nobody}/dir,{second}"),
+    );
+    platform.up();
+    with_app(&platform, "second");
+    names.update(&["add second.example.com. 60 A 127.0.0.1"]);
+    add(&platform, "second", &json!({"host": "second.example.com"}));
+    until_state(&platform, "second", "second.example.com", "active");
+    assert_eq!(
+        visit(&platform, &authority.root_pem(), "second.example.com").map(|a| a.0),
+        Some(200)
+    );
 }

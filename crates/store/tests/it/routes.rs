@@ -211,6 +211,9 @@ async fn a_certificate_takes_the_place_of_the_one_before() {
             not_before: second(s),
             not_after: second(s + 100),
             created_at: second(s),
+            ca: None,
+            renew_at: None,
+            ari_at: None,
         };
         let mut tx = tx(&store).await;
         let old = certificate(1, &["*.apps.localhost"]);

@@ -1,0 +1,241 @@
+//! Domains: whose they are, and what is refused.
+
+use serde_json::{Value, json};
+use slipway_domain::domains::Proof;
+use slipway_domain::ids::TeamId;
+use slipway_domain::name::HostName;
+
+use crate::world::{World, in_world};
+
+const DOMAINS: &str = "/v1/apps/web/domains";
+
+fn host(text: &str) -> HostName {
+    text.parse().expect("a name")
+}
+
+/// What the platform does when it found the proof.
+async fn prove(world: &World, team: TeamId, name: &str) -> bool {
+    let mut tx = world.tx().await;
+    let row = tx.custom_domain_of_team(team, &host(name)).await.expect("read");
+    let now = row.as_ref().expect("asked for").created_at;
+    let proven = tx.prove_domain(row.expect("asked for").id, Proof::Txt, now).await;
+    let proven = proven.expect("written");
+    tx.commit().await.expect("commits");
+    proven
+}
+
+/// Another team with an app, and its token.
+async fn crew(world: &World) -> (TeamId, String) {
+    let team = world.other_team("crew").await;
+    let scopes = ["write:app", "read:domain", "write:domain"];
+    let token = world.token_of(team, &scopes, json!({})).await;
+    let made = world
+        .ask("POST", "/v1/apps")
+        .token(&token)
+        .json(&json!({"name": "other"}))
+        .send();
+    assert_eq!(made.await.status, 201);
+    (team, token)
+}
+
+async fn ask(world: &World, token: &str, name: &str) -> crate::client::Answer {
+    let body = json!({"host": name});
+    world
+        .ask("POST", "/v1/apps/other/domains")
+        .token(token)
+        .json(&body)
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn a_domain_is_added_with_the_records_to_make_and_listed_and_given_up() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        let made = world.post(DOMAINS, json!({"host": "Shop.Example.COM."})).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        assert_eq!(made.header("location"), "/v1/apps/web/domains/shop.example.com");
+        assert_eq!(made.text_at("/state"), "pending_dns");
+        assert_eq!(made.text_at("/reason/code"), "no_such_name");
+        assert_eq!(made.text_at("/records/0/value"), "203.0.113.10");
+        assert_eq!(made.json["certificate"], Value::Null);
+
+        let shown = world.get("/v1/apps/web/domains/shop.example.com").await;
+        assert_eq!(
+            shown.text_at("/reason/code"),
+            "not_checked_yet",
+            "the platform has not looked"
+        );
+        assert_eq!(world.get(DOMAINS).await.column("host"), ["shop.example.com"]);
+        let checked = world.get("/v1/apps/web/domains/SHOP.example.com/check").await;
+        assert_eq!(checked.text_at("/reason/code"), "no_such_name");
+        let again = world
+            .ask("POST", "/v1/apps/web/domains/shop.example.com/check")
+            .send()
+            .await;
+        assert_eq!(again.status, 202, "{}", again.text);
+
+        let gone = world.delete("/v1/apps/web/domains/shop.example.com").await;
+        assert_eq!(gone.status, 204);
+        assert_eq!(
+            world.get("/v1/apps/web/domains/shop.example.com").await.code(),
+            "not_found"
+        );
+        let audit = world.get("/v1/audit?action=domain.").await;
+        assert_eq!(audit.column("action"), ["domain.delete", "domain.create"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_domain_is_refused_with_what_to_do() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        for (name, code) in [
+            ("shop", "invalid_name"),
+            ("", "invalid_name"),
+            ("https://shop.example.com/", "invalid_name"),
+            ("203.0.113.10", "invalid_name"),
+            ("a..example.com", "invalid_name"),
+            ("*.example.com", "not_available"),
+            ("apps.localhost", "conflict"),
+            ("other.apps.localhost", "conflict"),
+            ("deep.other.apps.localhost", "conflict"),
+        ] {
+            let answer = world.post(DOMAINS, json!({"host": name})).await;
+            assert_eq!(answer.code(), code, "{name}: {}", answer.text);
+        }
+        let to_nowhere = json!({"host": "a.example.com", "redirect_to": "b.example.com"});
+        let answer = world.post(DOMAINS, to_nowhere).await;
+        assert_eq!(
+            (answer.code().as_str(), answer.pointers()),
+            ("invalid_body", vec!["/redirect_to"])
+        );
+        assert!(answer.detail().contains("add b.example.com first"), "{}", answer.text);
+        assert_eq!(
+            world.get(DOMAINS).await.column("host"),
+            [""; 0],
+            "nothing half done is left"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn visitors_are_sent_on_once_and_only_inside_the_environment() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        let add = async |name: &str, to: &str| world.post(DOMAINS, json!({"host": name, "redirect_to": to})).await;
+        assert_eq!(
+            world.post(DOMAINS, json!({"host": "www.example.com"})).await.status,
+            201
+        );
+        assert_eq!(add("example.com", "www.example.com").await.status, 201);
+        assert_eq!(add("old.example.com", "web.apps.localhost").await.status, 201);
+        let chain = add("third.example.com", "example.com").await;
+        assert!(
+            chain.detail().contains("sends its visitors on itself"),
+            "{}",
+            chain.text
+        );
+        let itself = add("self.example.com", "self.example.com").await;
+        assert_eq!(itself.pointers(), ["/redirect_to"]);
+        let needed = world.delete("/v1/apps/web/domains/www.example.com").await;
+        assert_eq!(needed.code(), "conflict", "{}", needed.text);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s53_a_domain_is_one_teams_and_the_others_are_told_no_more_than_that() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        let (team, token) = crew(&world).await;
+        // Both may ask; the first to prove it has it.
+        assert_eq!(
+            world.post(DOMAINS, json!({"host": "shop.example.com"})).await.status,
+            201
+        );
+        assert_eq!(ask(&world, &token, "shop.example.com").await.status, 201);
+        let mut tx = world.tx().await;
+        let others = tx.other_teams(team, &host("shop.example.com")).await.expect("read");
+        assert!(others.asks && others.have_a_word() && !others.has_it);
+        drop(tx);
+        assert!(prove(&world, world.team, "shop.example.com").await);
+        assert!(!prove(&world, team, "shop.example.com").await, "it is taken");
+        let twice = world.post(DOMAINS, json!({"host": "shop.example.com"})).await;
+        assert_eq!(twice.code(), "already_exists");
+
+        let gone = world
+            .ask("DELETE", "/v1/apps/other/domains/shop.example.com")
+            .token(&token)
+            .send()
+            .await;
+        assert_eq!(gone.status, 204);
+        for spelling in ["shop.example.com", "SHOP.example.com.", " shop.example.com"] {
+            let refused = ask(&world, &token, spelling).await;
+            assert_eq!(refused.code(), "already_exists", "{spelling}");
+            assert!(!refused.text.contains("web"), "{}", refused.text);
+        }
+        // Below another team's name records alone prove nothing.
+        let mut tx = world.tx().await;
+        let below = tx.other_teams(team, &host("a.shop.example.com")).await.expect("read");
+        assert!(below.has_parent && below.have_a_word());
+        let own = tx
+            .other_teams(world.team, &host("a.shop.example.com"))
+            .await
+            .expect("read");
+        assert!(!own.have_a_word());
+        let beside = tx.other_teams(team, &host("ashop.example.com")).await.expect("read");
+        assert!(!beside.have_a_word());
+        drop(tx);
+        // Of the other team's app nothing is to be learnt.
+        let foreign = world.ask("GET", DOMAINS).token(&token).send().await;
+        assert_eq!(foreign.code(), "not_found");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s53_a_domain_that_was_given_up_is_nobody_elses_for_a_week_and_never_by_old_records() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        let (team, token) = crew(&world).await;
+        world.post(DOMAINS, json!({"host": "shop.example.com"})).await;
+        assert!(prove(&world, world.team, "shop.example.com").await);
+        // However it goes, here with its environment.
+        world
+            .post("/v1/apps/web/environments", json!({"name": "staging"}))
+            .await;
+        let staged = json!({"host": "staging.example.com", "environment": "staging"});
+        world.post(DOMAINS, staged).await;
+        assert!(prove(&world, world.team, "staging.example.com").await);
+        world
+            .db
+            .execute("delete from environments where name = 'staging'")
+            .await;
+        assert_eq!(world.delete("/v1/apps/web/domains/shop.example.com").await.status, 204);
+        world
+            .db
+            .execute("update released_domains set released_at = '2027-01-15'")
+            .await;
+        for name in ["shop.example.com", "staging.example.com"] {
+            let refused = ask(&world, &token, name).await;
+            assert_eq!(refused.code(), "conflict", "{}", refused.text);
+            assert!(refused.detail().contains("2027-01-22T00:00:00Z"), "{}", refused.text);
+        }
+        // Its own team may have it back at once.
+        assert_eq!(
+            world.post(DOMAINS, json!({"host": "shop.example.com"})).await.status,
+            201
+        );
+        assert_eq!(world.delete("/v1/apps/web/domains/shop.example.com").await.status, 204);
+
+        world.ports.clock.forward_days(8);
+        assert_eq!(ask(&world, &token, "shop.example.com").await.status, 201);
+        let mut tx = world.tx().await;
+        let others = tx.other_teams(team, &host("shop.example.com")).await.expect("read");
+        assert!(others.have_a_word(), "old records are no proof");
+    })
+    .await;
+}

@@ -1,0 +1,281 @@
+//! What each state of DNS comes to.
+
+use std::net::IpAddr;
+
+use slipway_domain::domains::{
+    Answer, Caa, CaaRecord, Dnssec, Inspection, Look, LookFailure, Proof, ResolverAnswer, proof_value,
+};
+use slipway_planner::domains::{Issuance, Wanted, inspect};
+
+const OURS: &str = "203.0.113.10";
+const OURS_V6: &str = "2001:db8::10";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn wanted() -> Wanted {
+    Wanted {
+        host: "shop.example.com".parse().expect("a name"),
+        token: "t0ken".into(),
+        addresses: vec![ip(OURS), ip(OURS_V6)],
+        target: None,
+        routed_proves: true,
+        is_proven: false,
+        issuance: Issuance {
+            ca_identities: vec!["letsencrypt.org".into()],
+            methods: vec!["http-01"],
+            is_wildcard: false,
+        },
+    }
+}
+
+/// An answer out of words: addresses, `ttl=…`, `cname=…`, `nxdomain`, `servfail`, `timeout`, `loop`.
+fn answer(words: &str) -> ResolverAnswer {
+    let (mut a, mut aaaa, mut cnames, mut ttl) = (vec![], vec![], vec![], 60);
+    let mut none = Answer::Nothing;
+    for word in words.split_whitespace() {
+        match word {
+            "nxdomain" => none = Answer::NoName,
+            "servfail" => none = Answer::Failed(LookFailure::ServFail),
+            "timeout" => none = Answer::Failed(LookFailure::Timeout),
+            "loop" => none = Answer::Failed(LookFailure::CnameLoop),
+            _ if word.starts_with("ttl=") => ttl = word[4..].parse().expect("seconds"),
+            _ if word.starts_with("cname=") => cnames.push(word[6..].to_owned()),
+            _ if word.contains(':') => aaaa.push(ip(word)),
+            _ => a.push(ip(word)),
+        }
+    }
+    let of = |found: Vec<IpAddr>| {
+        if found.is_empty() {
+            none.clone()
+        } else {
+            Answer::Found(found)
+        }
+    };
+    ResolverAnswer {
+        resolver: "192.0.2.53:53".into(),
+        authoritative: false,
+        ttl_seconds: (!a.is_empty() || !aaaa.is_empty()).then_some(ttl),
+        a: of(a),
+        aaaa: of(aaaa),
+        cnames,
+    }
+}
+
+fn look(answers: &[&str]) -> Look {
+    Look {
+        answers: answers.iter().map(|words| answer(words)).collect(),
+        proof: Answer::NoName,
+        caa: Ok(None),
+        dnssec: Dnssec::Insecure,
+        zone: Some("example.com".parse().expect("a name")),
+        by_wildcard: false,
+        target: Answer::Nothing,
+    }
+}
+
+fn codes(inspection: &Inspection) -> Vec<&str> {
+    inspection.findings.iter().map(|f| f.code.as_str()).collect()
+}
+
+#[test]
+fn f58_each_wrong_state_of_dns_has_its_reason_and_orders_nothing() {
+    for (answers, code) in [
+        (&["nxdomain"][..], "no_such_name"),
+        (&[""], "no_addresses"),
+        (&["servfail"], "dns_unavailable"),
+        (&["timeout"], "dns_unavailable"),
+        (&[], "dns_unavailable"),
+        (&["loop"], "cname_loop"),
+        (&["198.51.100.1"], "elsewhere"),
+        (&["2001:db8::99"], "elsewhere"),
+        (&["203.0.113.10 198.51.100.1"], "some_elsewhere"),
+        (&["203.0.113.10 2001:db8::99"], "conflicting_aaaa"),
+        (&["203.0.113.10", "198.51.100.1"], "split_answers"),
+        (&["203.0.113.10", "nxdomain"], "split_answers"),
+        (&["104.16.1.1 104.17.1.1"], "behind_proxy"),
+        (&["198.51.100.1 cname=d111.cloudfront.net."], "behind_proxy"),
+    ] {
+        let found = inspect(&wanted(), &look(answers));
+        assert_eq!(found.obstacle().map(|f| f.code.as_str()), Some(code), "{answers:?}");
+        assert!(!found.may_order(), "{answers:?}");
+        let told = found.obstacle().expect("an obstacle");
+        assert!(told.detail.ends_with('.') && told.hint.ends_with('.'), "{told:?}");
+    }
+}
+
+#[test]
+fn addresses_of_ours_are_right_in_either_family_and_prove_the_domain() {
+    for answers in [&[OURS][..], &[OURS_V6], &["203.0.113.10 2001:db8::10"], &[OURS, OURS]] {
+        let found = inspect(&wanted(), &look(answers));
+        assert_eq!(codes(&found), [""; 0], "{answers:?}");
+        assert!(found.may_order());
+        assert_eq!(found.proof, Some(Proof::Routed));
+    }
+}
+
+#[test]
+fn records_that_point_here_prove_nothing_where_others_have_a_word_or_a_wildcard_made_them() {
+    let mut contested = wanted();
+    contested.routed_proves = false;
+    let found = inspect(&contested, &look(&[OURS]));
+    assert_eq!((found.proof, codes(&found)), (None, vec!["txt_needed"]));
+    let mut wild = look(&[OURS]);
+    wild.by_wildcard = true;
+    let found = inspect(&wanted(), &wild);
+    assert_eq!((found.proof, codes(&found)), (None, vec!["wildcard_needs_txt"]));
+    let proof = found.records.iter().find(|r| r.group == "proof").expect("a record");
+    assert!(!proof.optional && !proof.ok, "{proof:?}");
+    // The text does.
+    wild.proof = Answer::Found(vec!["other".into(), proof_value("t0ken")]);
+    let found = inspect(&contested, &wild);
+    assert_eq!((found.proof, codes(&found)), (Some(Proof::Txt), vec![]));
+    // Another team's text does not.
+    wild.proof = Answer::Found(vec![proof_value("0ther")]);
+    assert_eq!(inspect(&contested, &wild).proof, None);
+}
+
+#[test]
+fn a_text_proves_a_domain_that_points_elsewhere_which_is_still_wrong() {
+    let mut moved = look(&["198.51.100.1"]);
+    moved.proof = Answer::Found(vec![proof_value("t0ken")]);
+    let found = inspect(&wanted(), &moved);
+    assert_eq!((found.proof, codes(&found)), (Some(Proof::Txt), vec!["elsewhere"]));
+}
+
+#[test]
+fn signatures_that_do_not_hold_are_told_before_the_silence_they_cause() {
+    let mut bogus = look(&["servfail"]);
+    bogus.dnssec = Dnssec::Bogus("the key is not the one that the parent vouches for".into());
+    let found = inspect(&wanted(), &bogus);
+    assert_eq!(codes(&found), ["dnssec_bogus"]);
+    assert!(found.findings[0].detail.contains("the parent vouches for"), "{found:?}");
+}
+
+#[test]
+fn caa_records_that_name_another_ca_forbid_the_order() {
+    let caa = |records: &[(&str, &str)], critical| {
+        let records = records.iter().map(|(tag, value)| CaaRecord {
+            critical,
+            tag: (*tag).into(),
+            value: (*value).into(),
+        });
+        let mut looked = look(&[OURS]);
+        looked.caa = Ok(Some(Caa {
+            at: "example.com".into(),
+            records: records.collect(),
+        }));
+        let found = inspect(&wanted(), &looked);
+        found.obstacle().map(|f| f.code.clone())
+    };
+    let forbids = Some("caa_forbids".to_owned());
+    assert_eq!(caa(&[("issue", "letsencrypt.org")], false), None);
+    assert_eq!(
+        caa(&[("issue", "digicert.com"), ("issue", "letsencrypt.org; a=b")], false),
+        None
+    );
+    assert_eq!(caa(&[("iodef", "mailto:a@example.com")], true), None);
+    assert_eq!(caa(&[("issue", "digicert.com")], false), forbids);
+    assert_eq!(caa(&[("issue", ";")], false), forbids);
+    assert_eq!(
+        caa(&[("issue", "letsencrypt.org; validationmethods=dns-01")], false),
+        forbids
+    );
+    assert_eq!(
+        caa(&[("issue", "letsencrypt.org; validationmethods=http-01,dns-01")], false),
+        None
+    );
+    assert_eq!(caa(&[("tbs", "unknown")], true), forbids);
+    assert_eq!(caa(&[("tbs", "unknown")], false), None);
+    let mut failed = look(&[OURS]);
+    failed.caa = Err(LookFailure::ServFail);
+    assert_eq!(codes(&inspect(&wanted(), &failed)), ["caa_unavailable"]);
+}
+
+#[test]
+fn a_wildcard_certificate_is_held_to_the_records_for_wildcards() {
+    let mut wild = wanted();
+    wild.issuance.is_wildcard = true;
+    let caa = |tags: &[(&str, &str)]| {
+        let mut looked = look(&[OURS]);
+        let record = |(tag, value): &(&str, &str)| CaaRecord {
+            critical: false,
+            tag: (*tag).into(),
+            value: (*value).into(),
+        };
+        looked.caa = Ok(Some(Caa {
+            at: "example.com".into(),
+            records: tags.iter().map(record).collect(),
+        }));
+        inspect(&wild, &looked).may_order()
+    };
+    assert!(caa(&[("issue", "letsencrypt.org")]));
+    assert!(!caa(&[("issue", "letsencrypt.org"), ("issuewild", ";")]));
+    assert!(caa(&[("issue", "digicert.com"), ("issuewild", "letsencrypt.org")]));
+}
+
+#[test]
+fn a_long_ttl_is_warned_of_before_the_change_and_a_short_one_after_it() {
+    let before = inspect(&wanted(), &look(&["198.51.100.1 ttl=86400"]));
+    assert_eq!(codes(&before), ["elsewhere", "ttl_long"]);
+    let mut proven = wanted();
+    proven.is_proven = true;
+    let short = inspect(&proven, &look(&["203.0.113.10 ttl=30"]));
+    assert_eq!(codes(&short), ["ttl_short"]);
+    assert!(short.may_order());
+    assert_eq!(codes(&inspect(&proven, &look(&["203.0.113.10 ttl=3600"]))), [""; 0]);
+    assert_eq!(codes(&inspect(&proven, &look(&["203.0.113.10 ttl=0"]))), ["ttl_short"]);
+}
+
+#[test]
+fn the_records_to_make_are_an_alias_or_the_addresses_and_no_alias_where_a_zone_begins() {
+    let shown = |wanted: &Wanted, looked: &Look| {
+        let records = inspect(wanted, looked).records;
+        let line = |r: &slipway_domain::domains::RecordCheck| {
+            let need = if r.optional { "optional" } else { "needed" };
+            format!("{} {} {} {} {need}", r.kind.as_str(), r.name, r.value, r.ok)
+        };
+        records.iter().map(line).collect::<Vec<_>>()
+    };
+    let proof = |name: &str| format!("TXT _slipway-challenge.{name} slipway-domain-verification=t0ken false optional");
+    assert_eq!(
+        shown(&wanted(), &look(&[OURS])),
+        [
+            "A shop.example.com 203.0.113.10 true needed".to_owned(),
+            "AAAA shop.example.com 2001:db8::10 false optional".to_owned(),
+            proof("shop.example.com"),
+        ]
+    );
+    let mut behind = wanted();
+    behind.addresses = vec![];
+    behind.target = Some("edge.example.net".parse().expect("a name"));
+    let mut aliased = look(&["203.0.113.10 cname=edge.example.net."]);
+    aliased.target = Answer::Found(vec![ip(OURS)]);
+    assert_eq!(
+        shown(&behind, &aliased),
+        [
+            "CNAME shop.example.com edge.example.net true needed".to_owned(),
+            proof("shop.example.com")
+        ]
+    );
+    assert!(inspect(&behind, &aliased).may_order());
+    let mut apex = behind.clone();
+    apex.host = "example.com".parse().expect("a name");
+    let told = inspect(&apex, &aliased);
+    assert!(told.records.iter().all(|r| r.kind.as_str() != "CNAME"), "{told:?}");
+    assert_eq!(
+        told.records[0].value, OURS,
+        "the addresses behind the name stand in: {told:?}"
+    );
+    assert!(codes(&told).contains(&"apex_alias"), "{told:?}");
+}
+
+#[test]
+fn a_local_name_needs_nothing_of_public_dns() {
+    let mut local = wanted();
+    local.host = "shop.internal".parse().expect("a name");
+    let found = inspect(&local, &look(&["servfail"]));
+    assert_eq!((found.proof, codes(&found)), (Some(Proof::Local), vec!["local_name"]));
+    assert!(found.may_order());
+}
