@@ -106,3 +106,6 @@ create index certificates_names on certificates using hash (names);
 
 create trigger domains_changed after insert or delete on domains
     for each statement execute function notify_domains();
+
+-- Not every alert is about a release.
+alter table alerts alter column release_id drop not null;

@@ -8,6 +8,7 @@
 //! | the budget is used up | it is tried again when the CA allows it, and its next one is asked meanwhile |
 //! | the CA may suggest another time for a renewal | it is asked |
 //! | nobody wants a certificate any more | it is taken out of use |
+//! | one is about to end and was not renewed | somebody is told |
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::lead::Lead;
 use crate::order::{self, OrderError, Wish};
 use crate::plan::{current, due};
 use crate::wanted::{Wanted, wanted};
-use crate::{Deps, Names, budget, renewal};
+use crate::{Deps, Names, budget, renewal, warn};
 
 /// So many orders are under way at once.
 const AT_ONCE_MAX: usize = 8;
@@ -45,6 +46,8 @@ pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, 
     retire(deps, lead, &wanted, &certificates).await?;
     local(deps, lead, &wanted, &certificates).await?;
     ask_for_windows(deps, lead, &wanted, &certificates).await?;
+
+    warn::tell(deps, lead, &domains).await?;
 
     let now = deps.clock.now();
     let mut next: Option<Timestamp> = None;

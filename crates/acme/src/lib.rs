@@ -16,6 +16,7 @@ mod order;
 mod plan;
 mod renewal;
 mod wanted;
+mod warn;
 
 use std::sync::Arc;
 

@@ -10,16 +10,19 @@ pub enum AlertKind {
     CrashLoop,
     /// A release runs that the database does not know, since it was put back to an older point.
     UnknownRelease,
+    /// A certificate is about to end, or has, and could not be renewed.
+    CertificateExpiring,
 }
 
 impl AlertKind {
-    const ALL: [Self; 2] = [Self::CrashLoop, Self::UnknownRelease];
+    const ALL: [Self; 3] = [Self::CrashLoop, Self::UnknownRelease, Self::CertificateExpiring];
 
     /// The word in the database, in answers and in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CrashLoop => "crash_loop",
             Self::UnknownRelease => "unknown_release",
+            Self::CertificateExpiring => "certificate_expiring",
         }
     }
 

@@ -107,6 +107,50 @@ impl Tx {
         Ok(())
     }
 
+    /// Begins the alert of an environment's certificates, or tells it once more because there is something new to say.
+    /// Who leads there must hold its lease.
+    #[tracing::instrument(name = "db.raise_certificate_alert", level = "debug", skip_all)]
+    pub async fn raise_certificate_alert(
+        &mut self,
+        id: AlertId,
+        environment: EnvironmentId,
+        message: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "insert into alerts (id, team_id, environment_id, app_name, environment_name, kind, message, started_at, next_try_at)
+             select $1, a.team_id, e.id, a.name, e.name, $3, $4, $5, $5
+             from environments e join apps a on a.id = e.app_id where e.id = $2
+             on conflict (environment_id, kind) where ended_at is null do update
+                set message = excluded.message, started_told = false, tries = 0, next_try_at = excluded.next_try_at
+                where alerts.message <> excluded.message",
+            id.uuid(),
+            environment.uuid(),
+            AlertKind::CertificateExpiring.as_str(),
+            message,
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Ends the alerts of the certificates of all other environments than these.
+    #[tracing::instrument(name = "db.clear_certificate_alerts", level = "debug", skip_all)]
+    pub async fn clear_certificate_alerts(&mut self, but: &[EnvironmentId], now: Timestamp) -> Result<(), StoreError> {
+        let but: Vec<uuid::Uuid> = but.iter().map(|id| id.uuid()).collect();
+        sqlx::query!(
+            "update alerts set ended_at = $2, tries = 0, next_try_at = $2
+             where kind = $3 and ended_at is null and not (environment_id = any($1))",
+            &but,
+            now,
+            AlertKind::CertificateExpiring.as_str()
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
     /// The alerts that go on, and of which release.
     #[tracing::instrument(name = "db.open_alerts", level = "debug", skip_all)]
     pub(crate) async fn open_alerts(
@@ -114,7 +158,8 @@ impl Tx {
         environment: EnvironmentId,
     ) -> Result<BTreeMap<AlertKind, ReleaseId>, StoreError> {
         let rows = sqlx::query!(
-            "select kind, release_id from alerts where environment_id = $1 and ended_at is null",
+            "select kind, release_id as \"release_id!\" from alerts
+             where environment_id = $1 and ended_at is null and release_id is not null",
             environment.uuid()
         )
         .fetch_all(self.c())

@@ -223,3 +223,41 @@ fn the_second_ca_is_asked_when_the_first_is_down() {
         Some(200)
     );
 }
+
+#[test]
+fn f56_a_certificate_that_cannot_be_renewed_goes_on_serving_and_somebody_is_told_in_time() {
+    let (platform, authority, names) = public(Manners::default());
+    with_app(&platform, "ends");
+    names.update(&["add ends.example.com. 60 A 127.0.0.1"]);
+    add(&platform, "ends", &json!({"host": "ends.example.com"}));
+    until_state(&platform, "ends", "ends.example.com", "active");
+    names.update(&["del ends.example.com. A", "add ends.example.com. 60 A 192.0.2.7"]);
+    recheck(&platform, "ends", "ends.example.com");
+    until_state(&platform, "ends", "ends.example.com", "failing");
+    let firing = || platform.get("/v1/alerts?state=firing")["items"].clone();
+    assert_eq!(firing(), json!([]), "there is time");
+    let of = "where names = array['ends.example.com']";
+    platform.sql(&format!(
+        "update certificates set not_before = now() - interval '83 days', not_after = now() + interval '6 days 12 hours', \
+         renew_at = now() - interval '1 day' {of}"
+    ));
+    recheck(&platform, "ends", "ends.example.com");
+    let told = until("somebody is told", || firing().get(0).cloned());
+    assert_eq!(told["kind"], "certificate_expiring", "{told}");
+    let message = told["message"].as_str().expect("text");
+    assert!(
+        message.contains("ends.example.com ends within 7 days") && message.contains("192.0.2.7"),
+        "{message}"
+    );
+    assert_eq!(
+        visit(&platform, &authority.root_pem(), "ends.example.com").map(|a| a.0),
+        Some(200)
+    );
+
+    names.update(&["del ends.example.com. A", "add ends.example.com. 60 A 127.0.0.1"]);
+    recheck(&platform, "ends", "ends.example.com");
+    until("it is over", || (firing() == json!([])).then_some(()));
+    let renewed = until_state(&platform, "ends", "ends.example.com", "active");
+    assert_eq!(renewed["reason"], Value::Null, "{renewed}");
+    assert_eq!(authority.asked("POST /order-plz"), 2, "the first one and the renewal");
+}
