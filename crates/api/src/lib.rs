@@ -10,6 +10,7 @@ mod apps;
 mod audit;
 mod audit_log;
 mod call;
+mod certificates;
 mod claim;
 mod deployments;
 mod docs;

@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 use crate::guard::{Routes, SCHEME};
 use crate::state::{ApiState, Shared};
 use crate::{
-    alerts, apps, audit_log, deployments, docs, domains, edge, env, environments, health, instances, logs, operations,
-    promote, registries, releases, rollback, secrets, spec, teams, tokens,
+    alerts, apps, audit_log, certificates, deployments, docs, domains, edge, env, environments, health, instances,
+    logs, operations, promote, registries, releases, rollback, secrets, spec, teams, tokens,
 };
 
 /// What anybody may call, by method and path: reviewed one by one, compared with the document by a test.
@@ -98,6 +98,7 @@ fn apps_and_specs(routes: Routes) -> Routes {
         .guarded(READ_SECRET, routes!(registries::get::registry_get))
         .guarded(WRITE_SECRET, routes!(registries::put::registry_put))
         .guarded(WRITE_SECRET, routes!(registries::delete::registry_delete))
+        .guarded(READ_DOMAIN, routes!(certificates::list::certificate_list))
         .guarded(READ_DOMAIN, routes!(domains::list::domain_list))
         .guarded(WRITE_DOMAIN, routes!(domains::create::domain_create))
         .guarded(READ_DOMAIN, routes!(domains::get::domain_get))

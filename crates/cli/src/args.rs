@@ -203,6 +203,8 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<DomainsCommand>,
     },
+    /// List certificates, when they end, and what is being tried
+    Certs,
     /// Pull credentials: list, set, delete
     Registries {
         #[command(subcommand)]

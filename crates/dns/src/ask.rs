@@ -1,17 +1,18 @@
 //! One question to one server.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::dnssec::Proof;
+use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use slipway_domain::domains::{Answer, CaaRecord, Dnssec, LookFailure, ResolverAnswer};
 
 /// To one attempt.
@@ -58,15 +59,22 @@ impl Server {
         Self::build(address, |options| options.recursion_desired = false)
     }
 
-    /// One whose answers' signatures are checked here.
-    pub(crate) fn validating(address: SocketAddr, trust_anchor: Option<PathBuf>) -> Result<Self, String> {
-        Self::build(address, |options| {
-            options.validate = true;
-            options.trust_anchor = trust_anchor;
-        })
+    /// One whose answers' signatures are checked here, up to these keys or those of the root. It remembers the keys of
+    /// zones for their TTL, so it is made anew for each look.
+    fn validating(address: SocketAddr, anchors: Option<Arc<TrustAnchors>>) -> Result<Self, String> {
+        let builder = Self::builder(address, |options| options.validate = true);
+        let builder = match anchors {
+            Some(anchors) => builder.with_trust_anchor(anchors),
+            None => builder,
+        };
+        Self::built(address, builder)
     }
 
     fn build(address: SocketAddr, change: impl FnOnce(&mut ResolverOpts)) -> Result<Self, String> {
+        Self::built(address, Self::builder(address, change))
+    }
+
+    fn builder(address: SocketAddr, change: impl FnOnce(&mut ResolverOpts)) -> ResolverBuilder<TokioRuntimeProvider> {
         let server = NameServerConfig::new(address.ip(), true, connections(address.port()));
         let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
@@ -79,6 +87,10 @@ impl Server {
         options.preserve_intermediates = true;
         options.try_tcp_on_error = true;
         change(options);
+        builder
+    }
+
+    fn built(address: SocketAddr, builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<Self, String> {
         let resolver = builder.build().map_err(|e| e.to_string())?;
         Ok(Self {
             name: address.to_string(),
@@ -148,17 +160,43 @@ impl Server {
         };
         of_kind(self.ask(name, RecordType::CAA).await, caa)
     }
+}
+
+/// Checks signatures.
+pub(crate) struct Validator {
+    address: SocketAddr,
+    anchors: Option<Arc<TrustAnchors>>,
+}
+
+impl Validator {
+    /// Over this server, up to the keys in the file or those of the root.
+    pub(crate) fn new(address: SocketAddr, trust_anchor: Option<&Path>) -> Result<Self, String> {
+        let read = |path: &Path| {
+            TrustAnchors::from_file(path).map(Arc::new).map_err(|e| {
+                format!(
+                    "{}: {e}: give lines such as `. IN DNSKEY 257 3 8 AwEAA…`",
+                    path.display()
+                )
+            })
+        };
+        let anchors = trust_anchor.map(read).transpose()?;
+        Server::validating(address, anchors.clone())?;
+        Ok(Self { address, anchors })
+    }
 
     /// What the signatures of a name's addresses are worth.
     ///
     /// A server that hands on no signatures makes everything look forged: then nothing can be told.
     pub(crate) async fn dnssec(&self, name: &str) -> Dnssec {
-        let root = tokio::time::timeout(VALIDATION_MAX, self.lookup("", RecordType::SOA)).await;
+        let Ok(server) = Server::validating(self.address, self.anchors.clone()) else {
+            return Dnssec::Unknown;
+        };
+        let root = tokio::time::timeout(VALIDATION_MAX, server.lookup("", RecordType::SOA)).await;
         let is_signed = |root: &Lookup| root.answers().iter().any(|r| r.proof == Proof::Secure);
         if !matches!(&root, Ok(Ok(root)) if is_signed(root)) {
             return Dnssec::Unknown;
         }
-        let looked = tokio::time::timeout(VALIDATION_MAX, self.lookup(name, RecordType::A)).await;
+        let looked = tokio::time::timeout(VALIDATION_MAX, server.lookup(name, RecordType::A)).await;
         let (proof, broken) = match looked {
             Ok(Ok(lookup)) => {
                 let proof = lookup.answers().iter().map(|r| r.proof).min();

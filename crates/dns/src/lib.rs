@@ -8,12 +8,12 @@ mod look;
 mod zone;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use slipway_domain::domains::{Answer, Dnssec, Look};
 
-use crate::ask::Server;
+use crate::ask::{Server, Validator};
 
 /// So many servers are asked at most.
 pub const SERVERS_MAX: usize = 4;
@@ -43,7 +43,7 @@ pub struct Dns(Arc<Inner>);
 struct Inner {
     servers: Vec<Server>,
     /// Checks signatures for itself, over the first server.
-    validating: Server,
+    validator: Validator,
 }
 
 impl Dns {
@@ -65,10 +65,10 @@ impl Dns {
             .take(SERVERS_MAX)
             .map(|address| Server::recursive(*address))
             .collect();
-        let validating = Server::validating(first, trust_anchor.map(PathBuf::from)).map_err(DnsError)?;
+        let validator = Validator::new(first, trust_anchor).map_err(DnsError)?;
         Ok(Self(Arc::new(Inner {
             servers: made.map_err(DnsError)?,
-            validating,
+            validator,
         })))
     }
 }

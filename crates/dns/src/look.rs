@@ -24,7 +24,7 @@ impl Dns {
             answers,
             self.texts(&proof),
             caa(first, host),
-            self.0.validating.dnssec(host.as_str()),
+            self.0.validator.dnssec(host.as_str()),
             wildcard(first, host),
             zone::of(first, host),
             self.behind(target)

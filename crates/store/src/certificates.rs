@@ -1,10 +1,13 @@
 //! `certificates`: with their sealed keys.
 
 use slipway_domain::Timestamp;
-use slipway_domain::ids::CertificateId;
+use slipway_domain::domains::Reason;
+use slipway_domain::ids::{CertificateId, TeamId};
+use slipway_domain::name::AppName;
 use slipway_domain::secret::Sealed;
 
-use crate::{StoreError, Tx};
+use crate::row::{json, parse};
+use crate::{Page, StoreError, Tx};
 
 /// A certificate, its key sealed.
 #[derive(Debug, Clone)]
@@ -31,6 +34,38 @@ pub struct Certificate {
     pub renew_at: Option<Timestamp>,
     /// When the CA is to be asked again when that should be.
     pub ari_at: Option<Timestamp>,
+}
+
+/// A certificate in use, or the attempts to get one, as lists show them.
+#[derive(Debug, Clone)]
+pub struct CertificateRow {
+    /// Its names.
+    pub names: Vec<String>,
+    /// The app that the first of them leads to.
+    pub app: Option<AppName>,
+    /// Who issued it.
+    pub issuer: Option<String>,
+    /// The directory of the CA.
+    pub ca: Option<String>,
+    /// From when it is valid.
+    pub not_before: Option<Timestamp>,
+    /// Until when it is valid.
+    pub not_after: Option<Timestamp>,
+    /// When it is to be replaced.
+    pub renew_at: Option<Timestamp>,
+    /// When it is tried again to get one.
+    pub next_try_at: Option<Timestamp>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// What the last one said.
+    pub error: Option<Reason>,
+}
+
+impl CertificateRow {
+    /// What lists are sorted by.
+    pub fn key(&self) -> String {
+        self.names.join(" ")
+    }
 }
 
 struct Row {
@@ -128,6 +163,52 @@ impl Tx {
         .fetch_optional(self.c())
         .await?;
         Ok(row.map(Certificate::from))
+    }
+
+    /// Those in use and those to be had, by name; of one team or all, of some apps or all.
+    #[tracing::instrument(name = "db.certificate_rows", level = "debug", skip_all)]
+    pub async fn certificate_rows(
+        &mut self,
+        team: Option<TeamId>,
+        apps: Option<&[AppName]>,
+        page: &Page<String>,
+    ) -> Result<Vec<CertificateRow>, StoreError> {
+        let apps: Option<Vec<String>> = apps.map(|apps| apps.iter().map(ToString::to_string).collect());
+        let rows = sqlx::query!(
+            "select coalesce(c.names, i.names) as \"names!\", a.name as \"app?\", c.issuer as \"issuer?\", c.ca,
+                    c.not_before as \"not_before?\", c.not_after as \"not_after?\", c.renew_at, i.next_try_at,
+                    coalesce(i.failures, 0) as \"failures!\", i.error
+             from (select * from certificates where replaced_at is null) c
+             full join issuances i on i.names = c.names
+             left join domains d on d.host = (coalesce(c.names, i.names))[1]
+             left join environments e on e.id = d.environment_id left join apps a on a.id = e.app_id
+             where ($1::uuid is null or d.team_id = $1) and ($4::text[] is null or a.name = any($4))
+               and ($2::text is null or array_to_string(coalesce(c.names, i.names), ' ') collate \"C\" > $2)
+             order by array_to_string(coalesce(c.names, i.names), ' ') collate \"C\" limit $3",
+            team.map(TeamId::uuid),
+            page.after.as_deref(),
+            i64::from(page.limit),
+            apps.as_deref()
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter()
+            .map(|r| {
+                let name = r.names.join(" ");
+                Ok(CertificateRow {
+                    app: r.app.map(|app| parse(&app, "apps", "name", &name)).transpose()?,
+                    issuer: r.issuer,
+                    ca: r.ca,
+                    not_before: r.not_before,
+                    not_after: r.not_after,
+                    renew_at: r.renew_at,
+                    next_try_at: r.next_try_at,
+                    failures: u32::try_from(r.failures).unwrap_or(0),
+                    error: r.error.map(|e| json(e, "issuances", "error", &name)).transpose()?,
+                    names: r.names,
+                })
+            })
+            .collect()
     }
 
     /// Notes when a certificate is to be replaced, and when the CA is asked again.

@@ -7,6 +7,7 @@
 pub mod alerts;
 pub mod apps;
 pub mod audit;
+pub mod certificates;
 pub mod deployments;
 pub mod domains;
 pub mod env;

@@ -58,7 +58,8 @@ impl Call {
     }
 }
 
-fn reason(reason: Reason) -> DomainReason {
+/// Why something is not as it should be, as answers have it.
+pub(crate) fn reason(reason: Reason) -> DomainReason {
     DomainReason {
         code: reason.code,
         detail: reason.detail,

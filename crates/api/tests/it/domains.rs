@@ -239,3 +239,38 @@ async fn s53_a_domain_that_was_given_up_is_nobody_elses_for_a_week_and_never_by_
     })
     .await;
 }
+
+#[tokio::test]
+async fn certificates_are_listed_to_whose_they_are_with_what_is_being_tried() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        let (team, token) = crew(&world).await;
+        world.post(DOMAINS, json!({"host": "shop.example.com"})).await;
+        ask(&world, &token, "crew.example.com").await;
+        assert!(prove(&world, world.team, "shop.example.com").await && prove(&world, team, "crew.example.com").await);
+        let error = json!({"code": "ca_budget", "detail": "d", "hint": "h"});
+        world
+            .db
+            .execute(&format!(
+                "insert into issuances (names, failures, next_try_at, error, updated_at) values
+                 (array['shop.example.com'], 3, now(), '{error}', now()), (array['crew.example.com'], 1, now(), null, now());
+                 insert into certificates (id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at)
+                 values ('00000000-0000-7000-8000-000000000001', array['*.apps.localhost'], 'CA', '', '', 1, now(), now(), now())"
+            ))
+            .await;
+        let all = world.get("/v1/certificates").await;
+        let names: Vec<&str> = ["/items/0/names/0", "/items/1/names/0", "/items/2/names/0"]
+            .map(|at| all.text_at(at))
+            .to_vec();
+        assert_eq!(names, ["*.apps.localhost", "crew.example.com", "shop.example.com"]);
+        assert_eq!(all.json["items"][2]["reason"]["code"], "ca_budget");
+        assert_eq!((&all.json["items"][2]["failures"], &all.json["items"][2]["issuer"]), (&json!(3), &Value::Null));
+        let theirs = world.ask("GET", "/v1/certificates").token(&token).send().await;
+        assert_eq!(theirs.column("app"), ["other"]);
+        let paged = world.get("/v1/certificates?limit=2").await;
+        let cursor = paged.text_at("/next_cursor").to_owned();
+        let rest = world.get(&format!("/v1/certificates?limit=2&cursor={cursor}")).await;
+        assert_eq!(rest.text_at("/items/0/names/0"), "shop.example.com");
+    })
+    .await;
+}

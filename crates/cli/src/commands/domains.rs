@@ -7,6 +7,7 @@ use slipway_domain::Timestamp;
 use slipway_wire::domains::NewDomain;
 use tokio::time::Instant;
 
+use super::certs::left;
 use crate::args::{DomainWatchArgs, DomainsCommand};
 use crate::client::{Call, SLOW_CALL_TIMEOUT, body};
 use crate::context::Context;
@@ -56,11 +57,7 @@ async fn list(ctx: &mut Context) -> Result<(), CliError> {
 
 /// How long the certificate is still valid.
 fn until(item: &Value, now: Timestamp) -> String {
-    let not_after = crate::show::time_of(item.get("certificate").unwrap_or(&Value::Null), "not_after");
-    not_after.map_or_else(String::new, |at| match (at - now).num_days() {
-        days if at > now => format!("{days} d left"),
-        _ => "over".into(),
-    })
+    left(item.get("certificate").unwrap_or(&Value::Null), now)
 }
 
 async fn add(

@@ -3,6 +3,7 @@
 mod alerts;
 mod apps;
 mod audit;
+mod certs;
 mod deploy;
 mod deployments;
 mod domains;
@@ -56,6 +57,7 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Spec { command } => spec::run(ctx, command.unwrap_or(SpecCommand::Show)).await,
         Command::Plan(args) => manifest::plan(ctx, args).await,
         Command::Apply { manifest, wait } => manifest::apply(ctx, manifest, wait).await,
+        Command::Certs => certs::list(ctx).await,
         Command::Domains { command } => domains::run(ctx, command.unwrap_or(DomainsCommand::List)).await,
         Command::Registries { command } => {
             let list = || RegistriesCommand::List {

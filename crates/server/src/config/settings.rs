@@ -133,7 +133,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "dns_trust_anchor",
         "",
-        "A file with the DNSKEY records up to which DNSSEC signatures are checked. Default: those of the root.",
+        "A file with the DNSKEY records of the root (`. IN DNSKEY …`) up to which DNSSEC signatures are checked. Default: those of the public root.",
     ),
     setting(
         "disk_free_min",

@@ -85,6 +85,11 @@ fn a_local_name_has_a_certificate_of_the_internal_ca_at_once() {
     let found = domain(&platform, "local", "shop.test");
     assert_eq!(found["proof"], "local", "{found}");
     assert_eq!(found["certificate"]["issuer"], "Slipway internal CA", "{found}");
+    let (code, out, err) = platform.cli(&["certs"]);
+    assert!(
+        code == 0 && out.contains("shop.test") && out.contains("*.apps.localhost"),
+        "{out}{err}"
+    );
 
     let www = json!({"host": "www.shop.test", "redirect_to": "shop.test"});
     add(&platform, "local", &www);
@@ -260,4 +265,42 @@ fn f56_a_certificate_that_cannot_be_renewed_goes_on_serving_and_somebody_is_told
     let renewed = until_state(&platform, "ends", "ends.example.com", "active");
     assert_eq!(renewed["reason"], Value::Null, "{renewed}");
     assert_eq!(authority.asked("POST /order-plz"), 2, "the first one and the renewal");
+}
+
+#[test]
+fn signatures_are_checked_up_to_the_root_and_a_broken_chain_is_told_and_stops_the_order() {
+    let names = NameServer::signed();
+    let mut platform = Platform::prepare(Options::default());
+    let authority = Authority::start(&names, &platform, Manners::default());
+    for (name, value) in authority.settings(&names) {
+        platform.set(name, value);
+    }
+    platform.set("SLIPWAY_DNS_TRUST_ANCHOR", names.trust_anchor().display().to_string());
+    platform.up();
+    with_app(&platform, "signed");
+    names.update(&["add signed.example.com. 60 A 127.0.0.1"]);
+    let said = |dnssec: &str| {
+        until(&format!("it is {dnssec}"), || {
+            let found = platform.get("/v1/apps/signed/domains/signed.example.com/check");
+            (found["dnssec"] == dnssec).then_some(found)
+        })
+    };
+    // The parent vouches for another key.
+    let ds = names.ds();
+    let tag = ds.split_whitespace().next().expect("a tag");
+    let wrong = format!("add example.com. 60 DS {tag} 13 2 {}", "ab".repeat(32));
+    names.update_zone(".", &[&wrong]);
+    let made = add(&platform, "signed", &json!({"host": "signed.example.com"}));
+    assert_eq!(made["dnssec"], "bogus", "{made}");
+    assert_eq!(made["reason"]["code"], "dnssec_bogus", "{made}");
+    assert_eq!(authority.asked("POST /order-plz"), 0);
+    // It vouches for none.
+    names.update_zone(".", &["del example.com. DS"]);
+    said("insecure");
+    // It vouches for the right one.
+    names.update_zone(".", &[&format!("add example.com. 60 DS {ds}")]);
+    let found = said("secure");
+    assert_ne!(found["reason"]["code"], "dnssec_bogus", "{found}");
+    recheck(&platform, "signed", "signed.example.com");
+    until_state(&platform, "signed", "signed.example.com", "active");
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::platform::until;
@@ -28,18 +29,28 @@ fn soa(zone: &str) -> String {
 
 impl NameServer {
     pub(crate) fn start() -> Self {
+        Self::with("")
+    }
+
+    /// One whose zones are signed. The parent does not vouch for the child until it is told to.
+    pub(crate) fn signed() -> Self {
+        Self::with("    dnssec-signing: on\n")
+    }
+
+    fn with(signing: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let port = free_port();
         let at = |name: &str| dir.path().join(name);
-        std::fs::write(at("root.zone"), soa(".")).expect("written");
+        let root = soa(".") + "example.com. 60 NS ns.example.com.\n";
+        std::fs::write(at("root.zone"), root).expect("written");
         let zone = soa("example.com.") + "ns.example.com. 60 A 127.0.0.1\n";
         std::fs::write(at("example.zone"), zone).expect("written");
         let path = dir.path().display();
         let config = format!(
             "server:\n  rundir: {path}\n  user: root\n  listen: 127.0.0.1@{port}\n  udp-workers: 1\n  tcp-workers: 1\n\
              database:\n  storage: {path}\nacl:\n  - id: here\n    address: 127.0.0.1\n    action: update\n\
-             zone:\n  - domain: .\n    storage: {path}\n    file: root.zone\n  - domain: example.com\n    \
-             storage: {path}\n    file: example.zone\n    acl: here\n"
+             zone:\n  - domain: .\n    storage: {path}\n    file: root.zone\n    acl: here\n{signing}  - domain: example.com\n    \
+             storage: {path}\n    file: example.zone\n    acl: here\n{signing}"
         );
         std::fs::write(at("knot.conf"), config).expect("written");
         let log = std::fs::File::create(at("log")).expect("a log file");
@@ -71,8 +82,37 @@ impl NameServer {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Changes the zone: lines such as `add shop.example.com. 60 A 127.0.0.1` or `del shop.example.com.`.
+    fn keys(&self, zone: &str, what: &str) -> String {
+        let output = Command::new("keymgr")
+            .arg("-c")
+            .arg(self.dir.path().join("knot.conf"))
+            .args([zone, what])
+            .output()
+            .expect("keymgr is installed: scripts/setup.sh test");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// A file with the key that vouches for everything here.
+    pub(crate) fn trust_anchor(&self) -> PathBuf {
+        let path = self.dir.path().join("anchor");
+        std::fs::write(&path, self.keys(".", "dnskey").replace(" DNSKEY ", " IN DNSKEY ")).expect("written");
+        path
+    }
+
+    /// What the parent is to say so that it vouches for `example.com`.
+    pub(crate) fn ds(&self) -> String {
+        let records = self.keys("example.com", "ds");
+        let sha256 = records.lines().find(|line| line.split_whitespace().nth(4) == Some("2"));
+        let (_, data) = sha256.expect("a DS record").split_once(" DS ").expect("a DS record");
+        data.to_owned()
+    }
+
+    /// Changes the zone `example.com`: lines such as `add shop.example.com. 60 A 127.0.0.1` or `del shop.example.com.`.
     pub(crate) fn update(&self, lines: &[&str]) {
+        self.update_zone("example.com.", lines);
+    }
+
+    pub(crate) fn update_zone(&self, zone: &str, lines: &[&str]) {
         let mut update = Command::new("knsupdate")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -80,7 +120,7 @@ impl NameServer {
             .spawn()
             .expect("knsupdate is installed: scripts/setup.sh test");
         let text = format!(
-            "server 127.0.0.1 {}\nzone example.com.\n{}\nsend\nquit\n",
+            "server 127.0.0.1 {}\nzone {zone}\n{}\nsend\nquit\n",
             self.port,
             lines.join("\n")
         );

@@ -1,0 +1,3 @@
+//! `/v1/certificates`: those in use and those to be had. Keys never come out.
+
+pub(crate) mod list;
