@@ -7,7 +7,7 @@ use std::time::Duration;
 use instant_acme::{Account, AccountBuilder, AccountCredentials, Error, ExternalAccountKey, NewAccount};
 use slipway_domain::ports::SealContext;
 use slipway_domain::secret::Secret;
-use slipway_store::AcmeAccount;
+use slipway_store::{AcmeAccount, StoreError};
 use tokio::sync::Mutex;
 
 use crate::Deps;
@@ -76,9 +76,17 @@ impl CaSettings {
         Ok(account)
     }
 
-    /// The next use begins anew: the CA does not know the account any more.
-    pub(crate) async fn forget(&self) {
+    /// Forgets the account: the CA does not know it any more, and the next use makes a new one.
+    pub(crate) async fn disown(&self, deps: &Deps, lead: Lead) -> Result<(), StoreError> {
+        tracing::warn!(
+            ca = self.directory,
+            "acme.account_gone: the CA does not know it, a new one is made"
+        );
+        let mut tx = lead.begin(deps).await?;
+        tx.delete_acme_account(&self.directory).await?;
+        tx.commit().await?;
         *self.account.lock().await = None;
+        Ok(())
     }
 
     async fn kept(&self, deps: &Deps) -> Result<Option<String>, CallError> {

@@ -24,7 +24,7 @@ use crate::lead::Lead;
 use crate::order::{self, OrderError, Wish};
 use crate::plan::{current, due};
 use crate::wanted::{Wanted, wanted};
-use crate::{Deps, Names, budget, renewal, warn};
+use crate::{Deps, Names, budget, challenge, renewal, warn};
 
 /// So many orders are under way at once.
 const AT_ONCE_MAX: usize = 8;
@@ -166,6 +166,7 @@ async fn attempt(
             names,
             replaces,
             begun: order_row,
+            challenge: challenge::kind(begun.map_or(0, |i| i.failures)),
         };
         match order::run(deps, lead, ca, &wish).await {
             Ok(()) => return Ok(()),

@@ -51,13 +51,14 @@ pub(crate) async fn look(deps: &Deps, lead: Lead, domain: &CustomDomain) -> Resu
         token: domain.token.clone(),
         routed_proves: !others.have_a_word(),
         is_proven: domain.proof.is_some(),
+        is_anothers: others.keep_it(deps.clock.now()),
     };
     let inspection = deps.inspector.inspect(claim).await;
     let now = deps.clock.now();
     let mut tx = lead.begin(deps).await?;
-    // What another team has is not taken from it, whatever the records say.
+    // What another team has, or gave up a short while ago, is not taken from it, whatever the records say.
     let mut proven = domain.proof.is_some();
-    if let Some(proof) = inspection.proof.filter(|_| !proven && !others.has_it) {
+    if let Some(proof) = inspection.proof.filter(|_| !proven && !others.keep_it(now)) {
         proven = tx.prove_domain(domain.id, proof, now).await?;
         if proven {
             tracing::info!(host = %domain.host, proof = proof.as_str(), "domain.proven");

@@ -33,6 +33,20 @@ fn is_bad_nonce(problem: &Problem) -> bool {
     problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:badNonce")
 }
 
+/// An error with what is behind it: alone it often says only that there was one.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
 /// Awaits an attempt, and makes another one as long as the CA refuses the nonce.
 macro_rules! call {
     ($attempt:expr) => {{
@@ -61,6 +75,6 @@ pub(crate) fn judge<T>(
             return None;
         }
         Ok(Err(Error::Api(problem))) => Err(CallError::Refused(problem)),
-        Ok(Err(error)) => Err(CallError::Away(error.to_string())),
+        Ok(Err(error)) => Err(CallError::Away(chain(&error))),
     })
 }

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use instant_acme::{Account, CertificateIdentifier, Error, Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{Account, CertificateIdentifier, Error, Identifier, NewOrder, Order, OrderStatus, Problem};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -19,7 +19,7 @@ use slipway_domain::Timestamp;
 use slipway_domain::domains::Reason;
 use slipway_domain::ports::SealContext;
 use slipway_domain::secret::Secret;
-use slipway_store::{Certificate, LedgerKind, OrderRow, StoreError};
+use slipway_store::{Certificate, ChallengeKind, LedgerKind, OrderRow, StoreError};
 use tokio::time::Instant;
 use x509_parser::extensions::GeneralName;
 
@@ -80,12 +80,12 @@ fn told(ca: &CaSettings, error: CallError) -> OrderError {
         CallError::Away(reason) => failed(
             "ca_unavailable",
             format!("The CA {host} cannot be asked: {reason}."),
-            "It is tried again by itself. What serves now goes on serving.",
+            "It is tried again by itself.",
             true,
         ),
         CallError::Refused(problem) => {
             let kind = problem.r#type.clone().unwrap_or_default();
-            let detail = problem.to_string();
+            let detail = words(&problem);
             let not_before = problem.detail.as_deref().and_then(budget::told_until);
             let (code, hint, keeps_order) = match kind.rsplit(':').next() {
                 Some("rateLimited") => ("ca_rate_limited", "It is tried again when the CA allows it.", true),
@@ -120,7 +120,7 @@ fn told(ca: &CaSettings, error: CallError) -> OrderError {
             OrderError::Failed {
                 reason: Reason {
                     code: code.into(),
-                    detail: format!("The CA {host} refused: {detail}."),
+                    detail: format!("The CA {host} refused: {detail}"),
                     hint: hint.into(),
                 },
                 keeps_order,
@@ -128,6 +128,17 @@ fn told(ca: &CaSettings, error: CallError) -> OrderError {
                 counts: false,
             }
         }
+    }
+}
+
+/// What a CA says, in its own words.
+fn words(problem: &Problem) -> String {
+    let subproblems = problem.subproblems.iter().filter_map(|s| s.detail.clone());
+    let all: Vec<String> = problem.detail.clone().into_iter().chain(subproblems).collect();
+    match (all.is_empty(), &problem.r#type) {
+        (true, Some(kind)) => format!("{kind}."),
+        (true, None) => "without a reason.".into(),
+        (false, _) => format!("{}.", all.join("; ").trim_end_matches('.')),
     }
 }
 
@@ -144,6 +155,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) replaces: Option<&'a Certificate>,
     /// What was begun before.
     pub(crate) begun: Option<&'a OrderRow>,
+    /// How the CA is to check the names.
+    pub(crate) challenge: ChallengeKind,
 }
 
 /// Gets a certificate from one CA and puts it in use.
@@ -151,10 +164,10 @@ pub(crate) async fn run(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_
     let account = ca.account(deps, lead).await.map_err(|e| told(ca, e))?;
     let begun = wish.begun.filter(|row| row.ca == ca.directory);
     let (mut order, key) = match begun {
-        Some(row) => resumed(deps, ca, &account, row).await?,
+        Some(row) => resumed(deps, lead, ca, &account, row).await?,
         None => made(deps, lead, ca, &account, wish).await?,
     };
-    let issued = finish(deps, lead, ca, &mut order, &key, wish.names).await;
+    let issued = finish(deps, lead, ca, (&mut order, &key), wish).await;
     // Answered or not, nobody asks any more.
     let mut tx = lead.begin(deps).await?;
     tx.delete_challenges(wish.names).await?;
@@ -165,6 +178,7 @@ pub(crate) async fn run(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_
 /// Goes on with an order.
 async fn resumed(
     deps: &Deps,
+    lead: Lead,
     ca: &CaSettings,
     account: &Account,
     row: &OrderRow,
@@ -178,7 +192,9 @@ async fn resumed(
     match call!(account.order(row.url.clone())) {
         Ok(order) => Ok((order, key)),
         Err(CallError::Refused(problem)) => {
-            ca.forget().await;
+            if is_unknown_account(&problem) {
+                ca.disown(deps, lead).await?;
+            }
             Err(lost(format!("The CA does not know the order any more: {problem}.")))
         }
         Err(error) => Err(told(ca, error)),
@@ -223,8 +239,17 @@ async fn made(
             call!(order(account, &identifiers, None)).map_err(|e| told(ca, e))?
         }
         Err(error) => {
-            if is_unknown_account(&error) {
-                ca.forget().await;
+            if matches!(&error, CallError::Refused(problem) if is_unknown_account(problem)) {
+                ca.disown(deps, lead).await?;
+                return Err(failed(
+                    "ca_account_gone",
+                    format!(
+                        "The CA {} does not know this platform's account any more.",
+                        ca_host(&ca.directory)
+                    ),
+                    "A new account is made, and it is tried again by itself.",
+                    false,
+                ));
             }
             return Err(told(ca, error));
         }
@@ -280,8 +305,11 @@ async fn spend(deps: &Deps, lead: Lead, ca: &CaSettings, names: &Names, is_renew
     Ok(tx.commit().await?)
 }
 
-fn is_unknown_account(error: &CallError) -> bool {
-    matches!(error, CallError::Refused(p) if p.r#type.as_deref().is_some_and(|t| t.ends_with(":accountDoesNotExist")))
+fn is_unknown_account(problem: &Problem) -> bool {
+    problem
+        .r#type
+        .as_deref()
+        .is_some_and(|t| t.ends_with(":accountDoesNotExist"))
 }
 
 /// An order, and what it replaces where the CA knows of such things.
@@ -305,13 +333,12 @@ async fn finish(
     deps: &Deps,
     lead: Lead,
     ca: &CaSettings,
-    order: &mut Order,
-    key: &KeyPair,
-    names: &Names,
+    (order, key): (&mut Order, &KeyPair),
+    wish: &Wish<'_>,
 ) -> Result<String, OrderError> {
     let told = |e| told(ca, e);
     if order.state().status == OrderStatus::Pending {
-        let answers = challenge::answers(order).await.map_err(told)?;
+        let answers = challenge::answers(order, wish.challenge).await.map_err(told)?;
         if !challenge::publish(deps, lead, &answers).await? {
             return Err(failed(
                 "proxy_away",
@@ -320,14 +347,14 @@ async fn finish(
                 true,
             ));
         }
-        challenge::ready(order).await.map_err(told)?;
+        challenge::ready(order, wish.challenge).await.map_err(told)?;
         poll(order, ca, &[OrderStatus::Pending]).await?;
     }
     if order.state().status == OrderStatus::Invalid {
         return Err(invalid(order, ca).await);
     }
     if order.state().status == OrderStatus::Ready {
-        let csr = request(names, key).map_err(|e| {
+        let csr = request(wish.names, key).map_err(|e| {
             failed(
                 "internal",
                 format!("No request can be made: {e}."),
@@ -382,12 +409,12 @@ async fn poll(order: &mut Order, ca: &CaSettings, during: &[OrderStatus]) -> Res
 async fn invalid(order: &mut Order, ca: &CaSettings) -> OrderError {
     let problem = order.state().error.clone();
     let found = challenge::verdict(order).await;
-    let detail = found.or_else(|| problem.map(|p| p.to_string()));
+    let detail = found.or_else(|| problem.as_ref().map(words));
     let detail = detail.unwrap_or_else(|| "it gives no reason".into());
     OrderError::Failed {
         reason: Reason {
             code: "ca_cannot_reach".into(),
-            detail: format!("The CA {} looked and found: {detail}.", ca_host(&ca.directory)),
+            detail: format!("The CA {} looked and found: {}.", ca_host(&ca.directory), detail.trim_end_matches('.')),
             hint: "The name must lead here from everywhere, and port 80 of this platform must be reachable from the internet.".into(),
         },
         keeps_order: false,

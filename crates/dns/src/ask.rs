@@ -27,6 +27,14 @@ pub(crate) struct Server {
     resolver: TokioResolver,
 }
 
+/// So many aliases are followed, one after the other.
+const ALIASES_MAX: usize = 8;
+
+fn same_name(one: &str, other: &str) -> bool {
+    one.trim_end_matches('.')
+        .eq_ignore_ascii_case(other.trim_end_matches('.'))
+}
+
 /// The servers of this machine.
 pub(crate) fn system_servers() -> Result<Vec<SocketAddr>, String> {
     let (config, _) =
@@ -126,6 +134,17 @@ impl Server {
             }
             ttl_seconds = ttl_seconds.max(Some(record.ttl));
         }
+        let (mut a, mut aaaa) = (a, aaaa);
+        let found = |answer: &Answer<Record>| records(answer).iter().any(|r| address(&r.data).is_some());
+        let failed = |answer: &Answer<Record>| matches!(answer, Answer::Failed(_));
+        if !found(&a) && !found(&aaaa) && !failed(&a) && cnames.is_empty() {
+            cnames = self.aliases(name).await;
+            let is_loop = cnames.len() > ALIASES_MAX || cnames.last().is_some_and(|last| same_name(last, name));
+            if is_loop {
+                a = Answer::Failed(LookFailure::CnameLoop);
+                aaaa = Answer::Failed(LookFailure::CnameLoop);
+            }
+        }
         ResolverAnswer {
             resolver: self.name.clone(),
             authoritative,
@@ -134,6 +153,28 @@ impl Server {
             cnames,
             ttl_seconds,
         }
+    }
+
+    /// The names that a name is an alias of, one after the other, until there is none, or one for the second time.
+    async fn aliases(&self, name: &str) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        while names.len() <= ALIASES_MAX {
+            let at = names.last().map_or(name, String::as_str);
+            let answer = self.ask(at, RecordType::CNAME).await;
+            let target = records(&answer).iter().find_map(|r| match &r.data {
+                RData::CNAME(target) => Some(target.0.to_ascii()),
+                _ => None,
+            });
+            let Some(target) = target else { break };
+            let seen = same_name(&target, name) || names.iter().any(|n| same_name(n, &target));
+            names.push(target);
+            if seen {
+                // Whichever of them is the second time: the chain has no end.
+                names.push(name.to_owned());
+                break;
+            }
+        }
+        names
     }
 
     /// The texts at a name.

@@ -89,6 +89,8 @@ pub struct Claim {
     pub routed_proves: bool,
     /// Whether it has been proven before.
     pub is_proven: bool,
+    /// Whether another team has it, or gave it up a short while ago: then it cannot be proven.
+    pub is_anothers: bool,
 }
 
 /// Asks DNS about a domain, now, and says what that means.

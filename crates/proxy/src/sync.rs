@@ -197,6 +197,12 @@ impl Routes {
                 }
             }
         }
+        for (host, pem) in &snapshot.tls_challenges {
+            match self.proxy.tls().challenge(pem) {
+                Ok(config) => all.answer(host.as_str(), config),
+                Err(error) => tracing::error!(%host, %error, "proxy.challenge_unusable"),
+            }
+        }
         self.proxy.tls().replace(all);
     }
 

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use slipway_domain::clock::Timestamp;
@@ -24,6 +24,9 @@ use crate::host::normalize;
 
 /// A fatal `unrecognized_name` alert in a record of its own, as it is sent before any key is agreed.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// The protocol by which CAs look for an answer (RFC 8737).
+const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// A certificate that is in use.
 #[derive(Debug)]
@@ -62,9 +65,16 @@ pub(crate) enum MaterialError {
 #[derive(Debug, Default)]
 pub(crate) struct Certificates {
     by_name: HashMap<String, Arc<Certificate>>,
+    /// Answers to CAs (RFC 8737), by name.
+    challenges: HashMap<String, Arc<ServerConfig>>,
 }
 
 impl Certificates {
+    /// Adds an answer to a CA.
+    pub(crate) fn answer(&mut self, host: &str, config: Arc<ServerConfig>) {
+        self.challenges.insert(host.to_owned(), config);
+    }
+
     /// Adds a certificate. Of two for one name the one that ends later is used.
     pub(crate) fn add(&mut self, certificate: &Arc<Certificate>) {
         for name in &certificate.names {
@@ -125,6 +135,8 @@ pub(crate) enum HandshakeError {
     UnknownName(String),
     #[error("the client named no server")]
     NoName,
+    #[error("a CA looked for its answer")]
+    Challenge,
     #[error("{0}")]
     Failed(#[from] io::Error),
 }
@@ -134,6 +146,7 @@ impl HandshakeError {
         match self {
             Self::UnknownName(_) => "unknown_name",
             Self::NoName => "no_name",
+            Self::Challenge => "challenge",
             Self::Failed(_) => "failed",
         }
     }
@@ -194,6 +207,41 @@ impl Tls {
         self.current.load()
     }
 
+    /// The settings under which a name is proven to a CA: a certificate and its key, in PEM one after the other.
+    pub(crate) fn challenge(&self, pem: &str) -> Result<Arc<ServerConfig>, MaterialError> {
+        let chain = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())?;
+        // Not checked as others are: what proves the name is an extension that only CAs understand.
+        let certified = CertifiedKey::new(chain, self.provider.key_provider.load_private_key(key)?);
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.alpn_protocols = vec![ACME_TLS.to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// Shows a CA what it asked for; nothing is ever sent over such a connection (RFC 8737 section 3).
+    async fn prove<IO>(&self, start: StartHandshake<IO>, name: Option<String>) -> HandshakeError
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let answer = name
+            .as_deref()
+            .and_then(|name| self.current.load().challenges.get(name).cloned());
+        let Some(answer) = answer else {
+            refuse(start).await;
+            return name.map_or(HandshakeError::NoName, HandshakeError::UnknownName);
+        };
+        match start.into_stream(answer).await {
+            Ok(mut stream) => {
+                let _ = stream.shutdown().await;
+                HandshakeError::Challenge
+            }
+            Err(error) => HandshakeError::Failed(error),
+        }
+    }
+
     /// Does the handshake. The caller bounds the time.
     pub(crate) async fn accept<IO>(&self, io: IO) -> Result<Secured<IO>, HandshakeError>
     where
@@ -201,6 +249,13 @@ impl Tls {
     {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await?;
         let name = start.client_hello().server_name().map(normalize);
+        let is_challenge = start
+            .client_hello()
+            .alpn()
+            .is_some_and(|mut alpn| alpn.any(|protocol| protocol == ACME_TLS));
+        if is_challenge {
+            return Err(self.prove(start, name).await);
+        }
         let certificate = name.as_deref().and_then(|name| self.current.load().find(name).cloned());
         let Some(certificate) = certificate else {
             refuse(start).await;

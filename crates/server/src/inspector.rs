@@ -53,7 +53,7 @@ impl Inspector {
             target,
             issuance: Issuance {
                 ca_identities: identities.map(|i| (*i).to_owned()).collect(),
-                methods: vec!["http-01"],
+                methods: vec!["http-01", "tls-alpn-01"],
                 is_wildcard: false,
             },
         })
@@ -82,6 +82,7 @@ impl DomainInspector for Inspector {
                 target: self.target.clone(),
                 routed_proves: claim.routed_proves,
                 is_proven: claim.is_proven,
+                is_anothers: claim.is_anothers,
                 issuance: self.issuance.clone(),
             };
             if wanted.host.is_local() {

@@ -1,7 +1,7 @@
 //! `custom_domains`: names that teams asked for, what DNS says of them, and whose they became.
 
 use slipway_domain::Timestamp;
-use slipway_domain::domains::{Inspection, Proof};
+use slipway_domain::domains::{COOL_DOWN, Inspection, Proof};
 use slipway_domain::ids::{AppId, DomainId, EnvironmentId, TeamId};
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
 
@@ -94,6 +94,11 @@ pub struct OtherTeams {
 }
 
 impl OtherTeams {
+    /// Whether one of them has it, or gave it up a short while ago.
+    pub fn keep_it(&self, now: Timestamp) -> bool {
+        self.has_it || self.released_at.is_some_and(|at| at + COOL_DOWN > now)
+    }
+
     /// Whether records that point here say nothing about whose the name is.
     pub const fn have_a_word(&self) -> bool {
         self.has_it || self.has_parent || self.asks || self.released_at.is_some()
@@ -192,8 +197,8 @@ macro_rules! domains {
                     i.failures as \"failures?\", i.next_try_at, i.error
              from custom_domains d
              join environments e on e.id = d.environment_id join apps a on a.id = e.app_id
-             left join certificates c on c.names = array[d.host] and c.replaced_at is null
-             left join issuances i on i.names = array[d.host]
+             left join certificates c on d.proof is not null and c.names = array[d.host] and c.replaced_at is null
+             left join issuances i on d.proof is not null and i.names = array[d.host]
              where ($1::uuid is null or e.app_id = $1) and ($2::uuid is null or d.team_id = $2)
                and ($3::text is null or d.host = $3) and ($4::timestamptz is null or d.look_at <= $4)
              order by case when $4::timestamptz is null then null else d.look_at end, d.host limit $5",

@@ -255,6 +255,15 @@ impl Tx {
         Ok(())
     }
 
+    /// Forgets the account at a CA that does not know it any more.
+    #[tracing::instrument(name = "db.delete_acme_account", level = "debug", skip_all)]
+    pub async fn delete_acme_account(&mut self, ca: &str) -> Result<(), StoreError> {
+        sqlx::query!("delete from acme_accounts where ca = $1", ca)
+            .execute(self.c())
+            .await?;
+        Ok(())
+    }
+
     /// Gives proxies an answer, and says since which version they must have it.
     #[tracing::instrument(name = "db.put_challenges", level = "debug", skip_all)]
     pub async fn put_challenges(

@@ -22,7 +22,7 @@ pub(crate) async fn certificate_list(
     let mut tx = call.begin().await?;
     let apps = call.caller.reach.apps.as_deref();
     let rows = tx.certificate_rows(team, apps, &paging.wanted()).await?;
-    Ok(axum::Json(paging.page(rows, |row| row.key(), shown)))
+    Ok(axum::Json(paging.page(rows, CertificateRow::key, shown)))
 }
 
 fn shown(row: CertificateRow) -> Certificate {

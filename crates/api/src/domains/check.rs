@@ -5,22 +5,23 @@ use http::StatusCode;
 use slipway_domain::ports::Claim;
 use slipway_wire::domains::Domain;
 
-use super::{as_kept, shown};
+use super::{DomainParams, as_kept, shown};
 use crate::call::Call;
 use crate::error::Result;
-use crate::extract::Names;
+use crate::extract::{Names, Params};
 
 /// Ask DNS about a domain now.
 #[utoipa::path(get, path = "/v1/apps/{app}/domains/{host}/check", tag = "domains", operation_id = "domain_check",
-    params(("app" = String, Path, description = "The app's name."), ("host" = String, Path, description = "The name.")),
+    params(("app" = String, Path, description = "The app's name."), ("host" = String, Path, description = "The name."), DomainParams),
     responses((status = 200, description = "The domain, by what DNS says now.", body = Domain)))]
 pub(crate) async fn domain_check(
     call: Call,
     Names((app, host)): Names<(String, String)>,
+    Params(params): Params<DomainParams>,
 ) -> Result<axum::Json<Domain>> {
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
-    let row = call.domain(&mut tx, &app, &host).await?;
+    let row = call.domain_of(&mut tx, &app, &host, &params).await?;
     let others = tx.other_teams(row.team, &row.host).await?;
     // DNS may take seconds: nothing is held meanwhile.
     drop(tx);
@@ -29,6 +30,7 @@ pub(crate) async fn domain_check(
         token: row.token.clone(),
         routed_proves: !others.have_a_word(),
         is_proven: row.proof.is_some(),
+        is_anothers: others.keep_it(call.now()),
     };
     let inspection = call.state.inspector.inspect(claim).await;
     Ok(axum::Json(shown(row, Some(&inspection), call.now())))

@@ -1,9 +1,9 @@
 //! `POST /v1/apps/{app}/domains`: asks for a name. What is to be done with DNS comes with the answer.
 
 use axum::response::{IntoResponse, Response};
-use chrono::TimeDelta;
 use http::StatusCode;
 use serde_json::json;
+use slipway_domain::domains::COOL_DOWN;
 use slipway_domain::ids::DomainId;
 use slipway_domain::name::HostName;
 use slipway_domain::ports::Claim;
@@ -20,8 +20,6 @@ use crate::view::located;
 
 /// So many an app may have.
 const DOMAINS_MAX: usize = 200;
-/// So long nobody else gets a name that was given up: records that still point here must not give its visitors away.
-const COOL_DOWN: TimeDelta = TimeDelta::days(7);
 
 /// Add a domain.
 #[utoipa::path(post, path = "/v1/apps/{app}/domains", tag = "domains", operation_id = "domain_create",
@@ -73,6 +71,7 @@ pub(crate) async fn domain_create(
         token: new.token,
         routed_proves,
         is_proven: false,
+        is_anothers: false,
     };
     let inspection = call.state.inspector.inspect(claim).await;
     let mut tx = call.begin().await?;
@@ -96,7 +95,7 @@ async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &HostName) -> Res
     }
     if let Some(own) = tx.custom_domain_of_team(app.team, host).await? {
         let detail = format!(
-            "{host} is a domain of {}/{} already. Remove it there first (`slipway domains remove {host} -a {}`).",
+            "{host} is a domain of {}/{} already: `slipway domains check {host} -a {}` says how it stands.",
             own.app_name, own.environment_name, own.app_name
         );
         return Err(ApiError::Refused(Code::AlreadyExists, detail));

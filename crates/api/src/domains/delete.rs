@@ -2,22 +2,27 @@
 
 use http::StatusCode;
 
+use super::DomainParams;
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
-use crate::extract::Names;
+use crate::extract::{Names, Params};
 use slipway_wire::{Code, Problem};
 
 /// Give a domain up.
 #[utoipa::path(delete, path = "/v1/apps/{app}/domains/{host}", tag = "domains", operation_id = "domain_delete",
-    params(("app" = String, Path, description = "The app's name."), ("host" = String, Path, description = "The name.")),
+    params(("app" = String, Path, description = "The app's name."), ("host" = String, Path, description = "The name."), DomainParams),
     responses((status = 204, description = "Given up. For a week no other team gets it."),
         (status = 409, description = "Another name of the app sends its visitors there.", body = Problem,
             content_type = "application/problem+json")))]
-pub(crate) async fn domain_delete(call: Call, Names((app, host)): Names<(String, String)>) -> Result<StatusCode> {
+pub(crate) async fn domain_delete(
+    call: Call,
+    Names((app, host)): Names<(String, String)>,
+    Params(params): Params<DomainParams>,
+) -> Result<StatusCode> {
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
-    let row = call.domain(&mut tx, &app, &host).await?;
+    let row = call.domain_of(&mut tx, &app, &host, &params).await?;
     let all = tx.custom_domains(app.id).await?;
     if let Some(other) = all.iter().find(|d| d.redirect_to.as_ref() == Some(&row.host)) {
         let detail = format!(

@@ -2,18 +2,23 @@
 
 use slipway_wire::domains::Domain;
 
+use super::DomainParams;
 use super::as_kept;
 use crate::call::Call;
 use crate::error::Result;
-use crate::extract::Names;
+use crate::extract::{Names, Params};
 
 /// Show a domain as it stood when DNS was asked last.
 #[utoipa::path(get, path = "/v1/apps/{app}/domains/{host}", tag = "domains", operation_id = "domain_get",
-    params(("app" = String, Path, description = "The app's name."), ("host" = String, Path, description = "The name.")),
+    params(("app" = String, Path, description = "The app's name."), ("host" = String, Path, description = "The name."), DomainParams),
     responses((status = 200, description = "The domain.", body = Domain)))]
-pub(crate) async fn domain_get(call: Call, Names((app, host)): Names<(String, String)>) -> Result<axum::Json<Domain>> {
+pub(crate) async fn domain_get(
+    call: Call,
+    Names((app, host)): Names<(String, String)>,
+    Params(params): Params<DomainParams>,
+) -> Result<axum::Json<Domain>> {
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
-    let row = call.domain(&mut tx, &app, &host).await?;
+    let row = call.domain_of(&mut tx, &app, &host, &params).await?;
     Ok(axum::Json(as_kept(row, call.now())))
 }

@@ -9,9 +9,10 @@ pub(crate) mod delete;
 pub(crate) mod get;
 pub(crate) mod list;
 
+use serde::Deserialize;
 use slipway_domain::Timestamp;
 use slipway_domain::domains::{CertificateFacts, Finding, Inspection, IssuanceFacts, Level, Reason, standing};
-use slipway_domain::name::HostName;
+use slipway_domain::name::{EnvironmentName, HostName};
 use slipway_store::{App, CustomDomain, Tx};
 use slipway_wire::Code;
 use slipway_wire::domains::{Domain, DomainCertificate, DomainReason, DomainRecord};
@@ -47,7 +48,32 @@ fn spelled(text: &str, pointer: &str) -> Result<HostName> {
         .map_err(|_| wrong("Give a full domain name such as `shop.example.com`: labels of letters, digits and `-`."))
 }
 
+/// Which environment's.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DomainParams {
+    /// The environment that the domain must lead to; any if not given.
+    #[param(value_type = Option<String>)]
+    pub(crate) environment: Option<EnvironmentName>,
+}
+
 impl Call {
+    /// A domain of an app that the caller may know of, by the name in a path, if it is the named environment's.
+    async fn domain_of(&self, tx: &mut Tx, app: &App, host: &str, params: &DomainParams) -> Result<CustomDomain> {
+        let found = self.domain(tx, app, host).await?;
+        match &params.environment {
+            Some(named) if *named != found.environment_name => {
+                let detail = format!(
+                    "{} leads to {}/{}, not to {named}. Name that environment.",
+                    found.host, app.name, found.environment_name
+                );
+                Err(ApiError::Refused(Code::NotFound, detail))
+            }
+            _ => Ok(found),
+        }
+    }
+
     /// A domain of an app that the caller may know of, by the name in a path.
     async fn domain(&self, tx: &mut Tx, app: &App, host: &str) -> Result<CustomDomain> {
         let missing = || ApiError::not_found("domain", &host);

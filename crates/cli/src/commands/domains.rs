@@ -38,7 +38,9 @@ pub(crate) async fn run(ctx: &mut Context, command: DomainsCommand) -> Result<()
 
 async fn list(ctx: &mut Context) -> Result<(), CliError> {
     let app = ctx.app()?;
-    let listing = ctx.list_all(Call::get(&["apps", app.as_str(), "domains"])).await?;
+    let environment = ctx.environment_if_named()?;
+    let call = Call::get(&["apps", app.as_str(), "domains"]).query_opt("environment", environment);
+    let listing = ctx.list_all(call).await?;
     let row = |item: &Value, now: Timestamp| {
         let mut row = ["host", "environment", "state"].map(|path| cell(item, path)).to_vec();
         row.push(cell(item, "reason.code"));
@@ -81,7 +83,10 @@ async fn add(
 
 async fn check(ctx: &mut Context, host: &str, watch: DomainWatchArgs) -> Result<(), CliError> {
     let app = ctx.app()?;
-    let call = Call::get(&["apps", app.as_str(), "domains", host, "check"]).timeout(SLOW_CALL_TIMEOUT);
+    let environment = ctx.environment_if_named()?;
+    let call = Call::get(&["apps", app.as_str(), "domains", host, "check"])
+        .query_opt("environment", environment)
+        .timeout(SLOW_CALL_TIMEOUT);
     let found = ctx.send(call).await?.body;
     if cell(&found, "state") != "active" {
         recheck(ctx, host).await;
@@ -100,7 +105,9 @@ async fn recheck(ctx: &mut Context, host: &str) {
 async fn remove(ctx: &mut Context, host: &str, yes: bool) -> Result<(), CliError> {
     let app = ctx.app()?;
     ctx.confirm("domain", host, yes)?;
-    ctx.send(Call::delete(&["apps", app.as_str(), "domains", host])).await?;
+    let environment = ctx.environment_if_named()?;
+    let call = Call::delete(&["apps", app.as_str(), "domains", host]).query_opt("environment", environment);
+    ctx.send(call).await?;
     ctx.note(format!(
         "removed {host}; now take its records out of DNS, and its address out of whatever logs people in (OAuth)"
     ));
@@ -152,7 +159,7 @@ async fn follow(ctx: &mut Context, mut domain: Value, watch: DomainWatchArgs) ->
     if watch.wait {
         return Err(CliError::timed_out(
             format!("{host} is still `{state}`"),
-            format!("`slipway domains check {host}` says what is missing"),
+            format!("`{}` says what is missing", check_command(&domain)),
         ));
     }
     if state == "failing" {
@@ -163,6 +170,16 @@ async fn follow(ctx: &mut Context, mut domain: Value, watch: DomainWatchArgs) ->
         clean(&host)
     ));
     Ok(())
+}
+
+/// What to type to look again.
+fn check_command(domain: &Value) -> String {
+    let of = |path| clean(&cell(domain, path)).into_owned();
+    let environment = match of("environment") {
+        production if production == "production" => String::new(),
+        other => format!(" -e {other}"),
+    };
+    format!("slipway domains check {} -a {}{environment}", of("host"), of("app"))
 }
 
 /// What people forget when a name changes.
@@ -250,7 +267,8 @@ fn report(ctx: &mut Context, domain: &Value) -> Result<(), CliError> {
         let [detail, hint] = texts(item);
         ctx.print(format!("  {} {detail} {hint}", style.warn("note:")))?;
     }
-    if let Some(next) = domain.pointer("/certificate/next_try").and_then(Value::as_str) {
+    let next = domain.pointer("/certificate/next_try").and_then(Value::as_str);
+    if let Some(next) = next.filter(|_| state == "failing" || state == "active") {
         let age = age_cell(domain.get("certificate").unwrap_or(&Value::Null), "next_try", ctx.now());
         ctx.print(format!(
             "  the next attempt to get a certificate is at {} ({age})",

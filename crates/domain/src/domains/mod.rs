@@ -15,6 +15,9 @@ use crate::name::HostName;
 /// The name below which a TXT record proves whose a domain is.
 const PROOF_LABEL: &str = "_slipway-challenge";
 
+/// So long nobody else gets a name that a team gave up: records that still point here must not give its visitors away.
+pub const COOL_DOWN: chrono::TimeDelta = chrono::TimeDelta::days(7);
+
 /// Where the TXT record that proves a domain must be.
 pub fn proof_name(host: &HostName) -> String {
     format!("{PROOF_LABEL}.{host}")

@@ -69,7 +69,8 @@ pub struct Standing {
 ///
 /// | proven | records | certificate | attempts | state |
 /// |---|---|---|---|---|
-/// | no | any | any | any | pending_dns |
+/// | no | right, and they prove it | any | any | issuing |
+/// | no | any other | any | any | pending_dns |
 /// | yes | wrong | none | any | pending_dns |
 /// | yes | wrong | valid | any | failing |
 /// | yes | right | none | none failed | issuing |
@@ -95,6 +96,8 @@ pub fn standing(
     let valid = certificate.is_some_and(|c| c.not_after > now);
     let failed = issuance.filter(|i| i.failures > 0).and_then(|i| i.error.clone());
     let (state, reason) = match (proven, obstacle, valid) {
+        // What was found is taken note of within a moment.
+        (false, None, _) if inspection.is_some_and(|i| i.proof.is_some()) => (State::Issuing, None),
         (false, reason, _) => (State::PendingDns, reason.or_else(|| Some(unproven()))),
         (true, Some(reason), false) => (State::PendingDns, Some(reason)),
         (true, Some(reason), true) => (State::Failing, Some(reason)),

@@ -38,9 +38,6 @@ pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
         }
     };
     let issuance = &wanted.issuance;
-    if issuance.ca_identities.is_empty() {
-        return;
-    }
     let tagged = |tag: &str| -> Vec<&CaaRecord> {
         let records = found.records.iter();
         records.filter(|r| r.tag.eq_ignore_ascii_case(tag)).collect()
@@ -76,6 +73,17 @@ pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
     if relevant.is_empty() || relevant.iter().any(|record| permits(record, issuance)) {
         return;
     }
+    // Of a CA whose name in CAA records is not known only that is known: where nobody may, it may not either.
+    let nobody = |record: &&CaaRecord| {
+        record
+            .value
+            .split(';')
+            .next()
+            .is_some_and(|issuer| issuer.trim().is_empty())
+    };
+    if issuance.ca_identities.is_empty() && !relevant.iter().all(nobody) {
+        return;
+    }
     let list = relevant
         .iter()
         .map(|r| format!("\"{}\"", r.value))
@@ -83,11 +91,7 @@ pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
         .join(", ");
     findings.push(error(
         "caa_forbids",
-        format!(
-            "The CAA records of {} permit {list} only, none of {}.",
-            found.at,
-            issuance.ca_identities.join(", ")
-        ),
+        format!("The CAA records of {} permit {list} only.", found.at),
         format!("Add the CAA record {} at {}.", permit(issuance), found.at),
     ));
 }

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | a server fails, refuses, is silent, or aliases go in circles | `dns_unavailable`, `cname_loop` |
 //! | signatures do not hold | `dnssec_bogus` |
-//! | no such name, or no addresses | `no_such_name`, `no_addresses` |
+//! | no such name, or no addresses | `no_such_name`, `no_addresses`; behind an alias `alias_to_nothing` |
+//! | another team has it | `another_teams` |
 //! | addresses that are not ours | `elsewhere`; behind a CDN `behind_proxy`; beside ours `some_elsewhere`; IPv6 only `conflicting_aaaa` |
 //! | servers say different things | `split_answers` |
 //! | CAA records that name no CA of ours | `caa_forbids` |
@@ -46,6 +47,8 @@ pub struct Wanted {
     pub routed_proves: bool,
     /// Whether it has been proven before.
     pub is_proven: bool,
+    /// Whether another team has it, or gave it up a short while ago.
+    pub is_anothers: bool,
     /// What the certificate will be asked for, and of whom.
     pub issuance: Issuance,
 }
@@ -59,6 +62,9 @@ impl Wanted {
 
 /// What a look at DNS comes to.
 pub fn inspect(wanted: &Wanted, look: &Look) -> Inspection {
+    if wanted.is_anothers && !wanted.is_proven {
+        return anothers(wanted, look);
+    }
     if wanted.host.is_local() {
         return local(wanted);
     }
@@ -95,13 +101,30 @@ pub fn inspect(wanted: &Wanted, look: &Look) -> Inspection {
     }
 }
 
+/// A name that cannot be proven, whatever DNS says.
+fn anothers(wanted: &Wanted, look: &Look) -> Inspection {
+    let finding = error(
+        "another_teams",
+        format!("{} is another team's, or was until a short while ago.", wanted.host),
+        "It can be had a week after that team has given it up. If it is yours, ask the platform's operator.".into(),
+    );
+    Inspection {
+        records: Vec::new(),
+        findings: vec![finding],
+        proof: None,
+        points_here: false,
+        dnssec: told(&look.dnssec).into(),
+        ttl_seconds: None,
+    }
+}
+
 /// A name that no public DNS knows: nobody can be asked.
 fn local(wanted: &Wanted) -> Inspection {
     let finding = Finding {
         level: Level::Advice,
         code: "local_name".into(),
         detail: format!("{} only resolves where somebody sees to it.", wanted.host),
-        hint: "Its certificate comes from the internal CA: visitors need its root (`slipway certs trust`).".into(),
+        hint: "Its certificate comes from the internal CA: visitors must trust its root, `ca/root.pem` of the platform's data directory.".into(),
     };
     Inspection {
         records: records::local(wanted),
@@ -203,6 +226,22 @@ fn leads(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
     let here: BTreeSet<&IpAddr> = all.intersection(&ours).copied().collect();
     let away: Vec<&IpAddr> = all.difference(&ours).copied().collect();
     let host = &wanted.host;
+    if let Some(alias) = look
+        .answers
+        .iter()
+        .find_map(|a| a.cnames.first())
+        .filter(|_| all.is_empty())
+    {
+        findings.push(error(
+            "alias_to_nothing",
+            format!(
+                "{host} is a CNAME for {}, which has no addresses.",
+                alias.trim_end_matches('.')
+            ),
+            "Replace it by what is listed: beside a CNAME there can be no other record of the name.".into(),
+        ));
+        return;
+    }
     if all.is_empty() {
         let named = look.answers.iter().all(|a| a.a != Answer::NoName);
         let (code, detail) = if named {
@@ -226,9 +265,7 @@ fn leads(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
         error(
             "behind_proxy",
             format!("{host} is behind {cdn} ({list}), which answers in our place."),
-            format!(
-                "Switch {cdn}'s proxying off for this name (DNS only), or prove the domain by TXT and let the certificate be had by DNS-01."
-            ),
+            format!("Switch {cdn}'s proxying off for this name (DNS only)."),
         )
     } else if here.is_empty() {
         error(
@@ -265,22 +302,21 @@ fn split(wanted: &Wanted) -> Finding {
 }
 
 fn unproven(wanted: &Wanted, by_wildcard: bool) -> Finding {
-    let (code, why) = if by_wildcard {
-        (
+    let host = &wanted.host;
+    if by_wildcard {
+        return error(
             "wildcard_needs_txt",
-            "it does so by a wildcard record, which is no word about this name",
-        )
-    } else {
-        (
-            "txt_needed",
-            "another team has, had or asks for it, or the domain above it",
-        )
-    };
+            format!(
+                "{host} points here by a wildcard record, which says nothing about this name, or by one that says the same."
+            ),
+            // RFC 4592 section 2.2.2: a name that has something below it is no wildcard's any more.
+            "Make both: an address record for this very name, and the TXT record that is listed. The TXT record alone would end the wildcard for this name.".into(),
+        );
+    }
     error(
-        code,
+        "txt_needed",
         format!(
-            "{} points here, but that does not prove that it is yours: {why}.",
-            wanted.host
+            "{host} points here, but that does not prove that it is yours: another team had it or asks for it, or has the domain above it."
         ),
         "Make the TXT record that is listed.".into(),
     )
@@ -310,11 +346,11 @@ fn remembered(wanted: &Wanted, ttl: Option<u32>, points_here: bool, findings: &m
             detail: format!("What {} says now may be remembered for {ttl} seconds after it is changed.", wanted.host),
             hint: format!("Set the TTL to {TTL_SECONDS_MAX} or less first, wait, then change the records; raise it when all works."),
         });
-    } else if ttl < 60 && points_here && wanted.is_proven {
+    } else if ttl < 60 && points_here && wanted.is_proven && findings.is_empty() {
         findings.push(Finding {
             level: Level::Advice,
             code: "ttl_short".into(),
-            detail: format!("Visitors ask for {} again every {ttl} seconds.", wanted.host),
+            detail: format!("What DNS says of {} is remembered for {ttl} s only.", wanted.host),
             hint: "Raise the TTL to 3600 now that all works.".into(),
         });
     }

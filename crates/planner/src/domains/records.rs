@@ -80,12 +80,14 @@ fn address(wanted: &Wanted, look: &Look, address: &IpAddr) -> RecordCheck {
     let mut found: Vec<String> = answers.flat_map(Answer::records).map(ToString::to_string).collect();
     found.sort();
     found.dedup();
+    let has_text = look.proof.records().contains(&proof_value(&wanted.token));
+    let by_wildcard = look.by_wildcard && !has_text && !wanted.is_proven;
     let has_v4 = wanted.addresses.iter().any(IpAddr::is_ipv4);
     RecordCheck {
         kind,
         name: wanted.host.to_string(),
         value: address.to_string(),
-        ok: found.contains(&address.to_string()),
+        ok: found.contains(&address.to_string()) && !by_wildcard,
         found,
         group: ADDRESSES.into(),
         optional: kind == RecordType::Aaaa && has_v4,

@@ -22,6 +22,7 @@ fn wanted() -> Wanted {
         target: None,
         routed_proves: true,
         is_proven: false,
+        is_anothers: false,
         issuance: Issuance {
             ca_identities: vec!["letsencrypt.org".into()],
             methods: vec!["http-01"],

@@ -552,6 +552,7 @@ impl Model {
         match kind {
             AlertKind::CrashLoop => &mut self.world.crash_alert,
             AlertKind::UnknownRelease => &mut self.world.unknown_alert,
+            AlertKind::CertificateExpiring => panic!("certificates are not an environment's"),
         }
     }
 

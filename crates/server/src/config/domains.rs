@@ -103,7 +103,8 @@ fn directories(v: &Values) -> Result<Vec<Url>, ConfigError> {
     let expected =
         "give the https:// address of a CA's ACME directory, or several separated by commas, the first choice first";
     let url = |item: &str| {
-        let url = Url::parse(item).ok().filter(|u| u.scheme() == "https" && u.has_host());
+        let url = Url::parse(item).ok();
+        let url = url.filter(|u| u.scheme() == "https" && u.has_host() && !item.contains(char::is_whitespace));
         url.ok_or_else(|| wrong(origin.clone(), item, expected))
     };
     items(&value).map(url).collect()
@@ -131,14 +132,19 @@ fn public_addresses(v: &Values) -> Result<PublicAddresses, ConfigError> {
         return Ok(PublicAddresses::Own);
     };
     let addresses: Result<Vec<IpAddr>, _> = items(&value).map(str::parse).collect();
+    let expected =
+        "give this platform's IP addresses as the world sees them, separated by commas, or one name that leads to them";
     if let Ok(addresses) = addresses {
+        if addresses.is_empty() || addresses.iter().any(|a| a.is_unspecified() || a.is_multicast()) {
+            return Err(wrong(origin, &value, expected));
+        }
         return Ok(PublicAddresses::These(addresses));
     }
-    let name = value.trim().parse().map(PublicAddresses::Behind);
-    name.map_err(|_| {
-        let expected = "give this platform's IP addresses as the world sees them, separated by commas, or one name that leads to them";
-        wrong(origin, &value, expected)
-    })
+    // No top-level domain is a number: that would be an address with a slip in it.
+    let name = value.trim().parse::<HostName>().ok();
+    let name = name.filter(|n| !n.as_str().ends_with(|c: char| c.is_ascii_digit()));
+    name.map(PublicAddresses::Behind)
+        .ok_or_else(|| wrong(origin, &value, expected))
 }
 
 fn resolvers(v: &Values) -> Result<Vec<SocketAddr>, ConfigError> {

@@ -13,6 +13,22 @@ pub(crate) struct Authority {
     dir: tempfile::TempDir,
     port: u16,
     management: u16,
+    names: String,
+    manners: Manners,
+}
+
+fn run(dir: &tempfile::TempDir, names: &str, manners: Manners) -> Child {
+    let log = std::fs::File::create(dir.path().join("log")).expect("a log file");
+    Command::new("pebble")
+        .args(["-dnsserver", names, "-config"])
+        .arg(dir.path().join("config.json"))
+        .env("PEBBLE_VA_NOSLEEP", "1")
+        .env("PEBBLE_AUTHZREUSE", "0")
+        .env("PEBBLE_WFE_NONCEREJECT", manners.nonces_refused_percent.to_string())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("pebble is installed: scripts/setup.sh test")
 }
 
 /// How the CA behaves.
@@ -20,6 +36,8 @@ pub(crate) struct Authority {
 pub(crate) struct Manners {
     /// Of a hundred nonces so many are refused.
     pub(crate) nonces_refused_percent: u32,
+    /// It cannot reach port 80.
+    pub(crate) no_http: bool,
 }
 
 impl Authority {
@@ -36,28 +54,20 @@ impl Authority {
             "managementListenAddress": format!("127.0.0.1:{management}"),
             "certificate": at("cert.pem"),
             "privateKey": at("key.pem"),
-            "httpPort": platform.http.port(),
+            "httpPort": if manners.no_http { free_port() } else { platform.http.port() },
             "tlsPort": platform.https.port(),
             "ocspResponderURL": "",
             "externalAccountBindingRequired": false,
         }});
         std::fs::write(at("config.json"), config.to_string()).expect("written");
-        let log = std::fs::File::create(at("log")).expect("a log file");
-        let child = Command::new("pebble")
-            .args(["-dnsserver", &names.address(), "-config"])
-            .arg(at("config.json"))
-            .env("PEBBLE_VA_NOSLEEP", "1")
-            .env("PEBBLE_AUTHZREUSE", "0")
-            .env("PEBBLE_WFE_NONCEREJECT", manners.nonces_refused_percent.to_string())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("pebble is installed: scripts/setup.sh test");
+        let child = run(&dir, &names.address(), manners);
         let authority = Self {
             child,
             dir,
             port,
             management,
+            names: names.address(),
+            manners,
         };
         until("the CA answers", || {
             std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
@@ -91,6 +101,18 @@ impl Authority {
         let url = format!("https://127.0.0.1:{}/roots/0", self.management);
         let fetch = async { client.get(url).send().await?.bytes().await };
         wait(fetch).expect("the root").to_vec()
+    }
+
+    /// The same CA after it has lost everything it knew.
+    pub(crate) fn started_anew(mut self) -> Self {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("a child of ours");
+        self.child = run(&self.dir, &self.names, self.manners);
+        let port = self.port;
+        until("the CA answers", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
+        });
+        self
     }
 
     /// How often it was asked for something, by its log.

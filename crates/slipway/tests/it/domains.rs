@@ -164,6 +164,7 @@ fn a_domain_goes_from_nothing_in_dns_to_the_padlock() {
 fn a_ca_that_refuses_most_nonces_issues_all_the_same() {
     let manners = Manners {
         nonces_refused_percent: 90,
+        ..Manners::default()
     };
     let (platform, _authority, names) = public(manners);
     with_app(&platform, "nonces");
@@ -303,4 +304,81 @@ fn signatures_are_checked_up_to_the_root_and_a_broken_chain_is_told_and_stops_th
     assert_ne!(found["reason"]["code"], "dnssec_bogus", "{found}");
     recheck(&platform, "signed", "signed.example.com");
     until_state(&platform, "signed", "signed.example.com", "active");
+}
+
+#[test]
+fn where_port_80_is_shut_the_ca_is_answered_in_a_tls_handshake() {
+    let manners = Manners {
+        no_http: true,
+        ..Manners::default()
+    };
+    let (platform, authority, names) = public(manners);
+    with_app(&platform, "shut");
+    names.update(&["add shut.example.com. 60 A 127.0.0.1"]);
+    add(&platform, "shut", &json!({"host": "shut.example.com"}));
+    let failing = until_state(&platform, "shut", "shut.example.com", "failing");
+    assert_eq!(failing["reason"]["code"], "ca_cannot_reach", "{failing}");
+    let detail = failing["reason"]["detail"].as_str().expect("text");
+    assert!(detail.contains("connection refused"), "in the CA's own words: {detail}");
+    assert!(failing["certificate"]["next_try"].is_string(), "{failing}");
+    platform.sql("update issuances set next_try_at = now()");
+    recheck(&platform, "shut", "shut.example.com");
+    until_state(&platform, "shut", "shut.example.com", "active");
+    assert_eq!(
+        visit(&platform, &authority.root_pem(), "shut.example.com").map(|a| a.0),
+        Some(200)
+    );
+}
+
+#[test]
+fn f57_an_account_that_the_ca_does_not_know_any_more_is_made_anew() {
+    let (platform, authority, names) = public(Manners::default());
+    with_app(&platform, "anew");
+    names.update(&[
+        "add one.example.com. 60 A 127.0.0.1",
+        "add two.example.com. 60 A 127.0.0.1",
+    ]);
+    add(&platform, "anew", &json!({"host": "one.example.com"}));
+    until_state(&platform, "anew", "one.example.com", "active");
+    let before = platform.sql("select account_url from acme_accounts");
+    let authority = authority.started_anew();
+    add(&platform, "anew", &json!({"host": "two.example.com"}));
+    let failing = until_state(&platform, "anew", "two.example.com", "failing");
+    assert_eq!(failing["reason"]["code"], "ca_account_gone", "{failing}");
+    platform.sql("update issuances set next_try_at = now()");
+    recheck(&platform, "anew", "two.example.com");
+    until_state(&platform, "anew", "two.example.com", "active");
+    assert_ne!(platform.sql("select account_url from acme_accounts"), before);
+    assert_eq!(authority.asked("POST /sign-me-up"), 1);
+    let accounts = platform.sql("select count(*) from acme_accounts");
+    assert_eq!(accounts.trim(), "1");
+}
+
+#[test]
+fn an_alias_that_leads_nowhere_or_in_a_circle_is_told_as_such() {
+    let (platform, _authority, names) = public(Manners::default());
+    with_app(&platform, "alias");
+    names.update(&[
+        "add loop.example.com. 60 CNAME back.example.com.",
+        "add back.example.com. 60 CNAME loop.example.com.",
+        "add dead.example.com. 60 CNAME missing.example.com.",
+    ]);
+    for (host, code) in [
+        ("loop.example.com", "cname_loop"),
+        ("dead.example.com", "alias_to_nothing"),
+    ] {
+        let made = add(&platform, "alias", &json!({"host": host}));
+        assert_eq!(made["reason"]["code"], code, "{made}");
+    }
+    let (code, _, err) = platform.cli(&[
+        "domains",
+        "rm",
+        "loop.example.com",
+        "-a",
+        "alias",
+        "-e",
+        "staging",
+        "--yes",
+    ]);
+    assert!(code == 1 && err.contains("leads to alias/production"), "{err}");
 }
