@@ -98,9 +98,11 @@ create index acme_ledger_subject on acme_ledger (ca, kind, subject, at);
 alter table certificates
     add column ca text,
     add column renew_at timestamptz,
-    add column ari_at timestamptz;
+    add column ari_at timestamptz,
+    add column route_version bigint not null default 0;
 comment on column certificates.ca is 'The directory of the CA; null for the internal one.';
 comment on column certificates.renew_at is 'When it is to be replaced: out of the window that the CA suggests, or with a third of its life left.';
+comment on column certificates.route_version is 'Since which version proxies have it.';
 comment on column certificates.ari_at is 'When the CA is to be asked for that window again; null where it has none.';
 create index certificates_names on certificates using hash (names);
 

@@ -115,10 +115,11 @@ impl Tx {
         )
         .execute(self.c())
         .await?;
+        let version = self.bump_routes().await?;
         sqlx::query!(
             "insert into certificates (id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at,
-                ca, renew_at, ari_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                ca, renew_at, ari_at, route_version)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
             c.id.uuid(),
             &c.names,
             c.issuer,
@@ -130,11 +131,11 @@ impl Tx {
             c.created_at,
             c.ca,
             c.renew_at,
-            c.ari_at
+            c.ari_at,
+            version.0
         )
         .execute(self.c())
         .await?;
-        self.bump_routes().await?;
         Ok(())
     }
 

@@ -198,6 +198,10 @@ macro_rules! domains {
              from custom_domains d
              join environments e on e.id = d.environment_id join apps a on a.id = e.app_id
              left join certificates c on d.proof is not null and c.names = array[d.host] and c.replaced_at is null
+               -- One that a proxy does not have yet serves nobody, unless the one before it still does.
+               and (not exists (select from proxies p where p.connected and p.applied_version < c.route_version)
+                    or exists (select from certificates o where o.names = c.names and o.replaced_at is not null
+                                                            and o.not_after > now()))
              left join issuances i on d.proof is not null and i.names = array[d.host]
              where ($1::uuid is null or e.app_id = $1) and ($2::uuid is null or d.team_id = $2)
                and ($3::text is null or d.host = $3) and ($4::timestamptz is null or d.look_at <= $4)

@@ -42,20 +42,7 @@ pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
         let records = found.records.iter();
         records.filter(|r| r.tag.eq_ignore_ascii_case(tag)).collect()
     };
-    let unknown = found.records.iter().find(|r| {
-        r.critical
-            && ![
-                "issue",
-                "issuewild",
-                "iodef",
-                "issuemail",
-                "contactemail",
-                "contactphone",
-            ]
-            .iter()
-            .any(|tag| r.tag.eq_ignore_ascii_case(tag))
-    });
-    if let Some(record) = unknown {
+    if let Some(record) = found.records.iter().find(|r| is_unknown(r)) {
         findings.push(error(
             "caa_forbids",
             format!(
@@ -94,6 +81,19 @@ pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
         format!("The CAA records of {} permit {list} only.", found.at),
         format!("Add the CAA record {} at {}.", permit(issuance), found.at),
     ));
+}
+
+/// Whether a CA must refuse because of it.
+fn is_unknown(record: &CaaRecord) -> bool {
+    const KNOWN: [&str; 6] = [
+        "issue",
+        "issuewild",
+        "iodef",
+        "issuemail",
+        "contactemail",
+        "contactphone",
+    ];
+    record.critical && !KNOWN.iter().any(|tag| record.tag.eq_ignore_ascii_case(tag))
 }
 
 /// Whether one record permits one of our CAs by one of its methods.

@@ -226,30 +226,8 @@ fn leads(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
     let here: BTreeSet<&IpAddr> = all.intersection(&ours).copied().collect();
     let away: Vec<&IpAddr> = all.difference(&ours).copied().collect();
     let host = &wanted.host;
-    if let Some(alias) = look
-        .answers
-        .iter()
-        .find_map(|a| a.cnames.first())
-        .filter(|_| all.is_empty())
-    {
-        findings.push(error(
-            "alias_to_nothing",
-            format!(
-                "{host} is a CNAME for {}, which has no addresses.",
-                alias.trim_end_matches('.')
-            ),
-            "Replace it by what is listed: beside a CNAME there can be no other record of the name.".into(),
-        ));
-        return;
-    }
     if all.is_empty() {
-        let named = look.answers.iter().all(|a| a.a != Answer::NoName);
-        let (code, detail) = if named {
-            ("no_addresses", format!("{host} has no A or AAAA record."))
-        } else {
-            ("no_such_name", format!("There is no {host} in DNS yet."))
-        };
-        findings.push(error(code, detail, "Make the records that are listed.".into()));
+        findings.push(nowhere(wanted, look));
         return;
     }
     let some_lack = look.answers.iter().any(|a| addresses(a).next().is_none());
@@ -291,6 +269,28 @@ fn leads(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
         )
     };
     findings.push(finding);
+}
+
+/// A name without addresses.
+fn nowhere(wanted: &Wanted, look: &Look) -> Finding {
+    let host = &wanted.host;
+    if let Some(alias) = look.answers.iter().find_map(|a| a.cnames.first()) {
+        return error(
+            "alias_to_nothing",
+            format!(
+                "{host} is a CNAME for {}, which has no addresses.",
+                alias.trim_end_matches('.')
+            ),
+            "Replace it by what is listed: beside a CNAME there can be no other record of the name.".into(),
+        );
+    }
+    let named = look.answers.iter().all(|a| a.a != Answer::NoName);
+    let (code, detail) = if named {
+        ("no_addresses", format!("{host} has no A or AAAA record."))
+    } else {
+        ("no_such_name", format!("There is no {host} in DNS yet."))
+    };
+    error(code, detail, "Make the records that are listed.".into())
 }
 
 fn split(wanted: &Wanted) -> Finding {
