@@ -102,6 +102,7 @@ fn apps_and_specs(routes: Routes) -> Routes {
         .guarded(READ_DOMAIN, routes!(domains::list::domain_list))
         .guarded(WRITE_DOMAIN, routes!(domains::create::domain_create))
         .guarded(READ_DOMAIN, routes!(domains::get::domain_get))
+        .guarded(WRITE_DOMAIN, routes!(domains::change::domain_change))
         .guarded(WRITE_DOMAIN, routes!(domains::delete::domain_delete))
         .guarded(READ_DOMAIN, routes!(domains::check::domain_check))
         .guarded(WRITE_DOMAIN, routes!(domains::check::domain_recheck))

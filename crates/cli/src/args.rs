@@ -566,6 +566,18 @@ pub enum DomainsCommand {
         #[command(flatten)]
         watch: DomainWatchArgs,
     },
+    /// Change where a domain's visitors are sent on to
+    #[command(group(clap::ArgGroup::new("where").required(true).args(["redirect_to", "no_redirect"])))]
+    Set {
+        /// The name
+        host: String,
+        /// Send its visitors on to another name of the app
+        #[arg(long, value_name = "HOST")]
+        redirect_to: Option<String>,
+        /// Let the app answer here itself
+        #[arg(long)]
+        no_redirect: bool,
+    },
     /// Ask DNS now, say what is wrong, and go on if nothing is
     #[command(visible_alias = "show")]
     Check {

@@ -18,10 +18,16 @@ use crate::ask::{Server, Validator};
 /// So many servers are asked at most.
 pub const SERVERS_MAX: usize = 4;
 
-/// Why DNS cannot be asked at all.
+/// Why DNS cannot be asked.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct DnsError(String);
+pub enum DnsError {
+    /// This machine names no server: it may have no network.
+    #[error("this machine names no DNS server ({0}): set SLIPWAY_DNS_RESOLVERS")]
+    NoServers(String),
+    /// What was given cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+}
 
 /// What is known where nobody was asked.
 pub const fn unasked() -> Look {
@@ -51,23 +57,21 @@ impl Dns {
     /// those of the root if there is none (RFC 7958).
     pub fn new(servers: &[SocketAddr], trust_anchor: Option<&Path>) -> Result<Self, DnsError> {
         let servers: Vec<SocketAddr> = if servers.is_empty() {
-            ask::system_servers().map_err(DnsError)?
+            ask::system_servers().map_err(DnsError::NoServers)?
         } else {
             servers.to_vec()
         };
         let Some(first) = servers.first().copied() else {
-            return Err(DnsError(
-                "this machine names no DNS server: set SLIPWAY_DNS_RESOLVERS".into(),
-            ));
+            return Err(DnsError::NoServers("/etc/resolv.conf has none".into()));
         };
         let made: Result<Vec<Server>, String> = servers
             .iter()
             .take(SERVERS_MAX)
             .map(|address| Server::recursive(*address))
             .collect();
-        let validator = Validator::new(first, trust_anchor).map_err(DnsError)?;
+        let validator = Validator::new(first, trust_anchor).map_err(DnsError::Unusable)?;
         Ok(Self(Arc::new(Inner {
-            servers: made.map_err(DnsError)?,
+            servers: made.map_err(DnsError::Unusable)?,
             validator,
         })))
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use slipway_dns::Dns;
+use slipway_dns::{Dns, DnsError};
 use slipway_domain::domains::Inspection;
 use slipway_domain::name::HostName;
 use slipway_domain::ports::{BoxFuture, Claim, DomainInspector};
@@ -25,7 +25,8 @@ const AWAY: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
 
 /// What is asked, and what is right.
 pub(crate) struct Inspector {
-    dns: Dns,
+    /// `None` where this machine knows no DNS server, which may be right for it.
+    dns: Option<Dns>,
     addresses: Vec<IpAddr>,
     target: Option<HostName>,
     issuance: Issuance,
@@ -35,7 +36,14 @@ impl Inspector {
     /// As the settings say.
     pub(crate) fn new(config: &Config) -> Result<Self, ServerError> {
         let domains = &config.domains;
-        let dns = Dns::new(&domains.resolvers, domains.trust_anchor.as_deref());
+        let dns = match Dns::new(&domains.resolvers, domains.trust_anchor.as_deref()) {
+            Ok(dns) => Some(dns),
+            Err(error @ DnsError::NoServers(_)) => {
+                tracing::warn!(%error, "dns.no_server: domains cannot be looked up");
+                None
+            }
+            Err(error) => return Err(ServerError::Setup(error.to_string())),
+        };
         let (addresses, target) = match &domains.public_addresses {
             PublicAddresses::Own => (own_addresses(), None),
             PublicAddresses::These(addresses) => (addresses.clone(), None),
@@ -48,7 +56,7 @@ impl Inspector {
         };
         let identities = domains.cas.iter().flat_map(|ca| known(&ca.directory));
         Ok(Self {
-            dns: dns.map_err(|e| ServerError::Setup(e.to_string()))?,
+            dns,
             addresses,
             target,
             issuance: Issuance {
@@ -85,10 +93,11 @@ impl DomainInspector for Inspector {
                 is_anothers: claim.is_anothers,
                 issuance: self.issuance.clone(),
             };
-            if wanted.host.is_local() {
-                return inspect(&wanted, &slipway_dns::unasked());
-            }
-            let look = self.dns.look(&wanted.host, wanted.target.as_ref()).await;
+            let dns = self.dns.as_ref().filter(|_| !wanted.host.is_local());
+            let look = match dns {
+                Some(dns) => dns.look(&wanted.host, wanted.target.as_ref()).await,
+                None => slipway_dns::unasked(),
+            };
             inspect(&wanted, &look)
         })
     }

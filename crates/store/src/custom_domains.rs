@@ -377,6 +377,20 @@ impl Tx {
         Ok(())
     }
 
+    /// Sends its visitors on, or lets its app answer them.
+    #[tracing::instrument(name = "db.redirect_domain", level = "debug", skip_all)]
+    pub async fn redirect_domain(&mut self, id: DomainId, to: Option<&HostName>) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update custom_domains set redirect_to = $2 where id = $1",
+            id.uuid(),
+            to.map(HostName::as_str)
+        )
+        .execute(self.c())
+        .await?;
+        self.bump_routes().await?;
+        Ok(())
+    }
+
     /// Gives a name up.
     #[tracing::instrument(name = "db.delete_custom_domain", level = "debug", skip_all)]
     pub async fn delete_custom_domain(&mut self, d: &CustomDomain) -> Result<(), StoreError> {

@@ -20,6 +20,15 @@ pub struct NewDomain {
     pub redirect_to: Option<String>,
 }
 
+/// What is to change of a domain.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DomainChange {
+    /// The name that visitors are sent on to; `null` for none: the app answers here itself.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub redirect_to: Option<String>,
+}
+
 /// A domain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Domain {

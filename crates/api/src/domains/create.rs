@@ -124,7 +124,7 @@ async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &HostName) -> Res
 }
 
 /// Whether visitors may be sent on there: to a name of the same environment that sends nobody on itself.
-async fn check_redirect(
+pub(super) async fn check_redirect(
     call: &Call,
     tx: &mut Tx,
     app: &App,

@@ -26,8 +26,8 @@ pub(crate) async fn domain_delete(
     let all = tx.custom_domains(app.id).await?;
     if let Some(other) = all.iter().find(|d| d.redirect_to.as_ref() == Some(&row.host)) {
         let detail = format!(
-            "{} sends its visitors to {}. Remove {} first.",
-            other.host, row.host, other.host
+            "{} sends its visitors to {}. Remove {} first, or let it answer itself (`slipway domains set {} --no-redirect`).",
+            other.host, row.host, other.host, other.host
         );
         return Err(ApiError::Refused(Code::Conflict, detail));
     }

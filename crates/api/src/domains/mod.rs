@@ -3,6 +3,7 @@
 //! Promises: a name is proven to be a team's before anything is served under it; what another team has or just gave up
 //! is not handed out.
 
+pub(crate) mod change;
 pub(crate) mod check;
 pub(crate) mod create;
 pub(crate) mod delete;

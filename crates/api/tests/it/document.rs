@@ -113,6 +113,7 @@ fn body(operation: &Operation) -> Option<Value> {
         ("post", "/v1/apps/{app}/run") => json!({"command": ["/app/task"]}),
         ("put" | "patch", "/v1/apps/{app}/env") => json!({"env": {}}),
         ("put", "/v1/apps/{app}/secrets/{name}") => json!({"value": "x"}),
+        ("patch", "/v1/apps/{app}/domains/{host}") => json!({"redirect_to": null}),
         ("post", "/v1/apps/{app}/domains") => json!({"host": "shop.example.com"}),
         ("put", "/v1/registries/{host}") => json!({"username": "u", "password": "p"}),
         _ => json!({}),

@@ -140,6 +140,39 @@ async fn visitors_are_sent_on_once_and_only_inside_the_environment() {
         );
         let itself = add("self.example.com", "self.example.com").await;
         assert_eq!(itself.pointers(), ["/redirect_to"]);
+        // Turned round, one name after the other, and none goes without an answer.
+        let set = async |name: &str, to: Value| {
+            let body = json!({"redirect_to": to});
+            world
+                .ask("PATCH", &format!("{DOMAINS}/{name}"))
+                .json(&body)
+                .send()
+                .await
+        };
+        let first = set("www.example.com", json!("example.com")).await;
+        assert!(
+            first.code() == "conflict" && first.detail().contains("--no-redirect"),
+            "{}",
+            first.text
+        );
+        assert_eq!(set("example.com", Value::Null).await.json["redirect_to"], Value::Null);
+        let turned = set("www.example.com", json!("example.com")).await;
+        assert_eq!(turned.text_at("/redirect_to"), "example.com");
+        assert_eq!(
+            set("www.example.com", json!("nobody.example.com")).await.pointers(),
+            ["/redirect_to"]
+        );
+        assert_eq!(
+            world
+                .ask("PATCH", &format!("{DOMAINS}/example.com"))
+                .json(&json!({}))
+                .send()
+                .await
+                .code(),
+            "invalid_body"
+        );
+        assert_eq!(set("www.example.com", Value::Null).await.status, 200);
+        assert_eq!(set("example.com", json!("www.example.com")).await.status, 200);
         let needed = world.delete("/v1/apps/web/domains/www.example.com").await;
         assert_eq!(needed.code(), "conflict", "{}", needed.text);
     })

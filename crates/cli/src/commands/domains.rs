@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use slipway_domain::Timestamp;
-use slipway_wire::domains::NewDomain;
+use slipway_wire::domains::{DomainChange, NewDomain};
 use tokio::time::Instant;
 
 use super::certs::left;
@@ -31,6 +31,7 @@ pub(crate) async fn run(ctx: &mut Context, command: DomainsCommand) -> Result<()
             redirect_to,
             watch,
         } => add(ctx, host, redirect_to, watch).await,
+        DomainsCommand::Set { host, redirect_to, .. } => set(ctx, &host, redirect_to).await,
         DomainsCommand::Check { host, watch } => check(ctx, &host, watch).await,
         DomainsCommand::Remove { host, yes } => remove(ctx, &host, yes).await,
     }
@@ -79,6 +80,26 @@ async fn add(
     let made = ctx.send(call).await?.body;
     ctx.note(format!("{app}: added {}", clean(&cell(&made, "host"))));
     follow(ctx, made, watch).await
+}
+
+async fn set(ctx: &mut Context, host: &str, redirect_to: Option<String>) -> Result<(), CliError> {
+    let app = ctx.app()?;
+    let environment = ctx.environment_if_named()?;
+    let done = redirect_to.as_ref().map_or_else(
+        || format!("{host}: the app answers here itself"),
+        |to| format!("{host}: visitors are sent on to {to}"),
+    );
+    let call = Call::patch(
+        &["apps", app.as_str(), "domains", host],
+        body(&DomainChange { redirect_to }),
+    )
+    .query_opt("environment", environment);
+    let changed = ctx.send(call).await?.body;
+    if ctx.globals.json {
+        return ctx.print_json(&changed);
+    }
+    ctx.note(done);
+    Ok(())
 }
 
 async fn check(ctx: &mut Context, host: &str, watch: DomainWatchArgs) -> Result<(), CliError> {
