@@ -10,8 +10,6 @@
 //! | nobody wants a certificate any more | it is taken out of use |
 //! | one is about to end and was not renewed | somebody is told |
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -28,8 +26,7 @@ use crate::{Deps, Names, budget, challenge, renewal, warn};
 
 /// So many orders are under way at once.
 const AT_ONCE_MAX: usize = 8;
-const AGAIN_FIRST: Duration = Duration::from_mins(1);
-const AGAIN_DOUBLINGS_MAX: u32 = 10;
+const AGAIN_FIRST: TimeDelta = TimeDelta::minutes(1);
 const AGAIN_MAX: TimeDelta = TimeDelta::hours(12);
 /// After a restart or a change of clock not everything is asked at once.
 const ARI_PER_ROUND_MAX: usize = 20;
@@ -135,7 +132,7 @@ async fn ask_for_windows(
         };
         let asked = order::window(deps, &account, &certificate.chain_pem).await;
         let before = certificate.renew_at.unwrap_or(certificate.not_after);
-        // Silence changes nothing; a window that the planned time is in does not either.
+        // Silence changes nothing.
         let (renew_at, ari_at) = match asked {
             Some((renew_at, ari_at)) => (renew_at, ari_at),
             None => (
@@ -161,7 +158,6 @@ async fn attempt(
     let order_row = begun.and_then(|i| i.order.as_ref());
     let mut last = None;
     for ca in &deps.cas {
-        // An order that is under way elsewhere is gone on with there first.
         let wish = Wish {
             names,
             replaces,
@@ -230,9 +226,7 @@ async fn note(
 
 /// How long to wait after so many failures in a row.
 fn again(failures: u32) -> TimeDelta {
-    let doublings = failures.saturating_sub(1).min(AGAIN_DOUBLINGS_MAX);
-    let pause = AGAIN_FIRST.saturating_mul(1 << doublings);
-    TimeDelta::from_std(pause).unwrap_or(AGAIN_MAX).min(AGAIN_MAX)
+    renewal::doubled(AGAIN_FIRST, failures, AGAIN_MAX)
 }
 
 #[cfg(test)]

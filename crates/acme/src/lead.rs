@@ -39,13 +39,11 @@ pub async fn run(deps: Deps, shutdown: CancellationToken) {
         match acquire(&deps).await {
             Ok(Some(epoch)) => {
                 tracing::info!(epoch = epoch.0, "acme.leads");
-                let lost = CancellationToken::new();
                 tokio::select! {
                     () = keep(&deps, epoch) => tracing::warn!("acme.lead_lost"),
-                    () = work(&deps, Lead(epoch), lost.clone()) => {}
+                    () = work(&deps, Lead(epoch)) => {}
                     () = shutdown.cancelled() => {}
                 }
-                lost.cancel();
                 if shutdown.is_cancelled() {
                     return release(&deps, epoch).await;
                 }
@@ -98,11 +96,8 @@ async fn release(deps: &Deps, epoch: Epoch) {
 }
 
 /// Domains and certificates go their own ways, so that a slow CA holds up no look and a slow DNS no renewal.
-async fn work(deps: &Deps, lead: Lead, lost: CancellationToken) {
-    tokio::join!(
-        each(deps, lead, lost.clone(), Round::Looks),
-        each(deps, lead, lost, Round::Certificates)
-    );
+async fn work(deps: &Deps, lead: Lead) {
+    tokio::join!(each(deps, lead, Round::Looks), each(deps, lead, Round::Certificates));
 }
 
 /// What is done again and again.
@@ -122,15 +117,16 @@ impl Round {
 }
 
 /// Does something whenever there is a hint, and whenever it says that it is due.
-async fn each(deps: &Deps, lead: Lead, lost: CancellationToken, round: Round) {
+async fn each(deps: &Deps, lead: Lead, round: Round) {
     let mut hints: Option<Hints> = None;
-    while !lost.is_cancelled() {
+    loop {
         if hints.is_none() {
             hints = deps.store.hints().await.ok();
         }
         let due = match round.run(deps, lead).await {
             Ok(due) => due,
-            Err(StoreError::Fenced) => return lost.cancelled().await,
+            // Another leads: `keep` is about to see it and end this.
+            Err(StoreError::Fenced) => return std::future::pending().await,
             Err(error) => {
                 tracing::warn!(%error, "acme.database_away");
                 None
@@ -140,7 +136,6 @@ async fn each(deps: &Deps, lead: Lead, lost: CancellationToken, round: Round) {
         tokio::time::sleep(PAUSE).await;
         tokio::select! {
             () = sleep_until(until) => {}
-            () = lost.cancelled() => return,
             broken = hinted(&mut hints) => if broken { hints = None },
         }
     }

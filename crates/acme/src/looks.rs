@@ -5,25 +5,22 @@
 //! | something is wrong | after 5 s, twice as long each time, at most 15 min |
 //! | all is well | after 6 h |
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use slipway_domain::Timestamp;
-use slipway_domain::ports::{BoxFuture, Claim};
+use slipway_domain::ports::BoxFuture;
 use slipway_store::{CustomDomain, StoreError};
 
 use crate::Deps;
 use crate::lead::Lead;
-use crate::renewal::jittered;
+use crate::renewal::{doubled, jittered};
 
 /// So many are looked at at once.
 const AT_ONCE_MAX: usize = 16;
 const PER_ROUND_MAX: i64 = 64;
 const WELL: TimeDelta = TimeDelta::hours(6);
-const WRONG_FIRST: Duration = Duration::from_secs(5);
-const WRONG_DOUBLINGS_MAX: u32 = 8;
+const WRONG_FIRST: TimeDelta = TimeDelta::seconds(5);
 const WRONG_MAX: TimeDelta = TimeDelta::minutes(15);
 
 /// Looks at what is due; gives when the next is.
@@ -41,18 +38,12 @@ pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, 
     tx.next_look_at().await
 }
 
-/// The claim as the inspector wants it.
-pub(crate) async fn look(deps: &Deps, lead: Lead, domain: &CustomDomain) -> Result<(), StoreError> {
+/// Looks at one, and takes note of what that comes to.
+async fn look(deps: &Deps, lead: Lead, domain: &CustomDomain) -> Result<(), StoreError> {
     let mut tx = deps.store.begin().await?;
     let others = tx.other_teams(domain.team, &domain.host).await?;
     drop(tx);
-    let claim = Claim {
-        host: domain.host.clone(),
-        token: domain.token.clone(),
-        routed_proves: !others.have_a_word(),
-        is_proven: domain.proof.is_some(),
-        is_anothers: others.keep_it(deps.clock.now()),
-    };
+    let claim = domain.claim(&others, deps.clock.now());
     let inspection = deps.inspector.inspect(claim).await;
     let now = deps.clock.now();
     let mut tx = lead.begin(deps).await?;
@@ -78,9 +69,7 @@ pub(crate) async fn look(deps: &Deps, lead: Lead, domain: &CustomDomain) -> Resu
 
 /// How long to wait after so many looks that found something wrong.
 fn pause(failures: u32) -> TimeDelta {
-    let doublings = failures.saturating_sub(1).min(WRONG_DOUBLINGS_MAX);
-    let pause = WRONG_FIRST.saturating_mul(1 << doublings);
-    TimeDelta::from_std(pause).unwrap_or(WRONG_MAX).min(WRONG_MAX)
+    doubled(WRONG_FIRST, failures, WRONG_MAX)
 }
 
 #[cfg(test)]

@@ -33,6 +33,16 @@ pub(crate) fn by_life(not_before: Timestamp, not_after: Timestamp, entropy: &dyn
     not_after - life / 3 - share(life / 10, dice(entropy))
 }
 
+/// How long to wait after so many failures in a row: twice as long each time, up to a bound.
+pub(crate) fn doubled(first: TimeDelta, failures: u32, max: TimeDelta) -> TimeDelta {
+    let factor = 1_i32
+        .checked_shl(failures.saturating_sub(1))
+        .filter(|factor| *factor > 0);
+    factor
+        .and_then(|factor| first.checked_mul(factor))
+        .map_or(max, |pause| pause.min(max))
+}
+
 /// Somewhat more or less, by a tenth.
 pub(crate) fn jittered(pause: TimeDelta, entropy: &dyn Entropy) -> TimeDelta {
     pause * 9 / 10 + share(pause / 5, dice(entropy))

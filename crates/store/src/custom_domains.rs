@@ -4,6 +4,7 @@ use slipway_domain::Timestamp;
 use slipway_domain::domains::{COOL_DOWN, Inspection, Proof};
 use slipway_domain::ids::{AppId, DomainId, EnvironmentId, TeamId};
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
+use slipway_domain::ports::Claim;
 
 use crate::issuances::Issuance;
 use crate::row::{bad, json, parse, to_json};
@@ -46,6 +47,19 @@ pub struct CustomDomain {
     pub certificate: Option<DomainCertificate>,
     /// How the attempts to get one go.
     pub issuance: Option<Issuance>,
+}
+
+impl CustomDomain {
+    /// As DNS is asked about it, given what other teams have to do with it.
+    pub fn claim(&self, others: &OtherTeams, now: Timestamp) -> Claim {
+        Claim {
+            host: self.host.clone(),
+            token: self.token.clone(),
+            routed_proves: !others.have_a_word(),
+            is_proven: self.proof.is_some(),
+            is_anothers: others.keep_it(now),
+        }
+    }
 }
 
 /// The certificate of a domain.

@@ -2,7 +2,6 @@
 //! act on it without waiting for its own next look.
 
 use http::StatusCode;
-use slipway_domain::ports::Claim;
 use slipway_wire::domains::Domain;
 
 use super::{DomainParams, as_kept, shown};
@@ -25,13 +24,7 @@ pub(crate) async fn domain_check(
     let others = tx.other_teams(row.team, &row.host).await?;
     // DNS may take seconds: nothing is held meanwhile.
     drop(tx);
-    let claim = Claim {
-        host: row.host.clone(),
-        token: row.token.clone(),
-        routed_proves: !others.have_a_word(),
-        is_proven: row.proof.is_some(),
-        is_anothers: others.keep_it(call.now()),
-    };
+    let claim = row.claim(&others, call.now());
     let inspection = call.state.inspector.inspect(claim).await;
     Ok(axum::Json(shown(row, Some(&inspection), call.now())))
 }
