@@ -82,7 +82,7 @@ impl CaSettings {
             ca = self.directory,
             "acme.account_gone: the CA does not know it, a new one is made"
         );
-        let mut tx = lead.begin(deps).await?;
+        let mut tx = lead.begin(&deps.store).await?;
         tx.delete_acme_account(&self.directory).await?;
         tx.commit().await?;
         *self.account.lock().await = None;
@@ -147,7 +147,7 @@ impl CaSettings {
                 sealed_credentials: sealed,
                 created_at: deps.clock.now(),
             };
-            let mut tx = lead.begin(deps).await.map_err(|e| e.to_string())?;
+            let mut tx = lead.begin(&deps.store).await.map_err(|e| e.to_string())?;
             tx.put_acme_account(&self.directory, &row)
                 .await
                 .map_err(|e| e.to_string())?;

@@ -6,8 +6,9 @@ use slipway_domain::secret::Secret;
 use slipway_domain::{Clock, Entropy, Timestamp};
 use slipway_store::{Certificate, Store, StoreError};
 
-use crate::plan::due;
-use crate::{Names, Platform};
+use crate::certificates::PER_ROUND_MAX;
+use crate::lead::Lead;
+use crate::{Names, Platform, renewal};
 
 /// A certificate with its key.
 #[derive(Clone)]
@@ -41,35 +42,73 @@ pub enum LocalError {
     Authority(String),
 }
 
-/// Issues for the platform's own local names what is not there or about to end.
-pub async fn issue_local(
-    store: &Store,
-    local: &dyn LocalAuthority,
-    sealer: &dyn Sealer,
-    platform: &Platform,
-    clock: &dyn Clock,
-    entropy: &dyn Entropy,
-) -> Result<(), LocalError> {
-    let mut tx = store.begin().await?;
-    let current = tx.current_certificates().await?;
-    drop(tx);
-    let now = clock.now();
-    for names in due(&platform.local(), &current, now) {
-        let issued = local.issue(names, now).map_err(LocalError::Authority)?;
-        let certificate = sealed(issued, names.clone(), None, sealer, (now, entropy))?;
-        let mut tx = store.begin().await?;
-        tx.insert_certificate(&certificate).await?;
-        tx.commit().await?;
-        tracing::info!(certificate = %certificate.id, names = ?certificate.names, "certificate.issued by the internal CA");
+/// What the internal CA issues with, for whom.
+pub struct LocalIssue<'a> {
+    /// The database.
+    pub store: &'a Store,
+    /// Issues.
+    pub authority: &'a dyn LocalAuthority,
+    /// Seals keys.
+    pub sealer: &'a dyn Sealer,
+    /// The platform's own names.
+    pub platform: &'a Platform,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Randomness.
+    pub entropy: &'a dyn Entropy,
+}
+
+impl LocalIssue<'_> {
+    /// Issues for local names what is not there or grows old, before anybody leads.
+    pub async fn run(&self) -> Result<(), LocalError> {
+        self.issue(None).await
     }
-    Ok(())
+
+    /// The same, by who leads.
+    pub(crate) async fn issue(&self, lead: Option<Lead>) -> Result<(), LocalError> {
+        let now = self.clock.now();
+        let mut tx = self.store.begin().await?;
+        let due = tx
+            .due_certificates(&self.platform.local(), true, now, PER_ROUND_MAX)
+            .await?;
+        drop(tx);
+        for due in due {
+            let issued = self.authority.issue(&due.names, now).map_err(LocalError::Authority)?;
+            let renew_at = renewal::by_life(issued.not_before, issued.not_after, self.entropy);
+            let plan = Plan {
+                ca: None,
+                renew_at,
+                ari_at: None,
+            };
+            let certificate = sealed(issued, due.names, plan, self.sealer, (now, self.entropy))?;
+            let mut tx = match lead {
+                Some(lead) => lead.begin(self.store).await?,
+                None => self.store.begin().await?,
+            };
+            tx.insert_certificate(&certificate).await?;
+            tx.commit().await?;
+            tracing::info!(certificate = %certificate.id, names = ?certificate.names, "certificate.issued by the internal CA");
+        }
+        Ok(())
+    }
+}
+
+/// Who is to replace a certificate, and when.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan<'a> {
+    /// The directory of the CA; `None` for the internal one.
+    pub(crate) ca: Option<&'a str>,
+    /// When it is to be replaced.
+    pub(crate) renew_at: Timestamp,
+    /// When the CA is to be asked again when that should be.
+    pub(crate) ari_at: Option<Timestamp>,
 }
 
 /// A certificate as the database keeps it.
 pub(crate) fn sealed(
     issued: Issued,
     names: Names,
-    ca: Option<&str>,
+    plan: Plan<'_>,
     sealer: &dyn Sealer,
     (now, entropy): (Timestamp, &dyn Entropy),
 ) -> Result<Certificate, LocalError> {
@@ -92,8 +131,8 @@ pub(crate) fn sealed(
         not_before: issued.not_before,
         not_after: issued.not_after,
         created_at: now,
-        ca: ca.map(str::to_owned),
-        renew_at: None,
-        ari_at: None,
+        ca: plan.ca.map(str::to_owned),
+        renew_at: plan.renew_at,
+        ari_at: plan.ari_at,
     })
 }

@@ -15,154 +15,140 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use slipway_domain::Timestamp;
 use slipway_domain::ports::BoxFuture;
-use slipway_store::{Certificate, Issuance, LedgerKind, StoreError};
+use slipway_store::{Certificate, DueCertificate, LedgerKind, StoreError};
 
-use crate::authority::sealed;
+use crate::authority::{LocalError, LocalIssue};
 use crate::lead::Lead;
 use crate::order::{self, OrderError, Wish};
-use crate::plan::{current, due};
-use crate::wanted::{Wanted, wanted};
 use crate::{Deps, Names, budget, challenge, renewal, warn};
 
+/// So many are seen to in one round; the next one follows at once.
+pub(crate) const PER_ROUND_MAX: i64 = 64;
 /// So many orders are under way at once.
 const AT_ONCE_MAX: usize = 8;
 const AGAIN_FIRST: TimeDelta = TimeDelta::minutes(1);
 const AGAIN_MAX: TimeDelta = TimeDelta::hours(12);
 /// After a restart or a change of clock not everything is asked at once.
-const ARI_PER_ROUND_MAX: usize = 20;
+const ARI_PER_ROUND_MAX: i64 = 20;
 
 /// Does what is due; gives when there is something next.
 pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, StoreError> {
-    let mut tx = deps.store.begin().await?;
-    let hosts = tx.platform_hosts().await?;
-    let domains = tx.proven_domains().await?;
-    let certificates = tx.current_certificates().await?;
-    let issuances = tx.issuances().await?;
-    drop(tx);
-    let wanted = wanted(&deps.platform, &hosts, &domains);
-    retire(deps, lead, &wanted, &certificates).await?;
-    local(deps, lead, &wanted, &certificates).await?;
-    ask_for_windows(deps, lead, &wanted, &certificates).await?;
-
-    warn::tell(deps, lead, &domains).await?;
-
     let now = deps.clock.now();
-    let mut next: Option<Timestamp> = None;
-    let mut attempts: Vec<BoxFuture<'_, Result<(), StoreError>>> = Vec::new();
-    for names in due(&wanted.ordered, &certificates, now) {
-        let begun = issuances.get(names);
-        if let Some(at) = begun.and_then(|i| i.next_try_at).filter(|at| *at > now) {
-            next = Some(next.map_or(at, |n| n.min(at)));
-        } else {
-            let replaces = current(&certificates, names);
-            attempts.push(Box::pin(attempt(deps, lead, names, replaces, begun)));
-        }
-    }
+    retire(deps, lead).await?;
+    local(deps, lead).await?;
+    ask_for_windows(deps, lead).await?;
+    warn::tell(deps, lead).await?;
+
+    let mut tx = deps.store.begin().await?;
+    let due = tx
+        .due_certificates(&deps.platform.ordered(), false, now, PER_ROUND_MAX)
+        .await?;
+    drop(tx);
+    let attempts: Vec<BoxFuture<'_, Result<(), StoreError>>> = due
+        .iter()
+        .map(|due| -> BoxFuture<'_, _> { Box::pin(attempt(deps, lead, due)) })
+        .collect();
     let results: Vec<Result<(), StoreError>> = stream::iter(attempts).buffer_unordered(AT_ONCE_MAX).collect().await;
     results.into_iter().collect::<Result<(), _>>()?;
-    Ok(next)
+    if i64::try_from(due.len()).is_ok_and(|n| n >= PER_ROUND_MAX) {
+        return Ok(Some(now));
+    }
+    let mut tx = deps.store.begin().await?;
+    tx.next_try_at(now).await
 }
 
 /// Takes out of use what nobody wants. What is wanted and may not be ordered just now is kept.
-async fn retire(deps: &Deps, lead: Lead, wanted: &Wanted, certificates: &[Certificate]) -> Result<(), StoreError> {
-    let sets = || wanted.local.iter().chain(&wanted.ordered).chain(&wanted.kept);
-    let unwanted: Vec<_> = certificates
-        .iter()
-        .filter(|c| !sets().any(|names| current(std::slice::from_ref(*c), names).is_some()))
-        .map(|c| c.id)
-        .collect();
+async fn retire(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
+    let own = deps.platform.all();
+    let mut tx = deps.store.begin().await?;
+    let unwanted = tx.unwanted_certificates(&own).await?;
+    drop(tx);
     if unwanted.is_empty() {
         return Ok(());
     }
-    let mut tx = lead.begin(deps).await?;
+    let mut tx = lead.begin(&deps.store).await?;
     tx.retire_certificates(&unwanted, deps.clock.now()).await?;
     tx.commit().await?;
     tracing::info!(?unwanted, "certificates.retired: nobody wants them any more");
     Ok(())
 }
 
-async fn local(deps: &Deps, lead: Lead, wanted: &Wanted, certificates: &[Certificate]) -> Result<(), StoreError> {
-    let now = deps.clock.now();
-    for names in due(&wanted.local, certificates, now) {
-        let made = deps.local.issue(names, now).and_then(|issued| {
-            sealed(
-                issued,
-                names.clone(),
-                None,
-                deps.sealer.as_ref(),
-                (now, deps.entropy.as_ref()),
-            )
-            .map_err(|e| e.to_string())
-        });
-        let certificate = match made {
-            Ok(certificate) => certificate,
-            Err(error) => {
-                tracing::error!(error, ?names, "certificate.not_issued: the old one goes on serving");
-                continue;
-            }
-        };
-        let mut tx = lead.begin(deps).await?;
-        tx.insert_certificate(&certificate).await?;
-        tx.commit().await?;
-        tracing::info!(certificate = %certificate.id, ?names, "certificate.issued by the internal CA");
+async fn local(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
+    let issue = LocalIssue {
+        store: &deps.store,
+        authority: deps.local.as_ref(),
+        sealer: deps.sealer.as_ref(),
+        platform: &deps.platform,
+        clock: deps.clock.as_ref(),
+        entropy: deps.entropy.as_ref(),
+    };
+    match issue.issue(Some(lead)).await {
+        Ok(()) => {}
+        Err(LocalError::Store(error)) => return Err(error),
+        Err(LocalError::Authority(error)) => {
+            tracing::error!(error, "certificate.not_issued: the old one goes on serving");
+        }
     }
     Ok(())
 }
 
 /// Asks CAs whether they would have certificates replaced at another time (RFC 9773).
-async fn ask_for_windows(
-    deps: &Deps,
-    lead: Lead,
-    wanted: &Wanted,
-    certificates: &[Certificate],
-) -> Result<(), StoreError> {
+async fn ask_for_windows(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
     let now = deps.clock.now();
-    let in_use = wanted.ordered.iter().filter_map(|names| current(certificates, names));
-    let to_ask = in_use.filter(|c| c.ari_at.is_some_and(|at| at <= now));
-    for certificate in to_ask.take(ARI_PER_ROUND_MAX) {
-        let Some(ca) = deps
-            .cas
-            .iter()
-            .find(|ca| certificate.ca.as_ref() == Some(&ca.directory))
-        else {
-            continue;
-        };
-        let Ok(account) = ca.account(deps, lead).await else {
-            continue;
-        };
-        let asked = order::window(deps, &account, &certificate.chain_pem).await;
-        let before = certificate.renew_at.unwrap_or(certificate.not_after);
-        // Silence changes nothing.
-        let (renew_at, ari_at) = match asked {
-            Some((renew_at, ari_at)) => (renew_at, ari_at),
-            None => (
-                before,
-                Some(now + renewal::jittered(renewal::ARI_MIN * 6, deps.entropy.as_ref())),
-            ),
-        };
-        let mut tx = lead.begin(deps).await?;
+    let mut tx = deps.store.begin().await?;
+    let due = tx.windows_due(now, ARI_PER_ROUND_MAX).await?;
+    drop(tx);
+    for certificate in &due {
+        let (renew_at, ari_at) = ask_for_window(deps, lead, certificate, now).await;
+        let mut tx = lead.begin(&deps.store).await?;
         tx.plan_renewal(certificate.id, renew_at, ari_at).await?;
         tx.commit().await?;
     }
     Ok(())
 }
 
-/// Tries one CA after the other.
-async fn attempt(
+/// When one is to be replaced, and when its CA is to be asked again. Silence changes nothing but the time to ask.
+async fn ask_for_window(
     deps: &Deps,
     lead: Lead,
-    names: &Names,
-    replaces: Option<&Certificate>,
-    begun: Option<&Issuance>,
-) -> Result<(), StoreError> {
-    let order_row = begun.and_then(|i| i.order.as_ref());
+    certificate: &Certificate,
+    now: Timestamp,
+) -> (Timestamp, Option<Timestamp>) {
+    let ca = |ca: &&crate::CaSettings| certificate.ca.as_ref() == Some(&ca.directory);
+    // A CA that is not among the settings any more is not asked again.
+    let Some(ca) = deps.cas.iter().find(ca) else {
+        return (certificate.renew_at, None);
+    };
+    let window = match ca.account(deps, lead).await {
+        Ok(account) => order::window(&account, &certificate.chain_pem).await,
+        Err(_) => None,
+    };
+    window.map_or_else(
+        || {
+            let later = renewal::jittered(renewal::ARI_MIN * 6, deps.entropy.as_ref());
+            (certificate.renew_at, Some(now + later))
+        },
+        |window| window.plan(Some(certificate.renew_at), now, deps.entropy.as_ref()),
+    )
+}
+
+/// Tries one CA after the other.
+async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), StoreError> {
+    let names = &due.names;
+    let replaces = match due.replaces {
+        Some(id) => {
+            let mut tx = deps.store.begin().await?;
+            tx.certificate(id).await?
+        }
+        None => None,
+    };
     let mut last = None;
     for ca in &deps.cas {
         let wish = Wish {
             names,
-            replaces,
-            begun: order_row,
-            challenge: challenge::kind(begun.map_or(0, |i| i.failures)),
+            replaces: replaces.as_ref(),
+            begun: due.issuance.order.as_ref(),
+            challenge: challenge::kind(due.issuance.failures),
         };
         match order::run(deps, lead, ca, &wish).await {
             Ok(()) => return Ok(()),
@@ -184,28 +170,22 @@ async fn attempt(
             }
         }
     }
-    note(deps, lead, names, begun, last).await
+    note(deps, lead, due, last).await
 }
 
 async fn count_failure(deps: &Deps, lead: Lead, directory: &str, names: &Names) -> Result<(), StoreError> {
-    let mut tx = lead.begin(deps).await?;
+    let mut tx = lead.begin(&deps.store).await?;
     for subject in budget::subjects(LedgerKind::Failure, names) {
         tx.enter_ledger(directory, LedgerKind::Failure, &subject, deps.clock.now())
             .await?;
     }
-    tx.prune_ledger(deps.clock.now() - budget::REMEMBERED).await?;
     tx.commit().await
 }
 
-async fn note(
-    deps: &Deps,
-    lead: Lead,
-    names: &Names,
-    begun: Option<&Issuance>,
-    last: Option<OrderError>,
-) -> Result<(), StoreError> {
+async fn note(deps: &Deps, lead: Lead, due: &DueCertificate, last: Option<OrderError>) -> Result<(), StoreError> {
+    let names = &due.names;
     let now = deps.clock.now();
-    let mut tx = lead.begin(deps).await?;
+    let mut tx = lead.begin(&deps.store).await?;
     match last {
         None | Some(OrderError::Store(_)) => return Ok(()),
         Some(OrderError::Wait(until, reason)) => tx.postpone_issuance(names, &reason, (now, until)).await?,
@@ -215,7 +195,7 @@ async fn note(
             not_before,
             ..
         }) => {
-            let failures = begun.map_or(0, |i| i.failures).saturating_add(1);
+            let failures = due.issuance.failures.saturating_add(1);
             let again = now + renewal::jittered(again(failures), deps.entropy.as_ref());
             let at = not_before.map_or(again, |told| told.max(again));
             tx.note_issuance_failure(names, &reason, keeps_order, (now, at)).await?;

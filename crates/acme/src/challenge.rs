@@ -131,7 +131,7 @@ pub(crate) async fn verdict(order: &mut Order) -> Option<String> {
 
 /// Gives the answers to the proxies and waits until they have them; false if they did not take them in time.
 pub(crate) async fn publish(deps: &Deps, lead: Lead, answers: &[Challenge]) -> Result<bool, StoreError> {
-    let mut tx = lead.begin(deps).await?;
+    let mut tx = lead.begin(&deps.store).await?;
     let version = tx.put_challenges(answers, deps.clock.now()).await?;
     tx.commit().await?;
     let deadline = Instant::now() + PROXIES_MAX;

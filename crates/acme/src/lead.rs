@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use slipway_domain::ports::BoxFuture;
 use slipway_domain::{Epoch, Timestamp};
-use slipway_store::{Hint, Hints, StoreError, Tx};
+use slipway_store::{Hint, Hints, Store, StoreError, Tx};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -26,8 +26,8 @@ pub(crate) struct Lead(Epoch);
 
 impl Lead {
     /// A transaction that is refused once another leads.
-    pub(crate) async fn begin(self, deps: &Deps) -> Result<Tx, StoreError> {
-        let mut tx = deps.store.begin().await?;
+    pub(crate) async fn begin(self, store: &Store) -> Result<Tx, StoreError> {
+        let mut tx = store.begin().await?;
         tx.hold_lease(LEASE, self.0).await?;
         Ok(tx)
     }

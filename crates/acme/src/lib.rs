@@ -13,7 +13,6 @@ mod lead;
 mod looks;
 mod nonce;
 mod order;
-mod plan;
 mod renewal;
 mod wanted;
 mod warn;
@@ -28,7 +27,7 @@ use slipway_store::Store;
 use uuid::Uuid;
 
 pub use account::{CaSettings, ExternalAccount};
-pub use authority::{Issued, LocalAuthority, issue_local};
+pub use authority::{Issued, LocalAuthority, LocalError, LocalIssue};
 pub use lead::run;
 pub use wanted::Platform;
 

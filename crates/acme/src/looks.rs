@@ -46,7 +46,7 @@ async fn look(deps: &Deps, lead: Lead, domain: &CustomDomain) -> Result<(), Stor
     let claim = domain.claim(&others, deps.clock.now());
     let inspection = deps.inspector.inspect(claim).await;
     let now = deps.clock.now();
-    let mut tx = lead.begin(deps).await?;
+    let mut tx = lead.begin(&deps.store).await?;
     // What another team has, or gave up a short while ago, is not taken from it, whatever the records say.
     let mut proven = domain.proof.is_some();
     if let Some(proof) = inspection.proof.filter(|_| !proven && !others.keep_it(now)) {

@@ -24,10 +24,11 @@ use tokio::time::Instant;
 use x509_parser::extensions::GeneralName;
 
 use crate::account::CaSettings;
-use crate::authority::{Issued, sealed};
+use crate::authority::{Issued, Plan, sealed};
 use crate::lead::Lead;
 use crate::nonce::{CallError, call};
-use crate::{Deps, Names, budget, challenge, renewal};
+use crate::renewal::{self, Window};
+use crate::{Deps, Names, budget, challenge};
 
 /// A CA may take so long to look at a name, and to issue.
 const VALIDATION_MAX: Duration = Duration::from_mins(3);
@@ -169,7 +170,7 @@ pub(crate) async fn run(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_
     };
     let issued = finish(deps, lead, ca, (&mut order, &key), wish).await;
     // Answered or not, nobody asks any more.
-    let mut tx = lead.begin(deps).await?;
+    let mut tx = lead.begin(&deps.store).await?;
     tx.delete_challenges(wish.names).await?;
     tx.commit().await?;
     keep(deps, lead, ca, &account, wish, (issued?, &key)).await
@@ -271,7 +272,7 @@ async fn made(
         url,
         sealed_key,
     };
-    let mut tx = lead.begin(deps).await?;
+    let mut tx = lead.begin(&deps.store).await?;
     tx.note_order(wish.names, &row, now).await?;
     tx.commit().await?;
     Ok((order, key))
@@ -280,7 +281,7 @@ async fn made(
 /// Writes an order into the ledger, unless the budget is used up.
 async fn spend(deps: &Deps, lead: Lead, ca: &CaSettings, names: &Names, is_renewal: bool) -> Result<(), OrderError> {
     let now = deps.clock.now();
-    let mut tx = lead.begin(deps).await?;
+    let mut tx = lead.begin(&deps.store).await?;
     if let Some(until) = budget::wait_until(&mut tx, &ca.directory, names, is_renewal, now).await? {
         let reason = Reason {
             code: "ca_budget".into(),
@@ -293,6 +294,7 @@ async fn spend(deps: &Deps, lead: Lead, ca: &CaSettings, names: &Names, is_renew
         };
         return Err(OrderError::Wait(until, reason));
     }
+    tx.prune_ledger(now - budget::REMEMBERED).await?;
     // Before the call: what is counted twice does less harm than what is not counted.
     for kind in [LedgerKind::Order, LedgerKind::Certificate, LedgerKind::Duplicate] {
         if kind == LedgerKind::Certificate && is_renewal {
@@ -434,11 +436,24 @@ async fn keep(
 ) -> Result<(), OrderError> {
     let now = deps.clock.now();
     let issued = read(ca, chain_pem, key, wish.names)?;
-    let (not_before, not_after) = (issued.not_before, issued.not_after);
-    let mut certificate = sealed(
+    let window = window(account, &issued.chain_pem).await;
+    let (renew_at, ari_at) = window.map_or_else(
+        || {
+            let by_life = renewal::by_life(issued.not_before, issued.not_after, deps.entropy.as_ref());
+            (by_life, None)
+        },
+        |window| window.plan(None, now, deps.entropy.as_ref()),
+    );
+    let plan = Plan {
+        ca: Some(&ca.directory),
+        renew_at,
+        ari_at,
+    };
+    let not_after = issued.not_after;
+    let certificate = sealed(
         issued,
         wish.names.clone(),
-        Some(&ca.directory),
+        plan,
         deps.sealer.as_ref(),
         (now, deps.entropy.as_ref()),
     )
@@ -450,12 +465,7 @@ async fn keep(
             true,
         )
     })?;
-    let (renew_at, ari_at) = window(deps, account, &certificate.chain_pem)
-        .await
-        .unwrap_or((renewal::by_life(not_before, not_after, deps.entropy.as_ref()), None));
-    certificate.renew_at = Some(renew_at);
-    certificate.ari_at = ari_at;
-    let mut tx = lead.begin(deps).await?;
+    let mut tx = lead.begin(&deps.store).await?;
     tx.insert_certificate(&certificate).await?;
     tx.forget_issuance(wish.names).await?;
     tx.commit().await?;
@@ -506,17 +516,15 @@ fn read(ca: &CaSettings, chain_pem: String, key: &KeyPair, names: &Names) -> Res
     })
 }
 
-/// When the CA suggests to replace a certificate, and when it wants to be asked again; `None` where it has no opinion.
-pub(crate) async fn window(deps: &Deps, account: &Account, chain_pem: &str) -> Option<(Timestamp, Option<Timestamp>)> {
+/// When the CA suggests to replace a certificate; `None` where it has no opinion.
+pub(crate) async fn window(account: &Account, chain_pem: &str) -> Option<Window> {
     let der = CertificateDer::from_pem_slice(chain_pem.as_bytes()).ok()?;
     let id = CertificateIdentifier::try_from(&der).ok()?;
     let (info, again) = call!(account.renewal_info(&id)).ok()?;
     let time = |t: time::OffsetDateTime| Timestamp::from_timestamp(t.unix_timestamp(), 0).unwrap_or_default();
-    let (start, end) = (time(info.suggested_window.start), time(info.suggested_window.end));
-    let again = chrono::TimeDelta::from_std(again).unwrap_or(renewal::ARI_MAX);
-    let again = again.clamp(renewal::ARI_MIN, renewal::ARI_MAX);
-    Some((
-        renewal::in_window(start, end, deps.entropy.as_ref()),
-        Some(deps.clock.now() + again),
-    ))
+    Some(Window {
+        start: time(info.suggested_window.start),
+        end: time(info.suggested_window.end),
+        again: chrono::TimeDelta::from_std(again).unwrap_or(renewal::ARI_MAX),
+    })
 }

@@ -22,8 +22,31 @@ fn share(span: TimeDelta, dice: i64) -> TimeDelta {
     TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(0))
 }
 
+/// When a CA would have a certificate replaced, and when it wants to be asked again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    pub(crate) again: TimeDelta,
+}
+
+impl Window {
+    /// The time of the renewal, and the one to ask again: what was planned stays as long as it is in the window, so
+    /// that asking often does not draw earlier and earlier times.
+    pub(crate) fn plan(
+        self,
+        planned: Option<Timestamp>,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> (Timestamp, Option<Timestamp>) {
+        let kept = planned.filter(|at| *at >= self.start && *at <= self.end);
+        let renew_at = kept.unwrap_or_else(|| in_window(self.start, self.end, entropy));
+        (renew_at, Some(now + self.again.clamp(ARI_MIN, ARI_MAX)))
+    }
+}
+
 /// A time in the window that the CA suggests.
-pub(crate) fn in_window(start: Timestamp, end: Timestamp, entropy: &dyn Entropy) -> Timestamp {
+fn in_window(start: Timestamp, end: Timestamp, entropy: &dyn Entropy) -> Timestamp {
     start + share((end - start).max(TimeDelta::zero()), dice(entropy))
 }
 
@@ -65,6 +88,23 @@ mod tests {
             let jittered = jittered(TimeDelta::seconds(10), &entropy);
             assert!(jittered >= TimeDelta::seconds(9) && jittered <= TimeDelta::seconds(11));
         }
+    }
+
+    #[test]
+    fn what_was_planned_stays_while_it_is_in_the_window_and_moves_with_it() {
+        let window = Window {
+            start: at(100),
+            end: at(200),
+            again: TimeDelta::seconds(1),
+        };
+        let plan = |planned| window.plan(planned, at(0), &FixedEntropy(7)).0;
+        assert_eq!(plan(Some(at(100))), at(100));
+        assert_eq!(plan(Some(at(200))), at(200));
+        for outside in [None, Some(at(99)), Some(at(201))] {
+            let drawn = plan(outside);
+            assert!(drawn >= at(100) && drawn <= at(200), "{drawn}");
+        }
+        assert_eq!(window.plan(None, at(0), &FixedEntropy(7)).1, Some(at(0) + ARI_MIN));
     }
 
     #[test]

@@ -54,16 +54,26 @@ fn warning(domain: &CustomDomain, now: Timestamp) -> Option<String> {
     ))
 }
 
+/// More than anybody reads.
+const TOLD_MAX: i64 = 1_000;
+
 /// Begins, repeats and ends the alerts.
-pub(crate) async fn tell(deps: &Deps, lead: Lead, domains: &[CustomDomain]) -> Result<(), StoreError> {
+pub(crate) async fn tell(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
     let now = deps.clock.now();
+    let mut tx = deps.store.begin().await?;
+    let ending = tx.domains_ending(now, TOLD_MAX).await?;
+    let is_quiet = ending.is_empty() && !tx.has_certificate_alerts().await?;
+    drop(tx);
+    if is_quiet {
+        return Ok(());
+    }
     let mut warnings: BTreeMap<EnvironmentId, Vec<String>> = BTreeMap::new();
-    for domain in domains {
+    for domain in &ending {
         if let Some(text) = warning(domain, now) {
             warnings.entry(domain.environment).or_default().push(text);
         }
     }
-    let mut tx = lead.begin(deps).await?;
+    let mut tx = lead.begin(&deps.store).await?;
     for (environment, texts) in &warnings {
         let id = AlertId::mint(now, deps.entropy.as_ref());
         tx.raise_certificate_alert(id, *environment, &texts.join("; "), now)

@@ -1,7 +1,7 @@
 //! The last good snapshot and its certificates, on disk.
 //!
 //! Promises: directory 0700, files 0600; a file is either the old one or the new one, whole, also after a power cut;
-//! certificates are there before the snapshot that names them; those that no snapshot names are removed.
+//! certificates are there before the snapshot that names them; those that nobody uses any more are removed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -125,17 +125,28 @@ impl Disk {
         write_whole(&self.certificate_path(material.id), &serde_json::to_vec(material)?)
     }
 
-    /// Keeps a snapshot and removes the certificates it does not name.
+    /// Keeps a snapshot.
     pub(crate) fn keep_snapshot(&self, snapshot: &Snapshot) -> io::Result<()> {
-        write_whole(&self.dir.join(SNAPSHOT), &serde_json::to_vec(snapshot)?)?;
-        let named: BTreeSet<PathBuf> = snapshot
-            .certificates
-            .iter()
-            .map(|reference| self.certificate_path(reference.id))
-            .collect();
+        write_whole(&self.dir.join(SNAPSHOT), &serde_json::to_vec(snapshot)?)
+    }
+
+    /// The certificates that are kept.
+    pub(crate) fn certificates(&self) -> io::Result<BTreeSet<CertificateId>> {
+        let mut ids = BTreeSet::new();
         for entry in fs::read_dir(self.dir.join(CERTIFICATES))? {
             let path = entry?.path();
-            if !named.contains(&path) {
+            let name = path.file_stem().and_then(|stem| stem.to_str());
+            ids.extend(name.and_then(|name| name.parse::<CertificateId>().ok()));
+        }
+        Ok(ids)
+    }
+
+    /// Removes all certificates but these.
+    pub(crate) fn keep_only(&self, in_use: &BTreeSet<CertificateId>) -> io::Result<()> {
+        let in_use: BTreeSet<PathBuf> = in_use.iter().map(|id| self.certificate_path(*id)).collect();
+        for entry in fs::read_dir(self.dir.join(CERTIFICATES))? {
+            let path = entry?.path();
+            if !in_use.contains(&path) {
                 fs::remove_file(&path)?;
             }
         }
@@ -168,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_last_snapshot_private_and_drops_certificates_nobody_names() {
+    fn keeps_the_last_snapshot_private_and_drops_certificates_nobody_uses() {
         let root = tempfile::tempdir().expect("a directory");
         let dir = root.path().join("state");
         let disk = Disk::open(&dir).expect("usable");
@@ -193,7 +204,10 @@ mod tests {
         assert_eq!(mode(&dir), 0o700);
         assert_eq!(mode(&dir.join(CERTIFICATES)), 0o700);
         assert_eq!(mode(&disk.certificate_path(id)), 0o600);
-        disk.keep_snapshot(&snapshot(vec![])).expect("written");
+        assert_eq!(disk.certificates().expect("read"), BTreeSet::from([id]));
+        disk.keep_only(&BTreeSet::from([id])).expect("nothing to do");
+        assert!(disk.certificate(id).is_some());
+        disk.keep_only(&BTreeSet::new()).expect("removed");
         assert!(disk.certificate(id).is_none());
     }
 

@@ -204,7 +204,7 @@ pub(crate) async fn run(
         uptime: Uptime::begin(),
         table: ArcSwap::from_pointee(Table::empty()),
         applied: watch::Sender::new(0),
-        tls: Tls::new()?,
+        tls: Tls::new(disk.clone())?,
         draining: Draining::new(),
         metrics: Metrics::new(),
         wakes: Wakes::default(),

@@ -4,7 +4,7 @@
 //! tried again; a disk that cannot be written is logged and does not stop routing; a snapshot older than the one in
 //! force (a control plane whose database was restored, say) is refused and said so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -35,7 +35,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Routes {
     proxy: Arc<Proxy>,
     disk: Disk,
-    loaded: HashMap<CertificateId, Arc<Certificate>>,
+    /// Those that can be used: on disk, or pinned in memory.
+    at_hand: BTreeMap<CertificateId, Arc<Certificate>>,
     snapshot: Option<Snapshot>,
 }
 
@@ -44,7 +45,7 @@ impl Routes {
         Self {
             proxy,
             disk,
-            loaded: HashMap::new(),
+            at_hand: BTreeMap::new(),
             snapshot: None,
         }
     }
@@ -59,11 +60,10 @@ impl Routes {
         let Some(snapshot) = self.on_disk(Disk::snapshot).await.flatten() else {
             return;
         };
-        for reference in &snapshot.certificates {
-            let id = reference.id;
-            if let Some(material) = self.on_disk(move |disk| disk.certificate(id)).await.flatten() {
-                self.load(reference, &material);
-            }
+        let kept = self.on_disk(Disk::certificates).await;
+        let kept = kept.and_then(Result::ok).unwrap_or_default();
+        for reference in snapshot.certificates.iter().filter(|r| kept.contains(&r.id)) {
+            self.at_hand.insert(reference.id, Arc::new(Certificate::new(reference)));
         }
         tracing::info!(
             version = snapshot.version.0,
@@ -73,31 +73,40 @@ impl Routes {
         self.put_in_force(snapshot);
     }
 
-    /// Reads a certificate in. Whether it can be used.
-    fn load(&mut self, reference: &CertificateReference, material: &CertificateMaterial) -> bool {
-        match self.proxy.tls().read(reference, material) {
-            Ok(certificate) => {
-                self.loaded.insert(reference.id, Arc::new(certificate));
-                true
-            }
+    /// Takes a certificate that was fetched: keeps it on disk, or else in memory.
+    async fn load(&mut self, reference: &CertificateReference, material: CertificateMaterial) {
+        let settings = match self.proxy.tls().read(&material) {
+            Ok(settings) => settings,
             Err(error) => {
                 self.proxy
                     .metrics()
                     .certificate_failures
                     .fetch_add(1, Ordering::Relaxed);
                 tracing::error!(certificate = %reference.id, names = ?reference.names, %error, "proxy.certificate_unusable");
-                false
+                return;
             }
-        }
+        };
+        let certificate = Certificate::new(reference);
+        let kept = self.on_disk(move |disk| disk.keep_certificate(&material)).await;
+        let certificate = match kept {
+            Some(Ok(())) => certificate,
+            Some(Err(error)) => {
+                tracing::error!(certificate = %reference.id, %error, "proxy.certificate_not_kept");
+                certificate.pinned(settings)
+            }
+            None => certificate.pinned(settings),
+        };
+        self.at_hand.insert(reference.id, Arc::new(certificate));
+    }
+
+    fn lacks(&self, reference: &CertificateReference) -> bool {
+        !self.at_hand.contains_key(&reference.id) || self.proxy.tls().has_lost(reference.id)
     }
 
     /// Whether certificates of the snapshot in force are still to be had.
     pub(crate) fn lacks_certificates(&self) -> bool {
         let Some(snapshot) = &self.snapshot else { return false };
-        snapshot
-            .certificates
-            .iter()
-            .any(|reference| !self.loaded.contains_key(&reference.id))
+        snapshot.certificates.iter().any(|reference| self.lacks(reference))
     }
 
     /// Takes a snapshot from the control plane.
@@ -130,8 +139,12 @@ impl Routes {
         }
         self.fetch_missing(&snapshot.certificates, fetch).await;
         let version = snapshot.version.0;
+        let same = (self.snapshot.as_ref()).is_some_and(|before| before.certificates == snapshot.certificates);
         self.put_in_force(snapshot);
         self.keep().await;
+        if !same {
+            self.sweep().await;
+        }
         tracing::info!(version, "proxy.snapshot_applied");
         Outcome::Applied
     }
@@ -143,32 +156,30 @@ impl Routes {
         Fut: Future<Output = Option<CertificateMaterial>>,
     {
         let Some(snapshot) = self.snapshot.clone() else { return };
-        let before = self.loaded.len();
-        self.fetch_missing(&snapshot.certificates, fetch).await;
-        if self.loaded.len() > before {
+        if self.fetch_missing(&snapshot.certificates, fetch).await {
             self.use_certificates(&snapshot);
+            self.sweep().await;
         }
     }
 
-    async fn fetch_missing<F, Fut>(&mut self, references: &[CertificateReference], fetch: F)
+    /// Whether one could be had.
+    async fn fetch_missing<F, Fut>(&mut self, references: &[CertificateReference], fetch: F) -> bool
     where
         F: Fn(CertificateId) -> Fut,
         Fut: Future<Output = Option<CertificateMaterial>>,
     {
         let missing: Vec<CertificateReference> = references
             .iter()
-            .filter(|reference| !self.loaded.contains_key(&reference.id))
+            .filter(|reference| self.lacks(reference))
             .cloned()
             .collect();
         let downloads = missing.into_iter().map(|reference| {
             let download = fetch(reference.id);
             async move { (reference, download.await) }
         });
-        let fetched: Vec<_> = futures_util::stream::iter(downloads)
-            .buffer_unordered(FETCHES_MAX)
-            .collect()
-            .await;
-        for (reference, material) in fetched {
+        let mut fetched = futures_util::stream::iter(downloads).buffer_unordered(FETCHES_MAX);
+        let mut some = false;
+        while let Some((reference, material)) = fetched.next().await {
             let Some(material) = material.filter(|material| material.id == reference.id) else {
                 self.proxy
                     .metrics()
@@ -176,19 +187,16 @@ impl Routes {
                     .fetch_add(1, Ordering::Relaxed);
                 continue;
             };
-            if self.load(&reference, &material) {
-                let kept = self.on_disk(move |disk| disk.keep_certificate(&material)).await;
-                if let Some(Err(error)) = kept {
-                    tracing::error!(certificate = %reference.id, %error, "proxy.certificate_not_kept");
-                }
-            }
+            self.load(&reference, material).await;
+            some = true;
         }
+        some
     }
 
     fn use_certificates(&self, snapshot: &Snapshot) {
         let mut all = Certificates::default();
         for reference in &snapshot.certificates {
-            if let Some(certificate) = self.loaded.get(&reference.id) {
+            if let Some(certificate) = self.at_hand.get(&reference.id) {
                 all.add(certificate);
             } else {
                 // The previous certificate of these names goes on until its successor can be had.
@@ -210,8 +218,8 @@ impl Routes {
         self.use_certificates(&snapshot);
         self.proxy
             .put_in_force(|previous, maker| Table::compile(previous, &snapshot, maker));
-        self.loaded
-            .retain(|id, _| snapshot.certificates.iter().any(|reference| reference.id == *id));
+        let named: BTreeSet<CertificateId> = snapshot.certificates.iter().map(|reference| reference.id).collect();
+        self.at_hand.retain(|id, _| named.contains(id));
         self.snapshot = Some(snapshot);
     }
 
@@ -219,6 +227,15 @@ impl Routes {
         let Some(snapshot) = self.snapshot.clone() else { return };
         if let Some(Err(error)) = self.on_disk(move |disk| disk.keep_snapshot(&snapshot)).await {
             tracing::error!(%error, "proxy.snapshot_not_kept");
+        }
+    }
+
+    /// Removes what is in use no more.
+    async fn sweep(&self) {
+        let mut in_use = self.proxy.tls().current().ids();
+        in_use.extend(self.at_hand.keys());
+        if let Some(Err(error)) = self.on_disk(move |disk| disk.keep_only(&in_use)).await {
+            tracing::error!(%error, "proxy.certificates_not_removed");
         }
     }
 }

@@ -1,29 +1,41 @@
 //! Certificates by name, and the TLS settings of every connection.
 //!
 //! Promises: TLS 1.2 and 1.3 only; the exact name wins over a one-label wildcard; a name nobody knows gets the alert
-//! `unrecognized_name` (RFC 6066 section 3) and never a default certificate; renewing one certificate closes nothing.
+//! `unrecognized_name` (RFC 6066 section 3) and never a default certificate; renewing one certificate closes nothing;
+//! keys are read from disk when they are first asked for, and what they take of memory has a bound.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use moka::sync::Cache;
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::ResolvesServerCertUsingSni;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use slipway_domain::clock::Timestamp;
+use slipway_domain::ids::CertificateId;
 use slipway_domain::routing::{CertificateMaterial, CertificateReference};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
+use crate::disk::Disk;
 use crate::host::normalize;
+
+/// What certificates and keys that were read in may take of memory together: about 20,000 of them.
+const LOADED_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// What a key and the settings around it take beside the chain.
+const KEY_BYTES: usize = 4 * 1024;
 
 /// A fatal `unrecognized_name` alert in a record of its own, as it is sent before any key is agreed.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// The same for `internal_error`: the name is ours, and its certificate cannot be used.
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 /// The protocol by which CAs look for an answer (RFC 8737).
 const ACME_TLS: &[u8] = b"acme-tls/1";
@@ -31,12 +43,32 @@ const ACME_TLS: &[u8] = b"acme-tls/1";
 /// A certificate that is in use.
 #[derive(Debug)]
 pub(crate) struct Certificate {
+    id: CertificateId,
     names: Vec<String>,
     not_after: Timestamp,
-    key: Arc<CertifiedKey>,
+    /// What could not be kept on disk stays in memory.
+    pinned: Option<Arc<ServerConfig>>,
 }
 
 impl Certificate {
+    /// One whose key is on disk.
+    pub(crate) fn new(reference: &CertificateReference) -> Self {
+        Self {
+            id: reference.id,
+            names: reference.names.iter().map(|name| normalize(name)).collect(),
+            not_after: reference.not_after,
+            pinned: None,
+        }
+    }
+
+    /// The same, with its key in memory for as long as it is in use.
+    pub(crate) fn pinned(self, settings: Arc<ServerConfig>) -> Self {
+        Self {
+            pinned: Some(settings),
+            ..self
+        }
+    }
+
     /// Whether the certificate is valid for this name (RFC 6125 section 6.4.3: a wildcard stands for one label).
     pub(crate) fn covers(&self, host: &str) -> bool {
         let parent = host.split_once('.').map(|(_, rest)| rest);
@@ -59,6 +91,8 @@ pub(crate) enum MaterialError {
     Empty,
     #[error("its key does not fit: {0}")]
     Key(#[from] rustls::Error),
+    #[error("it is not on disk, or what is there cannot be read")]
+    NotKept,
 }
 
 /// All certificates in force, by name.
@@ -102,30 +136,34 @@ impl Certificates {
             .collect()
     }
 
+    /// All that are in use.
+    pub(crate) fn ids(&self) -> BTreeSet<CertificateId> {
+        self.by_name.values().map(|certificate| certificate.id).collect()
+    }
+
     pub(crate) fn names_len(&self) -> usize {
         self.by_name.len()
     }
+}
+
+/// The settings of a connection to one certificate's names.
+#[derive(Debug, Clone)]
+struct Loaded {
+    settings: Arc<ServerConfig>,
+    bytes: u32,
 }
 
 /// Certificates and TLS settings.
 #[derive(Debug)]
 pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
-    config: Arc<ServerConfig>,
-    current: Arc<ArcSwap<Certificates>>,
-}
-
-#[derive(Debug)]
-struct BySni(Arc<ArcSwap<Certificates>>);
-
-impl ResolvesServerCert for BySni {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = normalize(hello.server_name()?);
-        self.0
-            .load()
-            .find(&name)
-            .map(|certificate| Arc::clone(&certificate.key))
-    }
+    /// What all connections have in common; it has no certificate.
+    common: ServerConfig,
+    current: ArcSwap<Certificates>,
+    disk: Disk,
+    loaded: Cache<CertificateId, Loaded>,
+    /// Those that should be on disk and are not.
+    lost: Mutex<HashSet<CertificateId>>,
 }
 
 /// Why a handshake did not end well.
@@ -137,6 +175,8 @@ pub(crate) enum HandshakeError {
     NoName,
     #[error("a CA looked for its answer")]
     Challenge,
+    #[error("the certificate of {0:?} cannot be used: {1}")]
+    Certificate(String, MaterialError),
     #[error("{0}")]
     Failed(#[from] io::Error),
 }
@@ -147,6 +187,7 @@ impl HandshakeError {
             Self::UnknownName(_) => "unknown_name",
             Self::NoName => "no_name",
             Self::Challenge => "challenge",
+            Self::Certificate(..) => "certificate",
             Self::Failed(_) => "failed",
         }
     }
@@ -160,46 +201,79 @@ pub(crate) struct Secured<IO> {
 }
 
 impl Tls {
-    pub(crate) fn new() -> Result<Self, rustls::Error> {
+    pub(crate) fn new(disk: Disk) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let current = Arc::new(ArcSwap::from_pointee(Certificates::default()));
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let mut common = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(BySni(Arc::clone(&current))));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Stateless: resumption costs no memory and is not bounded by a cache.
-        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
-        config.send_tls13_tickets = 2;
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        common.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Stateless: resumption costs no memory and is not bounded by a cache. A ticket holds for its own name only.
+        common.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        common.send_tls13_tickets = 2;
         Ok(Self {
             provider,
-            config: Arc::new(config),
-            current,
+            common,
+            current: ArcSwap::from_pointee(Certificates::default()),
+            disk,
+            loaded: Cache::builder()
+                .max_capacity(LOADED_BYTES_MAX)
+                .weigher(|_, loaded: &Loaded| loaded.bytes)
+                .build(),
+            lost: Mutex::default(),
         })
     }
 
-    /// Reads a certificate and its key, and checks that they belong together.
-    pub(crate) fn read(
-        &self,
-        reference: &CertificateReference,
-        material: &CertificateMaterial,
-    ) -> Result<Certificate, MaterialError> {
+    /// Reads a certificate and its key, checks that they belong together, and has them at hand for the first handshake.
+    pub(crate) fn read(&self, material: &CertificateMaterial) -> Result<Arc<ServerConfig>, MaterialError> {
         let chain = CertificateDer::pem_slice_iter(material.chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         if chain.is_empty() {
             return Err(MaterialError::Empty);
         }
+        let chain_bytes: usize = chain.iter().map(|der| der.len()).sum();
         let key = PrivateKeyDer::from_pem_slice(material.key_pem.as_bytes())?;
         let key = CertifiedKey::from_der(chain, key, &self.provider)?;
-        let names = reference.names.iter().map(|name| normalize(name)).collect();
-        Ok(Certificate {
-            names,
-            not_after: reference.not_after,
-            key: Arc::new(key),
-        })
+        let mut settings = self.common.clone();
+        settings.cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        let settings = Arc::new(settings);
+        let loaded = Loaded {
+            settings: Arc::clone(&settings),
+            bytes: u32::try_from(chain_bytes + KEY_BYTES).unwrap_or(u32::MAX),
+        };
+        self.loaded.insert(material.id, loaded);
+        self.lost.lock().remove(&material.id);
+        Ok(settings)
+    }
+
+    /// Whether a certificate was to be read from disk and was not there.
+    pub(crate) fn has_lost(&self, id: CertificateId) -> bool {
+        self.lost.lock().contains(&id)
+    }
+
+    /// The settings for a certificate: those at hand, or read from disk.
+    async fn settings(&self, certificate: &Certificate) -> Result<Arc<ServerConfig>, MaterialError> {
+        if let Some(pinned) = &certificate.pinned {
+            return Ok(Arc::clone(pinned));
+        }
+        if let Some(loaded) = self.loaded.get(&certificate.id) {
+            return Ok(loaded.settings);
+        }
+        let (disk, id) = (self.disk.clone(), certificate.id);
+        let read = tokio::task::spawn_blocking(move || disk.certificate(id)).await;
+        let settings = match read.ok().flatten() {
+            Some(material) => self.read(&material),
+            None => Err(MaterialError::NotKept),
+        };
+        if settings.is_err() {
+            self.lost.lock().insert(id);
+        }
+        settings
     }
 
     /// Puts a new set in force for the handshakes to come.
     pub(crate) fn replace(&self, certificates: Certificates) {
+        let ids = certificates.ids();
+        self.lost.lock().retain(|id| ids.contains(id));
         self.current.store(Arc::new(certificates));
     }
 
@@ -261,7 +335,14 @@ impl Tls {
             refuse(start).await;
             return Err(name.map_or(HandshakeError::NoName, HandshakeError::UnknownName));
         };
-        let stream = start.into_stream(Arc::clone(&self.config)).await?;
+        let settings = match self.settings(&certificate).await {
+            Ok(settings) => settings,
+            Err(error) => {
+                tell(start, &INTERNAL_ERROR).await;
+                return Err(HandshakeError::Certificate(name.unwrap_or_default(), error));
+            }
+        };
+        let stream = start.into_stream(settings).await?;
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(Secured {
             stream,
@@ -272,9 +353,13 @@ impl Tls {
 }
 
 async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(start: StartHandshake<IO>) {
+    tell(start, &UNRECOGNIZED_NAME).await;
+}
+
+async fn tell<IO: AsyncRead + AsyncWrite + Unpin>(start: StartHandshake<IO>, alert: &[u8]) {
     let mut io = start.io;
     // The client may be gone already; then there is nobody to tell.
-    if io.write_all(&UNRECOGNIZED_NAME).await.is_ok() {
+    if io.write_all(alert).await.is_ok() {
         let _ = io.shutdown().await;
     }
 }
@@ -301,17 +386,22 @@ mod tests {
         (reference, material)
     }
 
+    fn tls() -> (tempfile::TempDir, Tls) {
+        let root = tempfile::tempdir().expect("a directory");
+        let tls = Tls::new(Disk::open(root.path()).expect("usable")).expect("TLS");
+        (root, tls)
+    }
+
     #[test]
     fn exact_names_win_over_wildcards_and_a_wildcard_stands_for_one_label() {
-        let tls = Tls::new().expect("TLS");
         let mut all = Certificates::default();
         for (names, not_after) in [
             (&["*.apps.localhost"][..], 1),
             (&["web.apps.localhost"][..], 1),
             (&["*.apps.localhost"][..], 2),
         ] {
-            let (reference, material) = made(names, not_after);
-            all.add(&Arc::new(tls.read(&reference, &material).expect("readable")));
+            let (reference, _) = made(names, not_after);
+            all.add(&Arc::new(Certificate::new(&reference)));
         }
         let found = |host: &str| {
             all.find(host)
@@ -329,11 +419,27 @@ mod tests {
 
     #[test]
     fn a_key_of_another_certificate_is_refused() {
-        let tls = Tls::new().expect("TLS");
-        let (reference, mut material) = made(&["a.test"], 1);
+        let (_root, tls) = tls();
+        let (_, mut material) = made(&["a.test"], 1);
         material.key_pem = made(&["a.test"], 1).1.key_pem;
-        assert!(matches!(tls.read(&reference, &material), Err(MaterialError::Key(_))));
+        assert!(matches!(tls.read(&material), Err(MaterialError::Key(_))));
         material.chain_pem.clear();
-        assert!(matches!(tls.read(&reference, &material), Err(MaterialError::Empty)));
+        assert!(matches!(tls.read(&material), Err(MaterialError::Empty)));
+    }
+
+    #[tokio::test]
+    async fn a_key_is_read_from_disk_when_it_is_asked_for_and_its_loss_is_noted_until_it_is_back() {
+        let (root, tls) = tls();
+        let (reference, material) = made(&["a.test"], 1);
+        let certificate = Certificate::new(&reference);
+        assert!(matches!(tls.settings(&certificate).await, Err(MaterialError::NotKept)));
+        assert!(tls.has_lost(reference.id));
+        let disk = Disk::open(root.path()).expect("usable");
+        disk.keep_certificate(&material).expect("written");
+        tls.settings(&certificate).await.expect("readable");
+        assert!(!tls.has_lost(reference.id));
+        // From now on it is at hand.
+        disk.keep_only(&BTreeSet::new()).expect("removed");
+        tls.settings(&certificate).await.expect("at hand");
     }
 }

@@ -58,13 +58,13 @@ pub(crate) async fn serve(listener: TcpListener, admin: Admin, shutdown: Cancell
 async fn metrics(State(admin): State<Admin>) -> Response {
     let known = async {
         let mut tx = admin.store.begin().await?;
-        tx.current_certificates().await
+        tx.certificate_ends().await
     };
     // Metrics are told even when the database is away; then those of certificates are left out.
     let certificates = known.await.unwrap_or_default();
     let ends: Vec<(String, i64)> = certificates
         .iter()
-        .flat_map(|c| c.names.iter().map(|n| (n.clone(), c.not_after.timestamp())))
+        .flat_map(|(names, end)| names.iter().map(|n| (n.clone(), end.timestamp())))
         .collect();
     let text = admin.metrics.render(admin.version, &ends);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

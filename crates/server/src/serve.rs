@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipway_acme::Platform;
+use slipway_acme::{LocalIssue, Platform};
 use slipway_api::{ApiSettings, ApiState};
 use slipway_domain::routing::ApiRoute;
 use slipway_domain::{Clock, Entropy};
@@ -96,9 +96,15 @@ pub(crate) async fn run(
         base: config.base_domain.clone(),
         api: config.api_domain.clone(),
     };
-    slipway_acme::issue_local(&store, &ca, vault.as_ref(), &platform, clock.as_ref(), entropy.as_ref())
-        .await
-        .map_err(|e| ServerError::Setup(e.to_string()))?;
+    let local = LocalIssue {
+        store: &store,
+        authority: &ca,
+        sealer: vault.as_ref(),
+        platform: &platform,
+        clock: clock.as_ref(),
+        entropy: entropy.as_ref(),
+    };
+    local.run().await.map_err(|e| ServerError::Setup(e.to_string()))?;
     let inspector = Arc::new(Inspector::new(&config)?);
     let mut tx = store.begin().await?;
     tx.disconnect_proxies().await?;

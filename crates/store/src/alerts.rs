@@ -135,6 +135,18 @@ impl Tx {
         Ok(())
     }
 
+    /// Whether an alert of a certificate goes on.
+    #[tracing::instrument(name = "db.has_certificate_alerts", level = "debug", skip_all)]
+    pub async fn has_certificate_alerts(&mut self) -> Result<bool, StoreError> {
+        let some = sqlx::query_scalar!(
+            "select exists (select from alerts where kind = $1 and ended_at is null) as \"some!\"",
+            AlertKind::CertificateExpiring.as_str()
+        )
+        .fetch_one(self.c())
+        .await?;
+        Ok(some)
+    }
+
     /// Ends the alerts of the certificates of all other environments than these.
     #[tracing::instrument(name = "db.clear_certificate_alerts", level = "debug", skip_all)]
     pub async fn clear_certificate_alerts(&mut self, but: &[EnvironmentId], now: Timestamp) -> Result<(), StoreError> {

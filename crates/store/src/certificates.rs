@@ -6,6 +6,7 @@ use slipway_domain::ids::{CertificateId, TeamId};
 use slipway_domain::name::AppName;
 use slipway_domain::secret::Sealed;
 
+use crate::issuances::{Issuance, OrderRow};
 use crate::row::{json, parse};
 use crate::{Page, StoreError, Tx};
 
@@ -31,9 +32,36 @@ pub struct Certificate {
     /// The directory of the CA; `None` for the internal one.
     pub ca: Option<String>,
     /// When it is to be replaced.
-    pub renew_at: Option<Timestamp>,
+    pub renew_at: Timestamp,
     /// When the CA is to be asked again when that should be.
     pub ari_at: Option<Timestamp>,
+}
+
+/// The platform's own names, and whether each app's is one of them.
+#[derive(Debug, Clone, Default)]
+pub struct OwnNames {
+    /// Sets of names that there is to be a certificate for.
+    pub sets: Vec<Vec<String>>,
+    /// Whether each app's name below the base domain has a certificate of its own.
+    pub apps: bool,
+}
+
+impl OwnNames {
+    /// One text for each set: no name has a space in it.
+    fn joined(&self) -> Vec<String> {
+        self.sets.iter().map(|names| names.join(" ")).collect()
+    }
+}
+
+/// Names that lack a certificate, or whose certificate is to be replaced.
+#[derive(Debug, Clone)]
+pub struct DueCertificate {
+    /// The names.
+    pub names: Vec<String>,
+    /// The certificate that is to be replaced.
+    pub replaces: Option<CertificateId>,
+    /// How the attempts to get one go.
+    pub issuance: Issuance,
 }
 
 /// A certificate in use, or the attempts to get one, as lists show them.
@@ -79,7 +107,7 @@ struct Row {
     not_after: Timestamp,
     created_at: Timestamp,
     ca: Option<String>,
-    renew_at: Option<Timestamp>,
+    renew_at: Timestamp,
     ari_at: Option<Timestamp>,
 }
 
@@ -139,13 +167,96 @@ impl Tx {
         Ok(())
     }
 
-    /// Those in use.
-    #[tracing::instrument(name = "db.current_certificates", level = "debug", skip_all)]
-    pub async fn current_certificates(&mut self) -> Result<Vec<Certificate>, StoreError> {
+    /// The names of those in use, and when each ends.
+    #[tracing::instrument(name = "db.certificate_ends", level = "debug", skip_all)]
+    pub async fn certificate_ends(&mut self) -> Result<Vec<(Vec<String>, Timestamp)>, StoreError> {
+        let rows = sqlx::query!("select names, not_after from certificates where replaced_at is null order by names")
+            .fetch_all(self.c())
+            .await?;
+        Ok(rows.into_iter().map(|r| (r.names, r.not_after)).collect())
+    }
+
+    /// What must be issued now: by the internal CA, or in an order. Names without any certificate come first, then
+    /// those that were to be replaced first.
+    #[tracing::instrument(name = "db.due_certificates", level = "debug", skip_all)]
+    pub async fn due_certificates(
+        &mut self,
+        own: &OwnNames,
+        is_local: bool,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<DueCertificate>, StoreError> {
+        let rows = sqlx::query!(
+            "with wanted as (
+                 select array[host] as names from custom_domains
+                 where proof is not null and (proof = 'local') = $1 and (proof = 'local' or may_order)
+                 union select array[host] from domains where kind = 'platform' and $2
+                 union select string_to_array(own, ' ') from unnest($3::text[]) own
+             )
+             select w.names as \"names!\", c.id as \"replaces?\", coalesce(i.failures, 0) as \"failures!\",
+                    i.ca, i.order_url, i.sealed_key, i.key_version
+             from wanted w
+             left join certificates c on c.names = w.names and c.replaced_at is null
+             left join issuances i on i.names = w.names
+             where (c.id is null or $4 >= c.renew_at or $4 < c.not_before)
+               and (i.next_try_at is null or i.next_try_at <= $4)
+             order by c.renew_at nulls first, w.names limit $5",
+            is_local,
+            own.apps,
+            &own.joined(),
+            now,
+            limit
+        )
+        .fetch_all(self.c())
+        .await?;
+        let due = rows.into_iter().map(|r| DueCertificate {
+            names: r.names,
+            replaces: r.replaces.map(CertificateId::from_uuid),
+            issuance: Issuance {
+                failures: u32::try_from(r.failures).unwrap_or(0),
+                next_try_at: None,
+                error: None,
+                order: OrderRow::of(r.ca, r.order_url, r.sealed_key, r.key_version),
+            },
+        });
+        Ok(due.collect())
+    }
+
+    /// Those in use that nobody wants any more.
+    #[tracing::instrument(name = "db.unwanted_certificates", level = "debug", skip_all)]
+    pub async fn unwanted_certificates(&mut self, own: &OwnNames) -> Result<Vec<CertificateId>, StoreError> {
+        let ids = sqlx::query_scalar!(
+            "select id from certificates c
+             where replaced_at is null and not array_to_string(names, ' ') = any($2)
+               and not exists (select from domains d where c.names = array[d.host] and (d.kind = 'custom' or $1))",
+            own.apps,
+            &own.joined()
+        )
+        .fetch_all(self.c())
+        .await?;
+        Ok(ids.into_iter().map(CertificateId::from_uuid).collect())
+    }
+
+    /// Takes certificates out of use.
+    #[tracing::instrument(name = "db.retire_certificates", level = "debug", skip_all)]
+    pub async fn retire_certificates(&mut self, ids: &[CertificateId], now: Timestamp) -> Result<(), StoreError> {
+        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.uuid()).collect();
+        sqlx::query!("update certificates set replaced_at = $2 where id = any($1)", &ids, now)
+            .execute(self.c())
+            .await?;
+        self.bump_routes().await?;
+        Ok(())
+    }
+
+    /// Those whose CA is to be asked by now when they should be replaced.
+    #[tracing::instrument(name = "db.windows_due", level = "debug", skip_all)]
+    pub async fn windows_due(&mut self, now: Timestamp, limit: i64) -> Result<Vec<Certificate>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
             "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at
-             from certificates where replaced_at is null order by id"
+             from certificates where replaced_at is null and ari_at <= $1 order by ari_at limit $2",
+            now,
+            limit
         )
         .fetch_all(self.c())
         .await?;
@@ -177,7 +288,7 @@ impl Tx {
         let apps: Option<Vec<String>> = apps.map(|apps| apps.iter().map(ToString::to_string).collect());
         let rows = sqlx::query!(
             "select coalesce(c.names, i.names) as \"names!\", a.name as \"app?\", c.issuer as \"issuer?\", c.ca,
-                    c.not_before as \"not_before?\", c.not_after as \"not_after?\", c.renew_at, i.next_try_at,
+                    c.not_before as \"not_before?\", c.not_after as \"not_after?\", c.renew_at as \"renew_at?\", i.next_try_at,
                     coalesce(i.failures, 0) as \"failures!\", i.error
              from (select * from certificates where replaced_at is null) c
              full join issuances i on i.names = c.names
@@ -228,17 +339,6 @@ impl Tx {
         )
         .execute(self.c())
         .await?;
-        Ok(())
-    }
-
-    /// Takes certificates out of use that nobody wants any more.
-    #[tracing::instrument(name = "db.retire_certificates", level = "debug", skip_all)]
-    pub async fn retire_certificates(&mut self, ids: &[CertificateId], now: Timestamp) -> Result<(), StoreError> {
-        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.uuid()).collect();
-        sqlx::query!("update certificates set replaced_at = $2 where id = any($1)", &ids, now)
-            .execute(self.c())
-            .await?;
-        self.bump_routes().await?;
         Ok(())
     }
 }

@@ -202,7 +202,7 @@ impl TryFrom<Row> for CustomDomain {
 
 /// One statement for every way to look: all that is asked for is optional.
 macro_rules! domains {
-    ($tx:expr, $app:expr, $team:expr, $host:expr, $due:expr, $limit:expr) => {
+    ($tx:expr, $app:expr, $team:expr, $host:expr, $due:expr, $ending:expr, $limit:expr) => {
         sqlx::query_as!(
             Row,
             "select d.id, d.host, d.team_id, d.environment_id, a.name as app, e.name as environment, d.token, d.redirect_to,
@@ -219,11 +219,14 @@ macro_rules! domains {
              left join issuances i on d.proof is not null and i.names = array[d.host]
              where ($1::uuid is null or e.app_id = $1) and ($2::uuid is null or d.team_id = $2)
                and ($3::text is null or d.host = $3) and ($4::timestamptz is null or d.look_at <= $4)
-             order by case when $4::timestamptz is null then null else d.look_at end, d.host limit $5",
+               and ($5::timestamptz is null
+                    or c.not_after - $5 <= least(interval '21 days', (c.not_after - c.not_before) / 4))
+             order by case when $4::timestamptz is null then null else d.look_at end, d.host limit $6",
             $app as Option<uuid::Uuid>,
             $team as Option<uuid::Uuid>,
             $host as Option<&str>,
             $due as Option<Timestamp>,
+            $ending as Option<Timestamp>,
             $limit
         )
         .fetch_all($tx.c())
@@ -261,13 +264,13 @@ impl Tx {
     /// Those of an app, by name.
     #[tracing::instrument(name = "db.custom_domains", level = "debug", skip_all)]
     pub async fn custom_domains(&mut self, app: AppId) -> Result<Vec<CustomDomain>, StoreError> {
-        domains!(self, Some(app.uuid()), None, None, None, ALL)
+        domains!(self, Some(app.uuid()), None, None, None, None, ALL)
     }
 
     /// One of an app.
     #[tracing::instrument(name = "db.custom_domain", level = "debug", skip_all)]
     pub async fn custom_domain(&mut self, app: AppId, host: &HostName) -> Result<Option<CustomDomain>, StoreError> {
-        let found = domains!(self, Some(app.uuid()), None, Some(host.as_str()), None, 1)?;
+        let found = domains!(self, Some(app.uuid()), None, Some(host.as_str()), None, None, 1)?;
         Ok(found.into_iter().next())
     }
 
@@ -278,22 +281,20 @@ impl Tx {
         team: TeamId,
         host: &HostName,
     ) -> Result<Option<CustomDomain>, StoreError> {
-        let found = domains!(self, None, Some(team.uuid()), Some(host.as_str()), None, 1)?;
+        let found = domains!(self, None, Some(team.uuid()), Some(host.as_str()), None, None, 1)?;
         Ok(found.into_iter().next())
     }
 
     /// Those to be looked at by now, the longest overdue first.
     #[tracing::instrument(name = "db.domains_due", level = "debug", skip_all)]
     pub async fn domains_due(&mut self, now: Timestamp, limit: i64) -> Result<Vec<CustomDomain>, StoreError> {
-        domains!(self, None, None, None, Some(now), limit)
+        domains!(self, None, None, None, Some(now), None, limit)
     }
 
-    /// All that were proven.
-    #[tracing::instrument(name = "db.proven_domains", level = "debug", skip_all)]
-    pub async fn proven_domains(&mut self) -> Result<Vec<CustomDomain>, StoreError> {
-        let mut all = domains!(self, None, None, None, None, ALL)?;
-        all.retain(|d| d.proof.is_some());
-        Ok(all)
+    /// Those whose certificate is about to end, or has ended: when its renewal is late.
+    #[tracing::instrument(name = "db.domains_ending", level = "debug", skip_all)]
+    pub async fn domains_ending(&mut self, now: Timestamp, limit: i64) -> Result<Vec<CustomDomain>, StoreError> {
+        domains!(self, None, None, None, None, Some(now), limit)
     }
 
     /// When the next look is due.
@@ -343,12 +344,13 @@ impl Tx {
         (now, next): (Timestamp, Timestamp),
     ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
-            "update custom_domains set inspection = $2, looked_at = $3, look_at = $4, look_failures = $5 where id = $1",
+            "update custom_domains set inspection = $2, looked_at = $3, look_at = $4, look_failures = $5, may_order = $6 where id = $1",
             id.uuid(),
             to_json(inspection)?,
             now,
             next,
-            i32::try_from(failures).unwrap_or(i32::MAX)
+            i32::try_from(failures).unwrap_or(i32::MAX),
+            inspection.may_order()
         )
         .execute(self.c())
         .await?;

@@ -47,13 +47,4 @@ impl Tx {
         .await?;
         rows.iter().map(|h| parse(h, "domains", "host", &environment)).collect()
     }
-
-    /// The names below the base domain.
-    #[tracing::instrument(name = "db.platform_hosts", level = "debug", skip_all)]
-    pub async fn platform_hosts(&mut self) -> Result<Vec<HostName>, StoreError> {
-        let rows = sqlx::query_scalar!("select host from domains where kind = 'platform' order by host")
-            .fetch_all(self.c())
-            .await?;
-        rows.iter().map(|h| parse(h, "domains", "host", h)).collect()
-    }
 }

@@ -1,12 +1,10 @@
 //! `issuances`, `acme_accounts`, `acme_challenges`, `acme_ledger`: how certificates are got. Written by who leads.
 
-use std::collections::BTreeMap;
-
 use slipway_domain::Timestamp;
 use slipway_domain::domains::Reason;
 use slipway_domain::secret::Sealed;
 
-use crate::row::{json, to_json};
+use crate::row::to_json;
 use crate::{StoreError, Tx};
 
 /// How the attempts to get a certificate go.
@@ -31,6 +29,25 @@ pub struct OrderRow {
     pub url: String,
     /// The key of the certificate, PKCS #8 PEM, sealed.
     pub sealed_key: Sealed,
+}
+
+impl OrderRow {
+    /// Of the columns, if there is one.
+    pub(crate) fn of(
+        ca: Option<String>,
+        url: Option<String>,
+        bytes: Option<Vec<u8>>,
+        key_version: Option<i32>,
+    ) -> Option<Self> {
+        Some(Self {
+            ca: ca?,
+            url: url?,
+            sealed_key: Sealed {
+                key_version: key_version?,
+                bytes: bytes?,
+            },
+        })
+    }
 }
 
 /// An account at a CA.
@@ -109,35 +126,13 @@ impl LedgerKind {
 }
 
 impl Tx {
-    /// All attempts that are not over, by what they are for.
-    #[tracing::instrument(name = "db.issuances", level = "debug", skip_all)]
-    pub async fn issuances(&mut self) -> Result<BTreeMap<Vec<String>, Issuance>, StoreError> {
-        let rows = sqlx::query!(
-            "select names, failures, next_try_at, error, ca, order_url, sealed_key, key_version from issuances"
-        )
-        .fetch_all(self.c())
-        .await?;
-        rows.into_iter()
-            .map(|r| {
-                let name = r.names.join(" ");
-                let error = r.error.map(|e| json(e, "issuances", "error", &name)).transpose()?;
-                let order = match (r.ca, r.order_url, r.sealed_key, r.key_version) {
-                    (Some(ca), Some(url), Some(bytes), Some(key_version)) => Some(OrderRow {
-                        ca,
-                        url,
-                        sealed_key: Sealed { key_version, bytes },
-                    }),
-                    _ => None,
-                };
-                let issuance = Issuance {
-                    failures: u32::try_from(r.failures).unwrap_or(0),
-                    next_try_at: r.next_try_at,
-                    error,
-                    order,
-                };
-                Ok((r.names, issuance))
-            })
-            .collect()
+    /// When the next attempt that must wait is due.
+    #[tracing::instrument(name = "db.next_try_at", level = "debug", skip_all)]
+    pub async fn next_try_at(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let next = sqlx::query_scalar!("select min(next_try_at) from issuances where next_try_at > $1", now)
+            .fetch_one(self.c())
+            .await?;
+        Ok(next)
     }
 
     /// Notes an order, so that it is gone on with whatever happens.

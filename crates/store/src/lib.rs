@@ -42,7 +42,7 @@ mod world;
 pub use alerts::AlertFilter;
 pub use apps::{App, AppSummary, EnvironmentSummary};
 pub use audit::{AuditEntry, AuditFilter, AuditOutcome, AuditRow};
-pub use certificates::{Certificate, CertificateRow};
+pub use certificates::{Certificate, CertificateRow, DueCertificate, OwnNames};
 pub use custom_domains::{CustomDomain, DomainCertificate, NewCustomDomain, OtherTeams};
 pub use deployments::{Deployment, NewDeployment};
 pub use environments::{Desired, Environment};

@@ -21,7 +21,7 @@ pub struct Certificate {
     pub not_before: Option<DateTime<Utc>>,
     /// Until when it is valid.
     pub not_after: Option<DateTime<Utc>>,
-    /// When it is to be replaced; `null` where that is with a third of its life left.
+    /// When it is to be replaced.
     pub renew_at: Option<DateTime<Utc>>,
     /// When the next attempt to get one is made, where the last one failed or had to wait.
     pub next_try: Option<DateTime<Utc>>,

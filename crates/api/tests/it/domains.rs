@@ -287,8 +287,8 @@ async fn certificates_are_listed_to_whose_they_are_with_what_is_being_tried() {
             .execute(&format!(
                 "insert into issuances (names, failures, next_try_at, error, updated_at) values
                  (array['shop.example.com'], 3, now(), '{error}', now()), (array['crew.example.com'], 1, now(), null, now());
-                 insert into certificates (id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at)
-                 values ('00000000-0000-7000-8000-000000000001', array['*.apps.localhost'], 'CA', '', '', 1, now(), now(), now())"
+                 insert into certificates (id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, renew_at)
+                 values ('00000000-0000-7000-8000-000000000001', array['*.apps.localhost'], 'CA', '', '', 1, now(), now(), now(), now())"
             ))
             .await;
         let all = world.get("/v1/certificates").await;

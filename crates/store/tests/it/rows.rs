@@ -135,8 +135,9 @@ async fn what_a_snapshot_is_made_from_is_named_when_it_does_not_parse() {
             "routes.groups",
         ),
         (
-            "insert into certificates values
-                (gen_random_uuid(), null, '{}', 'ca', 'pem', '\\x00', 1, now(), now(), now(), null)",
+            "insert into certificates (id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at,
+                                       renew_at)
+             values (gen_random_uuid(), '{}', 'ca', 'pem', '\\x00', 1, now(), now(), now(), now())",
             "certificates.names",
         ),
     ] {
