@@ -20,3 +20,35 @@ create index certificates_renew_at on certificates (renew_at) where replaced_at 
 create index certificates_ari_at on certificates (ari_at) where replaced_at is null and ari_at is not null;
 update certificates set renew_at = not_after - (not_after - not_before) / 3 where renew_at is null;
 alter table certificates alter column renew_at set not null;
+
+create table dns_zones (
+    id uuid primary key,
+    zone text not null,
+    team_id uuid references teams on delete cascade,
+    provider text not null,
+    sealed_settings bytea not null,
+    key_version integer not null,
+    settings text[] not null,
+    for_delegation boolean not null default false,
+    error text,
+    updated_at timestamptz not null,
+    updated_by text not null,
+    constraint dns_zones_zone_key unique nulls not distinct (team_id, zone),
+    check (not for_delegation or team_id is null)
+);
+comment on table dns_zones is 'Zones that records can be made in, a team''s or (without one) the platform''s; what the provider wants to know sealed.';
+comment on column dns_zones.error is 'What the last change came to, where that was nothing good.';
+create unique index dns_zones_for_delegation on dns_zones (for_delegation) where for_delegation;
+
+create table acme_records (
+    zone_id uuid not null references dns_zones on delete cascade,
+    name text not null,
+    value text not null,
+    names text[] not null,
+    created_at timestamptz not null,
+    primary key (zone_id, name, value)
+);
+comment on table acme_records is 'TXT records that were made for an order, or were about to be: they are taken back when it is over.';
+
+create trigger dns_zones_changed after insert or delete or update of sealed_settings on dns_zones
+    for each statement execute function notify_domains();

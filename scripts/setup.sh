@@ -25,6 +25,7 @@ if [ "${1:-run}" = test ]; then
   has pebble pebble
   has knotd knot
   has kdig knot-dnsutils
+  has unbound unbound
   has psql postgresql-client
   has busybox busybox-static
   docker compose version >/dev/null 2>&1 || has docker-compose docker-compose

@@ -15,12 +15,13 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use slipway_domain::Timestamp;
 use slipway_domain::ports::BoxFuture;
-use slipway_store::{Certificate, DueCertificate, LedgerKind, StoreError};
+use slipway_store::{Certificate, DueCertificate, LedgerKind, OwnNames, StoreError, Tx};
 
 use crate::authority::{LocalError, LocalIssue};
+use crate::challenge::Reach;
 use crate::lead::Lead;
 use crate::order::{self, OrderError, Wish};
-use crate::{Deps, Names, budget, challenge, renewal, warn};
+use crate::{Deps, Names, budget, challenge, dns01, renewal, warn};
 
 /// So many are seen to in one round; the next one follows at once.
 pub(crate) const PER_ROUND_MAX: i64 = 64;
@@ -34,16 +35,20 @@ const ARI_PER_ROUND_MAX: i64 = 20;
 /// Does what is due; gives when there is something next.
 pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, StoreError> {
     let now = deps.clock.now();
-    retire(deps, lead).await?;
+    let mut tx = deps.store.begin().await?;
+    let zones = dns01::platforms(&mut tx).await?;
+    let has_wildcard = tx.has_certificate(&deps.platform.wildcard(), now).await?;
+    drop(tx);
+    let ordered = deps.platform.ordered(&zones, has_wildcard);
     local(deps, lead).await?;
     ask_for_windows(deps, lead).await?;
     warn::tell(deps, lead).await?;
+    dns01::tidy(deps, lead).await?;
 
     let mut tx = deps.store.begin().await?;
-    let due = tx
-        .due_certificates(&deps.platform.ordered(), false, now, PER_ROUND_MAX)
-        .await?;
+    let due = tx.due_certificates(&ordered, false, now, PER_ROUND_MAX).await?;
     drop(tx);
+    retire(deps, lead, ordered).await?;
     let attempts: Vec<BoxFuture<'_, Result<(), StoreError>>> = due
         .iter()
         .map(|due| -> BoxFuture<'_, _> { Box::pin(attempt(deps, lead, due)) })
@@ -58,8 +63,8 @@ pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, 
 }
 
 /// Takes out of use what nobody wants. What is wanted and may not be ordered just now is kept.
-async fn retire(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
-    let own = deps.platform.all();
+async fn retire(deps: &Deps, lead: Lead, ordered: OwnNames) -> Result<(), StoreError> {
+    let own = deps.platform.all(ordered);
     let mut tx = deps.store.begin().await?;
     let unwanted = tx.unwanted_certificates(&own).await?;
     drop(tx);
@@ -135,20 +140,20 @@ async fn ask_for_window(
 /// Tries one CA after the other.
 async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), StoreError> {
     let names = &due.names;
+    let mut tx = deps.store.begin().await?;
     let replaces = match due.replaces {
-        Some(id) => {
-            let mut tx = deps.store.begin().await?;
-            tx.certificate(id).await?
-        }
+        Some(id) => tx.certificate(id).await?,
         None => None,
     };
+    let reach = reach(&mut tx, names).await?;
+    drop(tx);
     let mut last = None;
     for ca in &deps.cas {
         let wish = Wish {
             names,
             replaces: replaces.as_ref(),
             begun: due.issuance.order.as_ref(),
-            challenge: challenge::kind(due.issuance.failures),
+            challenge: challenge::kind(due.issuance.failures, reach),
         };
         match order::run(deps, lead, ca, &wish).await {
             Ok(()) => return Ok(()),
@@ -171,6 +176,25 @@ async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), St
         }
     }
     note(deps, lead, due, last).await
+}
+
+/// How a CA can look at these names.
+async fn reach(tx: &mut Tx, names: &Names) -> Result<Reach, StoreError> {
+    if names.iter().any(|name| name.starts_with("*.")) {
+        return Ok(Reach {
+            needs_dns: true,
+            by_dns: true,
+        });
+    }
+    let domain = match names.first() {
+        Some(name) => tx.proven_domain(name).await?,
+        None => None,
+    };
+    let inspection = domain.and_then(|domain| domain.inspection);
+    Ok(inspection.map_or_else(Reach::default, |found| Reach {
+        needs_dns: found.behind_proxy,
+        by_dns: found.by_dns,
+    }))
 }
 
 async fn count_failure(deps: &Deps, lead: Lead, directory: &str, names: &Names) -> Result<(), StoreError> {

@@ -1,9 +1,11 @@
-//! Answers to a CA's challenges, through the proxies.
+//! Answers to a CA's challenges, through the proxies or in DNS.
 //!
 //! | attempt | the CA looks |
 //! |---|---|
-//! | the first, and every other one after it | over plain HTTP (HTTP-01) |
-//! | those between, if the CA can | in a TLS handshake (TLS-ALPN-01): where port 80 is shut, that works |
+//! | for a wildcard, or behind something that answers in our place | in DNS (DNS-01) |
+//! | the first, and after it in turn | over plain HTTP (HTTP-01) |
+//! | the second, if the CA can | in a TLS handshake (TLS-ALPN-01): where port 80 is shut, that works |
+//! | the third, where the platform may change the zone | in DNS: where no port is open, that works |
 //!
 //! Promises: the CA is told to look only after every proxy that is connected has the answer.
 
@@ -16,6 +18,7 @@ use slipway_store::{Challenge, ChallengeKind, StoreError};
 use tokio::time::Instant;
 
 use crate::Deps;
+use crate::dns01::TextAnswer;
 use crate::lead::Lead;
 use crate::nonce::{CallError, call};
 
@@ -23,12 +26,23 @@ use crate::nonce::{CallError, call};
 const PROXIES_MAX: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// What decides how a CA is asked to look.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reach {
+    /// It cannot look otherwise than in DNS.
+    pub(crate) needs_dns: bool,
+    /// It can be answered in DNS.
+    pub(crate) by_dns: bool,
+}
+
 /// How an attempt after so many failures is made.
-pub(crate) const fn kind(failures: u32) -> ChallengeKind {
-    if failures.is_multiple_of(2) {
-        ChallengeKind::Http01
-    } else {
-        ChallengeKind::TlsAlpn01
+pub(crate) const fn kind(failures: u32, reach: Reach) -> ChallengeKind {
+    let ways = if reach.by_dns { 3 } else { 2 };
+    match failures % ways {
+        _ if reach.needs_dns => ChallengeKind::Dns01,
+        0 => ChallengeKind::Http01,
+        1 => ChallengeKind::TlsAlpn01,
+        _ => ChallengeKind::Dns01,
     }
 }
 
@@ -36,29 +50,36 @@ fn of(kind: ChallengeKind) -> ChallengeType {
     match kind {
         ChallengeKind::Http01 => ChallengeType::Http01,
         ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        ChallengeKind::Dns01 => ChallengeType::Dns01,
     }
 }
 
-/// The kind that is wanted, or the other one if the CA does not offer it.
+/// The kind that is wanted, or another one if the CA does not offer it.
 fn offered(authorization: &AuthorizationHandle<'_>, wanted: ChallengeKind) -> Option<ChallengeKind> {
-    let other = match wanted {
-        ChallengeKind::Http01 => ChallengeKind::TlsAlpn01,
-        ChallengeKind::TlsAlpn01 => ChallengeKind::Http01,
-    };
+    let others = [ChallengeKind::Http01, ChallengeKind::TlsAlpn01, ChallengeKind::Dns01];
     let offers = |kind: &ChallengeKind| authorization.challenges.iter().any(|c| c.r#type == of(*kind));
-    [wanted, other].into_iter().find(offers)
+    std::iter::once(wanted).chain(others).find(offers)
+}
+
+/// What is to be answered.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// By the proxies.
+    pub(crate) proxies: Vec<Challenge>,
+    /// In DNS.
+    pub(crate) texts: Vec<TextAnswer>,
 }
 
 /// What is to be answered before an order is ready.
-pub(crate) async fn answers(order: &mut Order, wanted: ChallengeKind) -> Result<Vec<Challenge>, CallError> {
-    let mut answers = Vec::new();
+pub(crate) async fn answers(order: &mut Order, wanted: ChallengeKind) -> Result<Answers, CallError> {
+    let mut answers = Answers::default();
     fetch(order).await?;
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         if authorization.status != AuthorizationStatus::Pending {
             continue;
         }
-        let host = authorization.identifier().to_string();
+        let host = identifier(&authorization);
         let none = || CallError::Away(format!("the CA offers no way to check {host} that this platform knows"));
         let kind = offered(&authorization, wanted).ok_or_else(none)?;
         let challenge = authorization.challenge(of(kind)).ok_or_else(none)?;
@@ -67,8 +88,13 @@ pub(crate) async fn answers(order: &mut Order, wanted: ChallengeKind) -> Result<
             ChallengeKind::Http01 => proof.as_str().to_owned(),
             ChallengeKind::TlsAlpn01 => certificate(&host, proof.digest().as_ref())
                 .map_err(|e| CallError::Away(format!("no answer can be made for {host}: {e}")))?,
+            ChallengeKind::Dns01 => {
+                let value = proof.dns_value();
+                answers.texts.push(TextAnswer { host, value });
+                continue;
+            }
         };
-        answers.push(Challenge {
+        answers.proxies.push(Challenge {
             token: challenge.token.clone(),
             host,
             kind,
@@ -76,6 +102,12 @@ pub(crate) async fn answers(order: &mut Order, wanted: ChallengeKind) -> Result<
         });
     }
     Ok(answers)
+}
+
+/// The name that is checked: of a wildcard the one that is below it all.
+fn identifier(authorization: &AuthorizationHandle<'_>) -> String {
+    let shown = authorization.identifier().to_string();
+    shown.strip_prefix("*.").unwrap_or(&shown).to_owned()
 }
 
 /// A certificate that says what the CA wants to see, with its key (RFC 8737 section 3).
@@ -151,4 +183,26 @@ async fn is_applied(deps: &Deps, version: RouteVersion) -> Result<bool, StoreErr
     let proxies = tx.proxies().await?;
     let mut connected = proxies.iter().filter(|p| p.connected).peekable();
     Ok(connected.peek().is_some() && connected.all(|p| p.applied >= version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ways_take_turns_and_dns_is_the_only_one_where_no_other_can_work() {
+        let kinds = |needs_dns, by_dns| {
+            let reach = Reach { needs_dns, by_dns };
+            (0..4)
+                .map(|failures| kind(failures, reach).as_str())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            kinds(false, false),
+            ["http-01", "tls-alpn-01", "http-01", "tls-alpn-01"]
+        );
+        assert_eq!(kinds(false, true), ["http-01", "tls-alpn-01", "dns-01", "http-01"]);
+        assert_eq!(kinds(true, true), ["dns-01"; 4]);
+        assert_eq!(kinds(true, false), ["dns-01"; 4]);
+    }
 }

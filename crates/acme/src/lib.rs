@@ -9,6 +9,7 @@ mod authority;
 mod budget;
 mod certificates;
 mod challenge;
+mod dns01;
 mod lead;
 mod looks;
 mod nonce;
@@ -21,8 +22,7 @@ use std::sync::Arc;
 
 use slipway_domain::Clock;
 use slipway_domain::Entropy;
-use slipway_domain::name::HostName;
-use slipway_domain::ports::{DomainInspector, Sealer};
+use slipway_domain::ports::{DomainInspector, Sealer, ZoneEditor};
 use slipway_store::Store;
 use uuid::Uuid;
 
@@ -44,6 +44,8 @@ pub struct Deps {
     pub entropy: Arc<dyn Entropy>,
     /// Asks DNS.
     pub inspector: Arc<dyn DomainInspector>,
+    /// Changes zones.
+    pub zones: Arc<dyn ZoneEditor>,
     /// Issues for names that only this machine or this network resolves.
     pub local: Arc<dyn LocalAuthority>,
     /// Where certificates are ordered, the first choice first.
@@ -56,8 +58,3 @@ pub struct Deps {
 
 /// The names of a certificate as the database keeps them.
 type Names = Vec<String>;
-
-/// A certificate for one name.
-fn only(host: &HostName) -> Names {
-    vec![host.to_string()]
-}

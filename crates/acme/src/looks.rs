@@ -42,8 +42,9 @@ pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, 
 async fn look(deps: &Deps, lead: Lead, domain: &CustomDomain) -> Result<(), StoreError> {
     let mut tx = deps.store.begin().await?;
     let others = tx.other_teams(domain.team, &domain.host).await?;
+    let zones = tx.zones_open_to(domain.team).await?;
     drop(tx);
-    let claim = domain.claim(&others, deps.clock.now());
+    let claim = domain.claim(&others, zones, deps.clock.now());
     let inspection = deps.inspector.inspect(claim).await;
     let now = deps.clock.now();
     let mut tx = lead.begin(&deps.store).await?;

@@ -28,7 +28,7 @@ use crate::authority::{Issued, Plan, sealed};
 use crate::lead::Lead;
 use crate::nonce::{CallError, call};
 use crate::renewal::{self, Window};
-use crate::{Deps, Names, budget, challenge};
+use crate::{Deps, Names, budget, challenge, dns01};
 
 /// A CA may take so long to look at a name, and to issue.
 const VALIDATION_MAX: Duration = Duration::from_mins(3);
@@ -61,7 +61,7 @@ impl From<StoreError> for OrderError {
     }
 }
 
-fn failed(code: &str, detail: String, hint: &str, keeps_order: bool) -> OrderError {
+pub(crate) fn failed(code: &str, detail: String, hint: &str, keeps_order: bool) -> OrderError {
     OrderError::Failed {
         reason: Reason {
             code: code.into(),
@@ -173,7 +173,12 @@ pub(crate) async fn run(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_
     let mut tx = lead.begin(&deps.store).await?;
     tx.delete_challenges(wish.names).await?;
     tx.commit().await?;
-    keep(deps, lead, ca, &account, wish, (issued?, &key)).await
+    let kept = match issued {
+        Ok(chain_pem) => keep(deps, lead, ca, &account, wish, (chain_pem, &key)).await,
+        Err(error) => Err(error),
+    };
+    dns01::withdraw(deps, lead, wish.names).await?;
+    kept
 }
 
 /// Goes on with an order.
@@ -341,7 +346,8 @@ async fn finish(
     let told = |e| told(ca, e);
     if order.state().status == OrderStatus::Pending {
         let answers = challenge::answers(order, wish.challenge).await.map_err(told)?;
-        if !challenge::publish(deps, lead, &answers).await? {
+        dns01::publish(deps, lead, wish.names, &answers.texts).await?;
+        if !answers.proxies.is_empty() && !challenge::publish(deps, lead, &answers.proxies).await? {
             return Err(failed(
                 "proxy_away",
                 "No proxy has the answer for the CA: it is down, or cut off from the control plane.".into(),
@@ -353,7 +359,7 @@ async fn finish(
         poll(order, ca, &[OrderStatus::Pending]).await?;
     }
     if order.state().status == OrderStatus::Invalid {
-        return Err(invalid(order, ca).await);
+        return Err(invalid(order, ca, wish.challenge).await);
     }
     if order.state().status == OrderStatus::Ready {
         let csr = request(wish.names, key).map_err(|e| {
@@ -368,7 +374,7 @@ async fn finish(
         poll(order, ca, &[OrderStatus::Processing, OrderStatus::Ready]).await?;
     }
     if order.state().status == OrderStatus::Invalid {
-        return Err(invalid(order, ca).await);
+        return Err(invalid(order, ca, wish.challenge).await);
     }
     let chain = call!(order.certificate()).map_err(told)?;
     chain.ok_or_else(|| {
@@ -408,16 +414,21 @@ async fn poll(order: &mut Order, ca: &CaSettings, during: &[OrderStatus]) -> Res
     }
 }
 
-async fn invalid(order: &mut Order, ca: &CaSettings) -> OrderError {
+async fn invalid(order: &mut Order, ca: &CaSettings, wish: ChallengeKind) -> OrderError {
     let problem = order.state().error.clone();
     let found = challenge::verdict(order).await;
     let detail = found.or_else(|| problem.as_ref().map(words));
     let detail = detail.unwrap_or_else(|| "it gives no reason".into());
     OrderError::Failed {
         reason: Reason {
-            code: "ca_cannot_reach".into(),
+            code: if wish == ChallengeKind::Dns01 { "ca_dns" } else { "ca_cannot_reach" }.into(),
             detail: format!("The CA {} looked and found: {}.", ca_host(&ca.directory), detail.trim_end_matches('.')),
-            hint: "The name must lead here from everywhere, and port 80 of this platform must be reachable from the internet.".into(),
+            hint: if wish == ChallengeKind::Dns01 {
+                "The zone's name servers must tell the record everywhere: see the registrar's page. It is tried again by itself."
+            } else {
+                "The name must lead here from everywhere, and port 80 of this platform must be reachable from the internet."
+            }
+            .into(),
         },
         keeps_order: false,
         not_before: None,

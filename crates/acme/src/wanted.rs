@@ -1,9 +1,10 @@
 //! The platform's own names, and who issues for them.
 
-use slipway_domain::name::HostName;
+use slipway_domain::domains::{ZoneAccess, way};
+use slipway_domain::name::{DomainName, HostName};
 use slipway_store::OwnNames;
 
-use crate::{Names, only};
+use crate::Names;
 
 /// The platform's own names.
 #[derive(Debug, Clone)]
@@ -16,7 +17,7 @@ pub struct Platform {
 
 impl Platform {
     /// The base domain with everything below it.
-    fn wildcard(&self) -> Names {
+    pub(crate) fn wildcard(&self) -> Names {
         vec![format!("*.{}", self.base), self.base.to_string()]
     }
 
@@ -30,20 +31,71 @@ impl Platform {
         }
     }
 
-    /// What is ordered for the platform itself: without a wildcard each app's own name.
-    pub(crate) fn ordered(&self) -> OwnNames {
+    /// What is ordered for the platform itself: with a zone that it may change one certificate for all apps, so that a
+    /// new app costs no order. Until that is there each app has its own.
+    pub(crate) fn ordered(&self, zones: &[ZoneAccess], has_wildcard: bool) -> OwnNames {
+        let mut sets: Vec<Names> = self.api.iter().filter(|a| !a.is_local()).map(only).collect();
+        let may = way(&DomainName::below(&self.base), None, "", zones).is_some();
+        let is_public = !self.base.is_local();
+        let wildcard = is_public && may;
+        if wildcard {
+            sets.push(self.wildcard());
+        }
         OwnNames {
-            sets: self.api.iter().filter(|a| !a.is_local()).map(only).collect(),
-            apps: !self.base.is_local(),
+            sets,
+            apps: is_public && !(wildcard && has_wildcard),
         }
     }
 
-    /// Whoever issues it.
-    pub(crate) fn all(&self) -> OwnNames {
-        let (local, ordered) = (self.local(), self.ordered());
+    /// What is to be kept, whoever issued it.
+    pub(crate) fn all(&self, ordered: OwnNames) -> OwnNames {
+        let local = self.local();
         OwnNames {
             sets: local.sets.into_iter().chain(ordered.sets).collect(),
             apps: ordered.apps,
         }
+    }
+}
+
+/// A certificate for one name.
+fn only(host: &HostName) -> Names {
+    vec![host.to_string()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slipway_domain::clock::testing::{FixedEntropy, at};
+    use slipway_domain::ids::ZoneId;
+
+    #[test]
+    fn one_certificate_for_all_apps_takes_the_place_of_many_once_it_is_there() {
+        let platform = Platform {
+            base: "apps.example.com".parse().expect("a name"),
+            api: Some("console.example.net".parse().expect("a name")),
+        };
+        let zone = ZoneAccess {
+            id: ZoneId::mint(at(1), &FixedEntropy(1)),
+            zone: "example.com".parse().expect("a name"),
+            is_platforms: true,
+            is_for_delegation: false,
+        };
+        let sets = |own: &OwnNames| own.sets.iter().map(|names| names.join(" ")).collect::<Vec<_>>();
+        let without = platform.ordered(&[], false);
+        assert_eq!(
+            (sets(&without), without.apps),
+            (vec!["console.example.net".into()], true)
+        );
+        let zones = std::slice::from_ref(&zone);
+        for (has_wildcard, apps) in [(false, true), (true, false)] {
+            let with = platform.ordered(zones, has_wildcard);
+            let all = vec![
+                "console.example.net".to_owned(),
+                "*.apps.example.com apps.example.com".into(),
+            ];
+            assert_eq!((sets(&with), with.apps), (all, apps));
+        }
+        // Who may no more change the zone goes back to one for each app.
+        assert!(platform.ordered(&[], true).apps);
     }
 }

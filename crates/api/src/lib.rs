@@ -13,6 +13,7 @@ mod call;
 mod certificates;
 mod claim;
 mod deployments;
+mod dns;
 mod docs;
 mod domains;
 mod edge;

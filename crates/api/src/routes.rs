@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use crate::guard::{Routes, SCHEME};
 use crate::state::{ApiState, Shared};
 use crate::{
-    alerts, apps, audit_log, certificates, deployments, docs, domains, edge, env, environments, health, instances,
+    alerts, apps, audit_log, certificates, deployments, dns, docs, domains, edge, env, environments, health, instances,
     logs, operations, promote, registries, releases, rollback, secrets, spec, teams, tokens,
 };
 
@@ -99,6 +99,10 @@ fn apps_and_specs(routes: Routes) -> Routes {
         .guarded(WRITE_SECRET, routes!(registries::put::registry_put))
         .guarded(WRITE_SECRET, routes!(registries::delete::registry_delete))
         .guarded(READ_DOMAIN, routes!(certificates::list::certificate_list))
+        .guarded(READ_DOMAIN, routes!(dns::list::dns_zone_list))
+        .guarded(WRITE_DOMAIN, routes!(dns::put::dns_zone_put))
+        .guarded(WRITE_DOMAIN, routes!(dns::delete::dns_zone_delete))
+        .guarded(WRITE_DOMAIN, routes!(dns::check::dns_zone_check))
         .guarded(READ_DOMAIN, routes!(domains::list::domain_list))
         .guarded(WRITE_DOMAIN, routes!(domains::create::domain_create))
         .guarded(READ_DOMAIN, routes!(domains::get::domain_get))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use slipway_domain::Timestamp;
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
-use slipway_domain::ports::{DomainInspector, ImageResolver, InstanceReader, Sealer};
+use slipway_domain::ports::{DomainInspector, ImageResolver, InstanceReader, Sealer, ZoneEditor};
 use slipway_domain::{Clock, Entropy};
 use slipway_store::Store;
 use tokio::sync::Semaphore;
@@ -81,6 +81,8 @@ pub struct ApiState {
     pub instances: Arc<dyn InstanceReader>,
     /// Asks DNS about domains.
     pub inspector: Arc<dyn DomainInspector>,
+    /// Changes zones.
+    pub zones: Arc<dyn ZoneEditor>,
     /// Seals secrets.
     pub sealer: Arc<dyn Sealer>,
     /// The time.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use chrono::SecondsFormat;
 use serde_json::Value;
 use slipway_domain::Timestamp;
+use slipway_domain::domains::{PROVIDERS, Provider};
 use slipway_domain::name::VariableName;
 use slipway_domain::quantity::Span;
 use slipway_domain::spec::{REPLICAS_MAX, Strategy};
@@ -169,6 +170,35 @@ pub(crate) fn parse_replicas(text: &str) -> Result<u32, String> {
 
 fn shorten(text: &str) -> String {
     text.chars().take(40).collect()
+}
+
+/// `KEY=VALUE` for whoever keeps a zone.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// What it is.
+    pub key: String,
+    /// What was given.
+    pub value: String,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').ok_or("give KEY=VALUE")?;
+        Ok(Self {
+            key: key.trim().to_owned(),
+            value: value.to_owned(),
+        })
+    }
+}
+
+/// Who keeps a zone.
+pub(crate) fn parse_provider(text: &str) -> Result<&'static Provider, String> {
+    Provider::named(text).ok_or_else(|| {
+        let names: Vec<&str> = PROVIDERS.iter().map(|p| p.name).collect();
+        format!("give one of {}", names.join(", "))
+    })
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ impl Server {
     }
 
     /// The names that a name is an alias of, one after the other, until there is none, or one for the second time.
-    async fn aliases(&self, name: &str) -> Vec<String> {
+    pub(crate) async fn aliases(&self, name: &str) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         while names.len() <= ALIASES_MAX {
             let at = names.last().map_or(name, String::as_str);

@@ -1,9 +1,10 @@
-//! Asks DNS what it says of a name.
+//! Asks DNS what it says of a name, and changes zones.
 //!
 //! Promises: nothing is remembered from one look to the next; a server that fails is reported, not skipped; a look
 //! ends within a bounded time. This is the only crate that knows a DNS library.
 
 mod ask;
+mod edit;
 mod look;
 mod zone;
 
@@ -12,6 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use slipway_domain::domains::{Answer, Dnssec, Look};
+
+pub use edit::Editor;
 
 use crate::ask::{Server, Validator};
 
@@ -39,6 +42,7 @@ pub const fn unasked() -> Look {
         zone: None,
         by_wildcard: false,
         target: Answer::Nothing,
+        challenge_alias: None,
     }
 }
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use slipway_domain::domains::{Answer, Caa, Look, LookFailure, ResolverAnswer, proof_name};
-use slipway_domain::name::HostName;
+use slipway_domain::domains::{Answer, Caa, Look, LookFailure, ResolverAnswer, challenge_name, proof_name};
+use slipway_domain::name::{DomainName, HostName};
 
 use crate::ask::Server;
 use crate::{Dns, zone};
@@ -17,17 +17,21 @@ const NOBODYS_LABEL: &str = "slipway-look-for-a-wildcard";
 
 impl Dns {
     /// Asks about a name, and about the one that records are to point to.
-    pub async fn look(&self, host: &HostName, target: Option<&HostName>) -> Look {
-        let (first, proof) = (self.first(), proof_name(host));
+    ///
+    /// Of a wildcard any name below it is asked about that nobody made.
+    pub async fn look(&self, domain: &DomainName, target: Option<&HostName>) -> Look {
+        let (first, proof, challenge) = (self.first(), proof_name(domain), challenge_name(domain));
+        let (bare, host) = (&domain.bare(), &somebody(domain));
         let answers = join_all(self.0.servers.iter().map(|s| s.addresses(host.as_str(), false)));
-        let (mut answers, proof, caa, dnssec, by_wildcard, zone, target) = tokio::join!(
+        let (mut answers, proof, caa, dnssec, by_wildcard, zone, target, challenge_alias) = tokio::join!(
             answers,
             self.texts(&proof),
-            caa(first, host),
+            caa(first, bare),
             self.0.validator.dnssec(host.as_str()),
-            wildcard(first, host),
-            zone::of(first, host),
-            self.behind(target)
+            wildcard(first, domain),
+            zone::of(first, bare),
+            self.behind(target),
+            self.alias(&challenge)
         );
         if let Some(zone) = &zone {
             answers.extend(self.authoritative(zone, host).await);
@@ -41,11 +45,17 @@ impl Dns {
             zone,
             by_wildcard,
             target,
+            challenge_alias,
         }
     }
 
+    /// What a name is an alias of, at the end.
+    pub async fn alias(&self, name: &str) -> Option<String> {
+        self.first().aliases(name).await.pop()
+    }
+
     /// There is one: see `new`.
-    fn first(&self) -> &Server {
+    pub(crate) fn first(&self) -> &Server {
         &self.0.servers[0]
     }
 
@@ -102,8 +112,17 @@ async fn caa(server: &Server, host: &HostName) -> Result<Option<Caa>, LookFailur
     }
 }
 
+/// The name to ask about.
+fn somebody(domain: &DomainName) -> HostName {
+    let name = domain
+        .is_wildcard()
+        .then(|| format!("{NOBODYS_LABEL}.{}", domain.bare()));
+    name.and_then(|name| name.parse().ok()).unwrap_or_else(|| domain.bare())
+}
+
 /// Where a name beside this one leads that nobody made.
-async fn wildcard(server: &Server, host: &HostName) -> Option<ResolverAnswer> {
+async fn wildcard(server: &Server, domain: &DomainName) -> Option<ResolverAnswer> {
+    let host = domain.host()?;
     let (_, parent) = host.as_str().split_once('.')?;
     let answer = server.addresses(&format!("{NOBODYS_LABEL}.{parent}"), false).await;
     let leads = !answer.a.records().is_empty() || !answer.aaaa.records().is_empty();

@@ -149,6 +149,8 @@ ids! {
     VolumeId = "vol";
     /// A name that a team asked for.
     DomainId = "dom";
+    /// A zone that records can be made in.
+    ZoneId = "zon";
     /// A certificate with its key.
     CertificateId = "crt";
     /// A background job.

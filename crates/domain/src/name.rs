@@ -110,6 +110,10 @@ names! {
     HostName, "the host name",
         "use a full domain name in lower case such as `app.example.com`",
         is_host_name;
+    /// A host name, or with `*.` before it all names that are one label longer (RFC 4592 section 2.1.1).
+    DomainName, "the domain name",
+        "use a full domain name in lower case such as `app.example.com` or `*.example.com`",
+        is_domain_name;
     /// What a person calls a token.
     TokenName, "the token name",
         "use 1 to 80 printable characters",
@@ -158,6 +162,10 @@ fn is_host_name(text: &str) -> bool {
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         })
+}
+
+fn is_domain_name(text: &str) -> bool {
+    is_host_name(text.strip_prefix("*.").unwrap_or(text)) && text.len() <= 253
 }
 
 fn is_token_name(text: &str) -> bool {
@@ -211,8 +219,51 @@ impl HostName {
     /// Whether the name ends in a label that only resolves on this machine or inside a network, where the internal
     /// CA is the right issuer (RFC 2606, RFC 6761, and `internal` as reserved by ICANN in 2024).
     pub fn is_local(&self) -> bool {
-        matches!(self.0.rsplit('.').next(), Some("localhost" | "internal" | "test"))
+        is_local(&self.0)
     }
+}
+
+impl DomainName {
+    /// Whether it stands for many names.
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with("*.")
+    }
+
+    /// The host name, or the one that all of its names are below.
+    pub fn bare(&self) -> HostName {
+        HostName(self.0.strip_prefix("*.").unwrap_or(&self.0).to_owned())
+    }
+
+    /// The host name, if it stands for one only.
+    pub fn host(&self) -> Option<HostName> {
+        (!self.is_wildcard()).then(|| HostName(self.0.clone()))
+    }
+
+    /// All names one label below.
+    pub fn below(host: &HostName) -> Self {
+        Self(format!("*.{host}"))
+    }
+
+    /// Whether a name is meant by it.
+    pub fn covers(&self, host: &HostName) -> bool {
+        let parent = host.0.split_once('.').map(|(_, parent)| parent);
+        self.0 == host.0 || parent.is_some() && self.0.strip_prefix("*.") == parent
+    }
+
+    /// See [`HostName::is_local`].
+    pub fn is_local(&self) -> bool {
+        is_local(&self.0)
+    }
+}
+
+impl From<HostName> for DomainName {
+    fn from(host: HostName) -> Self {
+        Self(host.0)
+    }
+}
+
+fn is_local(name: &str) -> bool {
+    matches!(name.rsplit('.').next(), Some("localhost" | "internal" | "test"))
 }
 
 #[cfg(test)]
@@ -227,6 +278,28 @@ mod tests {
         for bad in ["", "ab", "1ab", "Web", "web-", "we--b", "web_1", &"a".repeat(41), "wéb"] {
             assert!(bad.parse::<AppName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_one_label() {
+        let name = |text: &str| text.parse::<DomainName>();
+        for bad in [
+            "*",
+            "*.",
+            "*.com",
+            "a.*.com",
+            "*a.example.com",
+            "*.*.example.com",
+            "example",
+        ] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+        let wildcard = name("*.example.com").expect("valid");
+        let covers = |host: &str| wildcard.covers(&host.parse().expect("valid"));
+        assert!(covers("a.example.com") && !covers("example.com") && !covers("a.b.example.com"));
+        assert_eq!(wildcard.bare().as_str(), "example.com");
+        assert!(wildcard.host().is_none());
+        assert!(name("a.example.com").is_ok_and(|n| n.covers(&n.bare())));
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! What the API needs of the world but may not touch itself: traits that `server` wires to the engine and the vault.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
 use crate::alert::Notice;
 use crate::clock::Timestamp;
-use crate::domains::Inspection;
+use crate::domains::{Inspection, ZoneAccess};
 use crate::generation::ReleaseNumber;
 use crate::ids::{EnvironmentId, RunId, TeamId};
 use crate::image::{ImageReference, Pin as ImagePin, Platform};
-use crate::name::HostName;
+use crate::name::{DomainName, HostName};
 use crate::observed::{Instance, Observed};
 use crate::secret::{Sealed, Secret};
 
@@ -82,7 +83,7 @@ pub trait Notifier: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct Claim {
     /// The name.
-    pub host: HostName,
+    pub host: DomainName,
     /// Proves whose it is, in a TXT record.
     pub token: String,
     /// Whether records that point here prove whose it is.
@@ -91,12 +92,48 @@ pub struct Claim {
     pub is_proven: bool,
     /// Whether another team has it, or gave it up a short while ago: then it cannot be proven.
     pub is_anothers: bool,
+    /// The zones that records can be made in for its team.
+    pub zones: Vec<ZoneAccess>,
 }
 
 /// Asks DNS about a domain, now, and says what that means.
 pub trait DomainInspector: Send + Sync + 'static {
     /// What a look comes to.
     fn inspect(&self, claim: Claim) -> BoxFuture<'_, Inspection>;
+}
+
+/// How a zone is changed.
+#[derive(Debug, Clone)]
+pub struct ZoneAccount {
+    /// Where the zone begins.
+    pub zone: HostName,
+    /// Who keeps it: a word of [`PROVIDERS`](crate::domains::PROVIDERS).
+    pub provider: String,
+    /// What that one wants to know.
+    pub settings: BTreeMap<String, Secret>,
+}
+
+/// A TXT record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextRecord {
+    /// Its name in full.
+    pub name: String,
+    /// What it says.
+    pub value: String,
+}
+
+/// Changes zones.
+pub trait ZoneEditor: Send + Sync + 'static {
+    /// Whether an account can be used, as far as that can be told without asking; what is wrong and what to do otherwise.
+    fn check(&self, account: &ZoneAccount) -> Result<(), String>;
+    /// Makes a record beside those there are.
+    fn add<'a>(&'a self, account: &'a ZoneAccount, record: &'a TextRecord) -> BoxFuture<'a, Result<(), String>>;
+    /// Takes it back; one that is not there has been.
+    fn remove<'a>(&'a self, account: &'a ZoneAccount, record: &'a TextRecord) -> BoxFuture<'a, Result<(), String>>;
+    /// What a name is an alias of, at the end.
+    fn alias<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<String>>;
+    /// Whether all of the zone's servers that can be asked tell a record.
+    fn is_published<'a>(&'a self, account: &'a ZoneAccount, record: &'a TextRecord) -> BoxFuture<'a, bool>;
 }
 
 /// Which lines are wanted.

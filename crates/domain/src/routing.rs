@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::generation::{ReleaseNumber, RouteVersion};
 use crate::ids::{CertificateId, EnvironmentId, ProxyId};
-use crate::name::{AppName, EnvironmentName, HostName};
+use crate::name::{AppName, DomainName, EnvironmentName, HostName};
 
 /// The format of [`Snapshot`] that this build writes and reads.
 pub const SNAPSHOT_FORMAT: u32 = 1;
@@ -39,8 +39,8 @@ pub struct Snapshot {
     pub base_domain: HostName,
     /// The name under which the API itself is served, and where it listens.
     pub api: Option<ApiRoute>,
-    /// Host name to environment.
-    pub hosts: BTreeMap<HostName, EnvironmentId>,
+    /// Host name to environment; of a name and a wildcard that covers it the name wins.
+    pub hosts: BTreeMap<DomainName, EnvironmentId>,
     /// The environments that have a host.
     pub environments: Vec<EnvironmentRoute>,
     /// Which certificates exist for which names; the material is fetched apart.

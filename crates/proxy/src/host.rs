@@ -37,6 +37,11 @@ impl Host {
     }
 }
 
+/// The wildcard that a name in its uniform spelling is covered by.
+pub(crate) fn wildcard_of(host: &str) -> Option<String> {
+    host.split_once('.').map(|(_, rest)| format!("*.{rest}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

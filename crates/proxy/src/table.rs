@@ -17,6 +17,7 @@ use slipway_domain::traffic::Tally;
 use tokio::sync::Notify;
 
 use crate::config::{API_BODY_BYTES_MAX, API_WAIT_MS_MAX, ProxyLimits};
+use crate::host::wildcard_of;
 use crate::load::Gauge;
 use crate::metrics::RequestMetrics;
 use crate::upstream::Instance;
@@ -253,7 +254,8 @@ impl Table {
 
     /// Where requests for this host name, in lower case and without a trailing dot, go.
     pub(crate) fn find(&self, host: &str) -> Option<Arc<Route>> {
-        self.hosts.get(host).cloned()
+        let found = self.hosts.get(host).or_else(|| self.hosts.get(&wildcard_of(host)?));
+        found.cloned()
     }
 
     /// The key authorization for an ACME token.

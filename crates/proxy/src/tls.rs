@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use crate::disk::Disk;
-use crate::host::normalize;
+use crate::host::{normalize, wildcard_of};
 
 /// What certificates and keys that were read in may take of memory together: about 20,000 of them.
 const LOADED_BYTES_MAX: u64 = 128 * 1024 * 1024;
@@ -76,10 +76,6 @@ impl Certificate {
             .iter()
             .any(|name| name == host || (parent.is_some() && name.strip_prefix("*.") == parent))
     }
-}
-
-fn wildcard_of(host: &str) -> Option<String> {
-    host.split_once('.').map(|(_, rest)| format!("*.{rest}"))
 }
 
 /// The material cannot be used.

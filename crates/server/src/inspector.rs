@@ -6,7 +6,7 @@ use slipway_dns::{Dns, DnsError};
 use slipway_domain::domains::Inspection;
 use slipway_domain::name::HostName;
 use slipway_domain::ports::{BoxFuture, Claim, DomainInspector};
-use slipway_planner::domains::{Issuance, Wanted, inspect};
+use slipway_planner::domains::{Wanted, inspect};
 
 use crate::config::{Config, PublicAddresses};
 use crate::error::ServerError;
@@ -23,27 +23,31 @@ const CAA_IDENTITIES: &[(&str, &[&str])] = &[
 /// Addresses that are reached over the interface that leads to the world (RFC 5737, RFC 3849). Nothing is sent.
 const AWAY: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
 
+/// The servers that are asked, as the settings say; `None` where this machine knows none, which may be right for it.
+pub(crate) fn dns(config: &Config) -> Result<Option<Dns>, ServerError> {
+    let domains = &config.domains;
+    match Dns::new(&domains.resolvers, domains.trust_anchor.as_deref()) {
+        Ok(dns) => Ok(Some(dns)),
+        Err(error @ DnsError::NoServers(_)) => {
+            tracing::warn!(%error, "dns.no_server: domains cannot be looked up");
+            Ok(None)
+        }
+        Err(error) => Err(ServerError::Setup(error.to_string())),
+    }
+}
+
 /// What is asked, and what is right.
 pub(crate) struct Inspector {
-    /// `None` where this machine knows no DNS server, which may be right for it.
     dns: Option<Dns>,
     addresses: Vec<IpAddr>,
     target: Option<HostName>,
-    issuance: Issuance,
+    ca_identities: Vec<String>,
 }
 
 impl Inspector {
     /// As the settings say.
-    pub(crate) fn new(config: &Config) -> Result<Self, ServerError> {
+    pub(crate) fn new(config: &Config, dns: Option<Dns>) -> Self {
         let domains = &config.domains;
-        let dns = match Dns::new(&domains.resolvers, domains.trust_anchor.as_deref()) {
-            Ok(dns) => Some(dns),
-            Err(error @ DnsError::NoServers(_)) => {
-                tracing::warn!(%error, "dns.no_server: domains cannot be looked up");
-                None
-            }
-            Err(error) => return Err(ServerError::Setup(error.to_string())),
-        };
         let (addresses, target) = match &domains.public_addresses {
             PublicAddresses::Own => (own_addresses(), None),
             PublicAddresses::These(addresses) => (addresses.clone(), None),
@@ -55,16 +59,12 @@ impl Inspector {
             known.map_or(&[][..], |(_, identities)| identities)
         };
         let identities = domains.cas.iter().flat_map(|ca| known(&ca.directory));
-        Ok(Self {
+        Self {
             dns,
             addresses,
             target,
-            issuance: Issuance {
-                ca_identities: identities.map(|i| (*i).to_owned()).collect(),
-                methods: vec!["http-01", "tls-alpn-01"],
-                is_wildcard: false,
-            },
-        })
+            ca_identities: identities.map(|i| (*i).to_owned()).collect(),
+        }
     }
 }
 
@@ -91,7 +91,8 @@ impl DomainInspector for Inspector {
                 routed_proves: claim.routed_proves,
                 is_proven: claim.is_proven,
                 is_anothers: claim.is_anothers,
-                issuance: self.issuance.clone(),
+                zones: claim.zones,
+                ca_identities: self.ca_identities.clone(),
             };
             let dns = self.dns.as_ref().filter(|_| !wanted.host.is_local());
             let look = match dns {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use slipway_acme::{LocalIssue, Platform};
 use slipway_api::{ApiSettings, ApiState};
+use slipway_dns::Editor;
 use slipway_domain::routing::ApiRoute;
 use slipway_domain::{Clock, Entropy};
 use slipway_engine::docker::DockerEngine;
@@ -22,7 +23,7 @@ use crate::config::Config;
 use crate::control_socket::{self, Control};
 use crate::error::ServerError;
 use crate::feeds::{Feeds, Fixed};
-use crate::inspector::Inspector;
+use crate::inspector::{self, Inspector};
 use crate::metrics::Metrics;
 use crate::ports::EnginePorts;
 use crate::up::stand_in;
@@ -105,7 +106,9 @@ pub(crate) async fn run(
         entropy: entropy.as_ref(),
     };
     local.run().await.map_err(|e| ServerError::Setup(e.to_string()))?;
-    let inspector = Arc::new(Inspector::new(&config)?);
+    let dns = inspector::dns(&config)?;
+    let zones = Arc::new(Editor::new(dns.clone(), config.domains.hook.clone()));
+    let inspector = Arc::new(Inspector::new(&config, dns));
     let mut tx = store.begin().await?;
     tx.disconnect_proxies().await?;
     // Those of another control plane on this database say anew, too, what they have in force.
@@ -125,6 +128,7 @@ pub(crate) async fn run(
         ca,
         platform,
         inspector,
+        zones,
         traffic: Arc::default(),
         roles: options.roles,
         shutdown,
@@ -182,6 +186,7 @@ struct Plane {
     ca: InternalCa,
     platform: Platform,
     inspector: Arc<Inspector>,
+    zones: Arc<Editor>,
     traffic: Arc<TrafficBoard>,
     roles: Vec<Role>,
     shutdown: CancellationToken,
@@ -323,6 +328,7 @@ impl Plane {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             inspector: Arc::clone(&self.inspector) as _,
+            zones: Arc::clone(&self.zones) as _,
             local: Arc::new(self.ca.clone()),
             cas: self.config.domains.cas.clone(),
             platform: self.platform.clone(),
@@ -368,6 +374,7 @@ impl Plane {
             resolver: Arc::clone(&ports) as _,
             instances: ports,
             inspector: Arc::clone(&self.inspector) as _,
+            zones: Arc::clone(&self.zones) as _,
             sealer: Arc::clone(&self.vault) as _,
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),

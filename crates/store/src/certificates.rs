@@ -176,6 +176,19 @@ impl Tx {
         Ok(rows.into_iter().map(|r| (r.names, r.not_after)).collect())
     }
 
+    /// Whether there is a certificate for these names.
+    #[tracing::instrument(name = "db.has_certificate", level = "debug", skip_all)]
+    pub async fn has_certificate(&mut self, names: &[String], now: Timestamp) -> Result<bool, StoreError> {
+        let has = sqlx::query_scalar!(
+            "select exists (select from certificates where names = $1 and replaced_at is null and not_after > $2) as \"has!\"",
+            names,
+            now
+        )
+        .fetch_one(self.c())
+        .await?;
+        Ok(has)
+    }
+
     /// What must be issued now: by the internal CA, or in an order. Names without any certificate come first, then
     /// those that were to be replaced first.
     #[tracing::instrument(name = "db.due_certificates", level = "debug", skip_all)]

@@ -1,9 +1,9 @@
 //! `custom_domains`: names that teams asked for, what DNS says of them, and whose they became.
 
 use slipway_domain::Timestamp;
-use slipway_domain::domains::{COOL_DOWN, Inspection, Proof};
+use slipway_domain::domains::{COOL_DOWN, Inspection, Proof, ZoneAccess};
 use slipway_domain::ids::{AppId, DomainId, EnvironmentId, TeamId};
-use slipway_domain::name::{AppName, EnvironmentName, HostName};
+use slipway_domain::name::{AppName, DomainName, EnvironmentName, HostName};
 use slipway_domain::ports::Claim;
 
 use crate::issuances::Issuance;
@@ -16,7 +16,7 @@ pub struct CustomDomain {
     /// Its identifier.
     pub id: DomainId,
     /// The name.
-    pub host: HostName,
+    pub host: DomainName,
     /// Who asked for it.
     pub team: TeamId,
     /// What it leads to.
@@ -50,14 +50,15 @@ pub struct CustomDomain {
 }
 
 impl CustomDomain {
-    /// As DNS is asked about it, given what other teams have to do with it.
-    pub fn claim(&self, others: &OtherTeams, now: Timestamp) -> Claim {
+    /// As DNS is asked about it, given what other teams have to do with it and which zones may be changed.
+    pub fn claim(&self, others: &OtherTeams, zones: Vec<ZoneAccess>, now: Timestamp) -> Claim {
         Claim {
             host: self.host.clone(),
             token: self.token.clone(),
             routed_proves: !others.have_a_word(),
             is_proven: self.proof.is_some(),
             is_anothers: others.keep_it(now),
+            zones,
         }
     }
 }
@@ -79,7 +80,7 @@ pub struct NewCustomDomain {
     /// Its identifier.
     pub id: DomainId,
     /// The name.
-    pub host: HostName,
+    pub host: DomainName,
     /// Who asks for it.
     pub team: TeamId,
     /// What it leads to.
@@ -269,7 +270,7 @@ impl Tx {
 
     /// One of an app.
     #[tracing::instrument(name = "db.custom_domain", level = "debug", skip_all)]
-    pub async fn custom_domain(&mut self, app: AppId, host: &HostName) -> Result<Option<CustomDomain>, StoreError> {
+    pub async fn custom_domain(&mut self, app: AppId, host: &DomainName) -> Result<Option<CustomDomain>, StoreError> {
         let found = domains!(self, Some(app.uuid()), None, Some(host.as_str()), None, None, 1)?;
         Ok(found.into_iter().next())
     }
@@ -279,10 +280,17 @@ impl Tx {
     pub async fn custom_domain_of_team(
         &mut self,
         team: TeamId,
-        host: &HostName,
+        host: &DomainName,
     ) -> Result<Option<CustomDomain>, StoreError> {
         let found = domains!(self, None, Some(team.uuid()), Some(host.as_str()), None, None, 1)?;
         Ok(found.into_iter().next())
+    }
+
+    /// The one that was proven, of whichever team.
+    #[tracing::instrument(name = "db.proven_domain", level = "debug", skip_all)]
+    pub async fn proven_domain(&mut self, host: &str) -> Result<Option<CustomDomain>, StoreError> {
+        let found = domains!(self, None, None, Some(host), None, None, ALL)?;
+        Ok(found.into_iter().find(|d| d.proof.is_some()))
     }
 
     /// Those to be looked at by now, the longest overdue first.
@@ -308,11 +316,16 @@ impl Tx {
 
     /// What other teams have to do with a name.
     #[tracing::instrument(name = "db.other_teams", level = "debug", skip_all)]
-    pub async fn other_teams(&mut self, team: TeamId, host: &HostName) -> Result<OtherTeams, StoreError> {
+    pub async fn other_teams(&mut self, team: TeamId, host: &DomainName) -> Result<OtherTeams, StoreError> {
+        // Those above it, and the wildcards that cover it or something above it.
         let mut parents = Vec::new();
-        let mut rest = host.as_str();
+        let bare = host.bare();
+        let mut rest = bare.as_str();
+        if host.is_wildcard() {
+            parents.push(rest.to_owned());
+        }
         while let Some((_, parent)) = rest.split_once('.') {
-            parents.push(parent.to_owned());
+            parents.extend([parent.to_owned(), format!("*.{parent}")]);
             rest = parent;
         }
         let row = sqlx::query!(

@@ -1,7 +1,7 @@
 //! `domains`: host names and whose they are.
 
 use slipway_domain::ids::EnvironmentId;
-use slipway_domain::name::{AppName, EnvironmentName, HostName};
+use slipway_domain::name::{AppName, DomainName, EnvironmentName, HostName};
 
 use crate::row::parse;
 use crate::{StoreError, Tx};
@@ -38,7 +38,7 @@ impl Tx {
 
     /// The host names of an environment, the platform's own first.
     #[tracing::instrument(name = "db.domains", level = "debug", skip_all)]
-    pub async fn domains(&mut self, environment: EnvironmentId) -> Result<Vec<HostName>, StoreError> {
+    pub async fn domains(&mut self, environment: EnvironmentId) -> Result<Vec<DomainName>, StoreError> {
         let rows = sqlx::query_scalar!(
             "select host from domains where environment_id = $1 order by kind desc, host",
             environment.uuid()

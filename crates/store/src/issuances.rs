@@ -61,13 +61,15 @@ pub struct AcmeAccount {
     pub created_at: Timestamp,
 }
 
-/// How a CA checks a name over the network.
+/// How a CA checks a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChallengeKind {
     /// By plain HTTP (RFC 8555 section 8.3).
     Http01,
     /// In a TLS handshake (RFC 8737).
     TlsAlpn01,
+    /// In DNS (RFC 8555 section 8.4).
+    Dns01,
 }
 
 impl ChallengeKind {
@@ -76,12 +78,13 @@ impl ChallengeKind {
         match self {
             Self::Http01 => "http-01",
             Self::TlsAlpn01 => "tls-alpn-01",
+            Self::Dns01 => "dns-01",
         }
     }
 
     /// Back from the word.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Http01, Self::TlsAlpn01]
+        [Self::Http01, Self::TlsAlpn01, Self::Dns01]
             .into_iter()
             .find(|kind| kind.as_str() == text)
     }

@@ -38,6 +38,7 @@ mod tokens;
 mod volumes;
 mod wakes;
 mod world;
+mod zones;
 
 pub use alerts::AlertFilter;
 pub use apps::{App, AppSummary, EnvironmentSummary};
@@ -65,3 +66,4 @@ pub use teams::Team;
 pub use tokens::TokenRow;
 pub use volumes::Volume;
 pub use world::EnvironmentWorld;
+pub use zones::{AcmeRecord, DnsZone};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use slipway_domain::Timestamp;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, EnvironmentId};
-use slipway_domain::name::{AppName, EnvironmentName, HostName};
+use slipway_domain::name::{AppName, DomainName, EnvironmentName, HostName};
 use slipway_domain::routing::{CertificateReference, GroupRoute, RouteState, Split};
 use slipway_domain::spec::Spec;
 
@@ -31,7 +31,7 @@ pub struct SnapshotRows {
     /// The version.
     pub version: RouteVersion,
     /// Host names.
-    pub hosts: Vec<(HostName, EnvironmentId)>,
+    pub hosts: Vec<(DomainName, EnvironmentId)>,
     /// Environments: with the spec of the newest release that has traffic, for its limits.
     pub environments: Vec<SnapshotEnvironment>,
     /// Certificates in use.

@@ -9,6 +9,7 @@ pub mod apps;
 pub mod audit;
 pub mod certificates;
 pub mod deployments;
+pub mod dns;
 pub mod domains;
 pub mod env;
 pub mod events;

@@ -50,6 +50,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("deadpool", &["store"]),
     ("bollard", &["engine"]),
     ("hickory-resolver", &["dns"]),
+    ("dns-update", &["dns"]),
     ("instant-acme", &["acme"]),
     ("clap", &["server", "cli", "slipway"]),
 ];

@@ -5,7 +5,7 @@ use slipway_wire::domains::{Domain, DomainChange};
 use slipway_wire::{Code, Problem};
 
 use super::create::check_redirect;
-use super::{DomainParams, as_kept, spelled};
+use super::{DomainParams, as_kept, spelled_host};
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -27,7 +27,7 @@ pub(crate) async fn domain_change(
     let to = body
         .redirect_to
         .as_deref()
-        .map(|to| spelled(to, "/redirect_to"))
+        .map(|to| spelled_host(to, "/redirect_to"))
         .transpose()?;
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
@@ -36,7 +36,10 @@ pub(crate) async fn domain_change(
     let environment = call.lock(&mut tx, &app, &environment).await?;
     if let Some(to) = &to {
         let all = tx.custom_domains(app.id).await?;
-        if let Some(other) = all.iter().find(|d| d.redirect_to.as_ref() == Some(&row.host)) {
+        if let Some(other) = all
+            .iter()
+            .find(|d| d.redirect_to.is_some() && d.redirect_to == row.host.host())
+        {
             let detail = format!(
                 "{} sends its visitors to {}: let it answer itself first (`slipway domains set {} --no-redirect`).",
                 other.host, row.host, other.host

@@ -22,9 +22,10 @@ pub(crate) async fn domain_check(
     let app = call.app(&mut tx, &app).await?;
     let row = call.domain_of(&mut tx, &app, &host, &params).await?;
     let others = tx.other_teams(row.team, &row.host).await?;
+    let zones = tx.zones_open_to(row.team).await?;
     // DNS may take seconds: nothing is held meanwhile.
     drop(tx);
-    let claim = row.claim(&others, call.now());
+    let claim = row.claim(&others, zones, call.now());
     let inspection = call.state.inspector.inspect(claim).await;
     Ok(axum::Json(shown(row, Some(&inspection), call.now())))
 }

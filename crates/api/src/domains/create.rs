@@ -5,13 +5,13 @@ use http::StatusCode;
 use serde_json::json;
 use slipway_domain::domains::COOL_DOWN;
 use slipway_domain::ids::DomainId;
-use slipway_domain::name::HostName;
+use slipway_domain::name::{DomainName, HostName};
 use slipway_domain::ports::Claim;
 use slipway_store::{App, Environment, NewCustomDomain, Tx};
 use slipway_wire::domains::{Domain, NewDomain};
 use slipway_wire::{Code, Problem};
 
-use super::{shown, spelled};
+use super::{shown, spelled, spelled_host};
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -38,7 +38,7 @@ pub(crate) async fn domain_create(
     let redirect_to = body
         .redirect_to
         .as_deref()
-        .map(|to| spelled(to, "/redirect_to"))
+        .map(|to| spelled_host(to, "/redirect_to"))
         .transpose()?;
     let mut tx = call.begin().await?;
     let (app, environment) = call.locked(&mut tx, &app, body.environment.as_ref()).await?;
@@ -58,6 +58,7 @@ pub(crate) async fn domain_create(
         created_at: call.now(),
         created_by: call.caller.name.to_string(),
     };
+    let zones = tx.zones_open_to(app.team).await?;
     tx.insert_custom_domain(&new).await?;
     let change = json!({"environment": environment.name, "redirect_to": new.redirect_to});
     let target = Target::new("domain", new.id, &host);
@@ -72,6 +73,7 @@ pub(crate) async fn domain_create(
         routed_proves,
         is_proven: false,
         is_anothers: false,
+        zones,
     };
     let inspection = call.state.inspector.inspect(claim).await;
     let mut tx = call.begin().await?;
@@ -82,14 +84,16 @@ pub(crate) async fn domain_create(
 }
 
 /// Refuses what the team may not ask for; whether records that point here will prove that it is the team's.
-async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &HostName) -> Result<bool> {
+async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &DomainName) -> Result<bool> {
     let base = &call.state.settings.base_domain;
-    let is_below = |parent: &HostName| host == parent || host.as_str().ends_with(&format!(".{parent}"));
-    if is_below(base) {
+    let lowest = host.bare();
+    let is_below = lowest == *base || lowest.as_str().ends_with(&format!(".{base}"));
+    if is_below || host.covers(base) {
         let detail = format!("Names below {base} are the apps' own. Bring a domain of yours along.");
         return Err(ApiError::Refused(Code::Conflict, detail));
     }
-    if call.state.settings.api_domain.as_ref() == Some(host) {
+    let api = call.state.settings.api_domain.as_ref();
+    if api.is_some_and(|api| host.covers(api)) {
         let detail = format!("The platform itself answers at {host}. Choose another name.");
         return Err(ApiError::Refused(Code::Conflict, detail));
     }
@@ -129,16 +133,21 @@ pub(super) async fn check_redirect(
     tx: &mut Tx,
     app: &App,
     environment: &Environment,
-    host: &HostName,
+    host: &DomainName,
     to: &HostName,
 ) -> Result<()> {
+    let to_domain = DomainName::from(to.clone());
+    if host.is_wildcard() {
+        let detail = "A wildcard's visitors cannot be sent on. Add each name by itself with `redirect_to`.";
+        return Err(ApiError::given("/redirect_to", detail));
+    }
     let platform = HostName::of(&app.name, &environment.name, &call.state.settings.base_domain);
     let own = tx
-        .custom_domain(app.id, to)
+        .custom_domain(app.id, &to_domain)
         .await?
         .filter(|d| d.environment == environment.id);
     let leads_on = own.as_ref().is_some_and(|d| d.redirect_to.is_some());
-    if to != host && !leads_on && (own.is_some() || *to == platform) {
+    if to_domain != *host && !leads_on && (own.is_some() || *to == platform) {
         return Ok(());
     }
     let detail = if leads_on {

@@ -24,7 +24,10 @@ pub(crate) async fn domain_delete(
     let app = call.app(&mut tx, &app).await?;
     let row = call.domain_of(&mut tx, &app, &host, &params).await?;
     let all = tx.custom_domains(app.id).await?;
-    if let Some(other) = all.iter().find(|d| d.redirect_to.as_ref() == Some(&row.host)) {
+    if let Some(other) = all
+        .iter()
+        .find(|d| d.redirect_to.is_some() && d.redirect_to == row.host.host())
+    {
         let detail = format!(
             "{} sends its visitors to {}. Remove {} first, or let it answer itself (`slipway domains set {} --no-redirect`).",
             other.host, row.host, other.host, other.host

@@ -13,7 +13,7 @@ pub(crate) mod list;
 use serde::Deserialize;
 use slipway_domain::Timestamp;
 use slipway_domain::domains::{CertificateFacts, Finding, Inspection, IssuanceFacts, Level, Reason, standing};
-use slipway_domain::name::{EnvironmentName, HostName};
+use slipway_domain::name::{DomainName, EnvironmentName, HostName};
 use slipway_store::{App, CustomDomain, Tx};
 use slipway_wire::Code;
 use slipway_wire::domains::{Domain, DomainCertificate, DomainReason, DomainRecord};
@@ -21,16 +21,16 @@ use slipway_wire::domains::{Domain, DomainCertificate, DomainReason, DomainRecor
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 
-/// A name as people write it, in the spelling of DNS (UTS 46, RFC 5891).
-fn spelled(text: &str, pointer: &str) -> Result<HostName> {
+/// A name or a wildcard as people write it, in the spelling of DNS (UTS 46, RFC 5891).
+pub(crate) fn spelled(text: &str, pointer: &str) -> Result<DomainName> {
     let wrong = |detail: &str| ApiError::member(Code::InvalidName, pointer, detail);
-    let bare = text.trim().trim_end_matches('.');
-    if bare.starts_with("*.") {
-        return Err(ApiError::member(
-            Code::NotAvailable,
-            pointer,
-            "Wildcards cannot be added in this version. Add each name by itself.",
-        ));
+    let given = text.trim().trim_end_matches('.');
+    let (star, bare) = match given.strip_prefix("*.") {
+        Some(bare) => ("*.", bare),
+        None => ("", given),
+    };
+    if bare.contains('*') {
+        return Err(wrong("A wildcard stands for one label at the front: `*.example.com`."));
     }
     if bare.contains("://") || bare.contains('/') {
         return Err(wrong(
@@ -44,9 +44,17 @@ fn spelled(text: &str, pointer: &str) -> Result<HostName> {
     }
     let ascii = idna::domain_to_ascii_cow(bare.as_bytes(), idna::AsciiDenyList::URL);
     let ascii = ascii.map_err(|_| wrong("That is no domain name. Give one such as `shop.example.com`."))?;
-    ascii
+    format!("{star}{ascii}")
         .parse()
         .map_err(|_| wrong("Give a full domain name such as `shop.example.com`: labels of letters, digits and `-`."))
+}
+
+/// A name as people write it, that is no wildcard.
+fn spelled_host(text: &str, pointer: &str) -> Result<HostName> {
+    let wildcard = "Give one name: visitors of a wildcard cannot be sent there.";
+    spelled(text, pointer)?
+        .host()
+        .ok_or_else(|| ApiError::member(Code::InvalidName, pointer, wildcard))
 }
 
 /// Which environment's.

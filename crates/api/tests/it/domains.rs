@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use slipway_domain::domains::Proof;
 use slipway_domain::ids::TeamId;
-use slipway_domain::name::HostName;
+use slipway_domain::name::DomainName;
 
 use crate::world::{World, in_world};
 
 const DOMAINS: &str = "/v1/apps/web/domains";
 
-fn host(text: &str) -> HostName {
+fn host(text: &str) -> DomainName {
     text.parse().expect("a name")
 }
 

@@ -11,7 +11,7 @@ use slipway_domain::image::{ImageReference, Pin, Platform};
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::ports::{
     BoxFuture, Claim, DomainInspector, ImageResolver, InstanceReader, LogLine, LogQuery, LogReceiver, PullPolicy,
-    RegistryCredentials, ResolveError, SealContext, SealError, Sealer, Usage,
+    RegistryCredentials, ResolveError, SealContext, SealError, Sealer, TextRecord, Usage, ZoneAccount, ZoneEditor,
 };
 use slipway_domain::secret::{Sealed, Secret};
 use slipway_domain::{Clock, Entropy, Timestamp};
@@ -247,6 +247,44 @@ impl DomainInspector for EmptyDns {
             points_here: false,
             dnssec: "unknown".into(),
             ttl_seconds: None,
+            behind_proxy: false,
+            by_dns: false,
         }))
+    }
+}
+
+/// Zones that nobody keeps: every change works but those of `refused.example`.
+pub(crate) struct EmptyZones;
+
+impl ZoneEditor for EmptyZones {
+    fn check(&self, account: &ZoneAccount) -> Result<(), String> {
+        let odd = account.settings.values().any(|value| value.expose() == "odd");
+        if odd {
+            Err("it makes no sense of it".into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn add<'a>(&'a self, account: &'a ZoneAccount, _: &'a TextRecord) -> BoxFuture<'a, Result<(), String>> {
+        let refused = account.zone.as_str() == "refused.example";
+        let done = if refused {
+            Err("it refuses the credentials".into())
+        } else {
+            Ok(())
+        };
+        Box::pin(std::future::ready(done))
+    }
+
+    fn remove<'a>(&'a self, _: &'a ZoneAccount, _: &'a TextRecord) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn alias<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn is_published<'a>(&'a self, _: &'a ZoneAccount, _: &'a TextRecord) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(true))
     }
 }

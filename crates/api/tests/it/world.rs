@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::client::Answer;
 use crate::db::{Db, with_store};
-use crate::ports::{Counter, EmptyDns, Engine, Mirror, Ports, Registry, TestClock};
+use crate::ports::{Counter, EmptyDns, EmptyZones, Engine, Mirror, Ports, Registry, TestClock};
 
 /// Method, route and status of a request.
 pub(crate) type Told = (&'static str, Option<String>, u16);
@@ -70,6 +70,7 @@ impl World {
             resolver: Arc::clone(&ports.registry) as _,
             instances: Arc::clone(&ports.engine) as _,
             inspector: Arc::new(EmptyDns),
+            zones: Arc::new(EmptyZones),
             sealer: Arc::new(Mirror),
             clock: Arc::clone(&ports.clock) as _,
             entropy: Arc::new(Counter),

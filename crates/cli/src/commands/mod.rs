@@ -6,6 +6,7 @@ mod audit;
 mod certs;
 mod deploy;
 mod deployments;
+mod dns;
 mod domains;
 mod environments;
 mod instances;
@@ -25,8 +26,9 @@ mod watch;
 use slipway_domain::quantity::Span;
 
 use crate::args::{
-    ActArgs, AppsCommand, Command, CronCommand, DeploymentsCommand, DomainsCommand, EnvCommand, EnvironmentsCommand,
-    ListArgs, OperationsCommand, RegistriesCommand, SecretsCommand, SpecCommand, TeamArg, TeamsCommand, TokensCommand,
+    ActArgs, AppsCommand, Command, CronCommand, DeploymentsCommand, DnsCommand, DomainsCommand, EnvCommand,
+    EnvironmentsCommand, ListArgs, OperationsCommand, RegistriesCommand, SecretsCommand, SpecCommand, TeamArg,
+    TeamsCommand, TokensCommand, ZoneOwnerArgs,
 };
 use crate::context::Context;
 use crate::error::CliError;
@@ -58,6 +60,12 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Plan(args) => manifest::plan(ctx, args).await,
         Command::Apply { manifest, wait } => manifest::apply(ctx, manifest, wait).await,
         Command::Certs => certs::list(ctx).await,
+        Command::Dns { command } => {
+            let list = DnsCommand::List {
+                owner: ZoneOwnerArgs::default(),
+            };
+            dns::run(ctx, command.unwrap_or(list)).await
+        }
         Command::Domains { command } => domains::run(ctx, command.unwrap_or(DomainsCommand::List)).await,
         Command::Registries { command } => {
             let list = || RegistriesCommand::List {

@@ -120,6 +120,12 @@ pub struct Inspection {
     pub dnssec: String,
     /// How long wrong records stay in caches at most.
     pub ttl_seconds: Option<u32>,
+    /// Whether something answers in our place and hands requests on.
+    #[serde(default)]
+    pub behind_proxy: bool,
+    /// Whether a CA can be answered in DNS.
+    #[serde(default)]
+    pub by_dns: bool,
 }
 
 impl Inspection {
@@ -128,8 +134,8 @@ impl Inspection {
         self.findings.iter().find(|f| f.level == Level::Error)
     }
 
-    /// Whether a certificate can be had by what the CA asks for over the network.
+    /// Whether a certificate can be had: the CA gets here, or finds its answer in DNS.
     pub fn may_order(&self) -> bool {
-        self.points_here && self.obstacle().is_none()
+        (self.points_here || self.behind_proxy && self.by_dns) && self.obstacle().is_none()
     }
 }

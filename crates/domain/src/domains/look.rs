@@ -124,4 +124,6 @@ pub struct Look {
     pub by_wildcard: bool,
     /// The addresses behind the name that records are to point to.
     pub target: Answer<IpAddr>,
+    /// What the name where a CA looks for its answer is an alias of.
+    pub challenge_alias: Option<String>,
 }

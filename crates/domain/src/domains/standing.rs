@@ -144,6 +144,8 @@ mod tests {
             points_here: !wrong,
             dnssec: "insecure".into(),
             ttl_seconds: None,
+            behind_proxy: false,
+            by_dns: false,
         }
     }
 

@@ -4,26 +4,37 @@ use slipway_domain::domains::{CaaRecord, Finding, Look};
 
 use super::{Wanted, error};
 
-/// What the certificate will be asked for, and of whom.
-#[derive(Debug, Clone, Default)]
-pub struct Issuance {
-    /// What the CAs call themselves in CAA records; none where they do not say.
-    pub ca_identities: Vec<String>,
-    /// How they check the name: `http-01`, `tls-alpn-01`, `dns-01`.
-    pub methods: Vec<&'static str>,
-    /// Whether it is for a wildcard.
-    pub is_wildcard: bool,
+/// How a CA of ours may check a name.
+#[derive(Debug, Clone, Copy)]
+struct Methods {
+    over_network: bool,
+    in_dns: bool,
+}
+
+impl Methods {
+    /// By its word in a record (RFC 8657 section 3).
+    fn has(self, word: &str) -> bool {
+        match word {
+            "http-01" | "tls-alpn-01" => self.over_network,
+            "dns-01" => self.in_dns,
+            _ => false,
+        }
+    }
 }
 
 /// The record that would let them.
-fn permit(issuance: &Issuance) -> String {
-    let tag = if issuance.is_wildcard { "issuewild" } else { "issue" };
-    let ca = issuance.ca_identities.first().map_or("", String::as_str);
+fn permit(wanted: &Wanted) -> String {
+    let tag = if wanted.host.is_wildcard() {
+        "issuewild"
+    } else {
+        "issue"
+    };
+    let ca = wanted.ca_identities.first().map_or("", String::as_str);
     format!("0 {tag} \"{ca}\"")
 }
 
 /// Adds what stands in the way.
-pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
+pub(super) fn check(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut Vec<Finding>) {
     let found = match &look.caa {
         Ok(Some(found)) => found,
         Ok(None) => return,
@@ -37,7 +48,11 @@ pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
             return;
         }
     };
-    let issuance = &wanted.issuance;
+    let ours = &wanted.ca_identities;
+    let methods = Methods {
+        over_network: !wanted.host.is_wildcard(),
+        in_dns: by_dns,
+    };
     let tagged = |tag: &str| -> Vec<&CaaRecord> {
         let records = found.records.iter();
         records.filter(|r| r.tag.eq_ignore_ascii_case(tag)).collect()
@@ -54,10 +69,10 @@ pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
         return;
     }
     let mut relevant = tagged("issue");
-    if issuance.is_wildcard && !tagged("issuewild").is_empty() {
+    if wanted.host.is_wildcard() && !tagged("issuewild").is_empty() {
         relevant = tagged("issuewild");
     }
-    if relevant.is_empty() || relevant.iter().any(|record| permits(record, issuance)) {
+    if relevant.is_empty() || relevant.iter().any(|record| permits(record, ours, methods)) {
         return;
     }
     // Of a CA whose name in CAA records is not known only that is known: where nobody may, it may not either.
@@ -68,7 +83,7 @@ pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
             .next()
             .is_some_and(|issuer| issuer.trim().is_empty())
     };
-    if issuance.ca_identities.is_empty() && !relevant.iter().all(nobody) {
+    if ours.is_empty() && !relevant.iter().all(nobody) {
         return;
     }
     let list = relevant
@@ -79,7 +94,7 @@ pub(super) fn check(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
     findings.push(error(
         "caa_forbids",
         format!("The CAA records of {} permit {list} only.", found.at),
-        format!("Add the CAA record {} at {}.", permit(issuance), found.at),
+        format!("Add the CAA record {} at {}.", permit(wanted), found.at),
     ));
 }
 
@@ -97,16 +112,12 @@ fn is_unknown(record: &CaaRecord) -> bool {
 }
 
 /// Whether one record permits one of our CAs by one of its methods.
-fn permits(record: &CaaRecord, issuance: &Issuance) -> bool {
+fn permits(record: &CaaRecord, ours: &[String], methods: Methods) -> bool {
     let mut parts = record.value.split(';').map(str::trim);
     let issuer = parts.next().unwrap_or_default();
     let by_method = parts.filter_map(|p| p.split_once('=')).all(|(name, value)| {
-        let offered = || {
-            value
-                .split(',')
-                .any(|m| issuance.methods.iter().any(|ours| *ours == m.trim()))
-        };
+        let offered = || value.split(',').any(|m| methods.has(m.trim()));
         !name.trim().eq_ignore_ascii_case("validationmethods") || offered()
     });
-    issuance.ca_identities.iter().any(|ca| ca.eq_ignore_ascii_case(issuer)) && by_method
+    ours.iter().any(|ca| ca.eq_ignore_ascii_case(issuer)) && by_method
 }

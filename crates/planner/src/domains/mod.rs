@@ -12,6 +12,7 @@
 //! | answers that may be remembered for long, or not | `ttl_long` (warning), `ttl_short` (advice) |
 //! | a zone that begins at a name that should be an alias | `apex_alias` (advice) |
 //! | a wildcard leads here, nobody's record for the name itself | `wildcard_needs_txt` |
+//! | a certificate for a wildcard is wanted, and the platform may change no zone for it | `dns01_needed` |
 //!
 //! Promises: nothing may be ordered while an error stands; what cannot be told is an error, never a success.
 
@@ -23,11 +24,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use slipway_domain::domains::{
-    Answer, Dnssec, Finding, Inspection, Level, Look, LookFailure, Proof, ResolverAnswer, proof_value,
+    Answer, Dnssec, Finding, Inspection, Level, Look, LookFailure, Proof, ResolverAnswer, ZoneAccess, for_delegation,
+    proof_value, way,
 };
-use slipway_domain::name::HostName;
+use slipway_domain::name::{DomainName, HostName};
 
-pub use caa::Issuance;
+use records::Challenge;
 
 /// While records are being changed, caches should forget them quickly.
 const TTL_SECONDS_MAX: u32 = 300;
@@ -36,9 +38,11 @@ const TTL_SECONDS_MAX: u32 = 300;
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// The name.
-    pub host: HostName,
+    pub host: DomainName,
     /// Proves whose it is, in a TXT record.
     pub token: String,
+    /// The zones that records can be made in.
+    pub zones: Vec<ZoneAccess>,
     /// Our addresses.
     pub addresses: Vec<IpAddr>,
     /// A name that leads to us, for aliases.
@@ -49,8 +53,8 @@ pub struct Wanted {
     pub is_proven: bool,
     /// Whether another team has it, or gave it up a short while ago.
     pub is_anothers: bool,
-    /// What the certificate will be asked for, and of whom.
-    pub issuance: Issuance,
+    /// What our CAs call themselves in CAA records; none where they do not say.
+    pub ca_identities: Vec<String>,
 }
 
 impl Wanted {
@@ -69,21 +73,30 @@ pub fn inspect(wanted: &Wanted, look: &Look) -> Inspection {
         return local(wanted);
     }
     let points_here = points_here(wanted, look);
+    let by_dns = way(
+        &wanted.host,
+        look.challenge_alias.as_deref(),
+        &wanted.token,
+        &wanted.zones,
+    )
+    .is_some();
     let has_text = look.proof.records().contains(&proof_value(&wanted.token));
-    let routed_proves = wanted.routed_proves && !look.by_wildcard;
+    let routed_proves = wanted.routed_proves && !look.by_wildcard && !wanted.host.is_wildcard();
     let proof = match (has_text, points_here && routed_proves) {
         (true, _) => Some(Proof::Txt),
         (false, true) => Some(Proof::Routed),
         (false, false) => None,
     };
+    let is_proven = wanted.is_proven || proof.is_some();
     let mut findings = Vec::new();
     dnssec(wanted, look, &mut findings);
-    if unheard(wanted, look, &mut findings) {
-        leads(wanted, look, &mut findings);
+    let behind_proxy = unheard(wanted, look, &mut findings) && leads(wanted, look, by_dns, &mut findings);
+    caa::check(wanted, look, by_dns, &mut findings);
+    if wanted.host.is_wildcard() && !by_dns {
+        findings.push(dns01_needed(wanted, look));
     }
-    caa::check(wanted, look, &mut findings);
-    if points_here && proof.is_none() && !wanted.is_proven {
-        findings.push(unproven(wanted, look.by_wildcard));
+    if (points_here || behind_proxy && by_dns) && !is_proven {
+        findings.push(unproven(wanted, look.by_wildcard, behind_proxy));
     }
     let ttl = look.answers.iter().filter_map(|a| a.ttl_seconds).max();
     remembered(wanted, ttl, points_here, &mut findings);
@@ -91,13 +104,25 @@ pub fn inspect(wanted: &Wanted, look: &Look) -> Inspection {
         findings.push(apex(wanted, target));
     }
     findings.sort_by_key(|f| std::cmp::Reverse(f.level));
+    let challenge = match (wanted.host.is_wildcard() || behind_proxy, by_dns) {
+        (false, _) => Challenge::Unneeded,
+        (true, true) => Challenge::Possible,
+        (true, false) => Challenge::Impossible,
+    };
+    let facts = records::Facts {
+        has_text,
+        proven_otherwise: wanted.is_proven || proof == Some(Proof::Routed) || routed_proves && !behind_proxy,
+        challenge,
+    };
     Inspection {
-        records: records::to_make(wanted, look, has_text, wanted.is_proven || proof == Some(Proof::Routed)),
+        records: records::to_make(wanted, look, facts),
         findings,
         proof,
         points_here,
         dnssec: told(&look.dnssec).into(),
         ttl_seconds: ttl,
+        behind_proxy,
+        by_dns,
     }
 }
 
@@ -115,6 +140,8 @@ fn anothers(wanted: &Wanted, look: &Look) -> Inspection {
         points_here: false,
         dnssec: told(&look.dnssec).into(),
         ttl_seconds: None,
+        behind_proxy: false,
+        by_dns: false,
     }
 }
 
@@ -133,6 +160,8 @@ fn local(wanted: &Wanted) -> Inspection {
         points_here: true,
         dnssec: told(&Dnssec::Unknown).into(),
         ttl_seconds: None,
+        behind_proxy: false,
+        by_dns: false,
     }
 }
 
@@ -219,8 +248,8 @@ fn unheard(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) -> bool {
     false
 }
 
-/// Where the name leads, as far as that is wrong.
-fn leads(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
+/// Where the name leads, as far as that is wrong; whether something answers in our place.
+fn leads(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut Vec<Finding>) -> bool {
     let ours = wanted.ours(look);
     let all: BTreeSet<&IpAddr> = look.answers.iter().flat_map(addresses).collect();
     let here: BTreeSet<&IpAddr> = all.intersection(&ours).copied().collect();
@@ -228,24 +257,22 @@ fn leads(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
     let host = &wanted.host;
     if all.is_empty() {
         findings.push(nowhere(wanted, look));
-        return;
+        return false;
     }
     let some_lack = look.answers.iter().any(|a| addresses(a).next().is_none());
     if away.is_empty() {
         if some_lack {
             findings.push(split(wanted));
         }
-        return;
+        return false;
     }
     let list = away.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let proxied = cdn::of(&away, look);
-    let finding = if let Some(cdn) = proxied {
-        error(
-            "behind_proxy",
-            format!("{host} is behind {cdn} ({list}), which answers in our place."),
-            format!("Switch {cdn}'s proxying off for this name (DNS only)."),
-        )
-    } else if here.is_empty() {
+    if let Some(cdn) = proxied {
+        findings.push(behind((wanted, look), cdn, &list, by_dns));
+        return true;
+    }
+    let finding = if here.is_empty() {
         error(
             "elsewhere",
             format!("{host} points to {list}, which is not this platform."),
@@ -269,6 +296,55 @@ fn leads(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) {
         )
     };
     findings.push(finding);
+    false
+}
+
+/// Something answers in our place: a CA does not get here, but may find its answer in DNS.
+fn behind((wanted, look): (&Wanted, &Look), cdn: &str, list: &str, by_dns: bool) -> Finding {
+    let host = &wanted.host;
+    if by_dns {
+        return Finding {
+            level: Level::Advice,
+            code: "behind_proxy".into(),
+            detail: format!(
+                "{host} is behind {cdn} ({list}), which answers in our place: whether it hands requests on to this platform cannot be seen from here."
+            ),
+            hint: format!(
+                "Have {cdn} speak TLS to this platform and check its certificate (at Cloudflare: Full (strict))."
+            ),
+        };
+    }
+    error(
+        "behind_proxy",
+        format!("{host} is behind {cdn} ({list}), which answers in our place: a CA that looks does not get here."),
+        format!(
+            "Switch {cdn}'s proxying off for this name (DNS only), or {}.",
+            access(wanted, look)
+        ),
+    )
+}
+
+/// How an operator or a team lets the platform in.
+fn access(wanted: &Wanted, look: &Look) -> String {
+    let zone = look.zone.clone().unwrap_or_else(|| wanted.host.bare());
+    format!("let the platform make records in {zone}: `slipway dns set {zone} --provider NAME`")
+}
+
+/// A CA checks a wildcard in DNS only (RFC 8555 section 7.1.3 leaves it to the CA, and none has another way).
+fn dns01_needed(wanted: &Wanted, look: &Look) -> Finding {
+    let access = access(wanted, look);
+    let hint = match for_delegation(&wanted.zones) {
+        Some(_) => format!("Make the CNAME record that is listed, or {access}."),
+        None => access.replacen('l', "L", 1) + ".",
+    };
+    error(
+        "dns01_needed",
+        format!(
+            "A certificate for {} is given to who can change its zone, and this platform cannot.",
+            wanted.host
+        ),
+        hint,
+    )
 }
 
 /// A name without addresses.
@@ -301,8 +377,20 @@ fn split(wanted: &Wanted) -> Finding {
     )
 }
 
-fn unproven(wanted: &Wanted, by_wildcard: bool) -> Finding {
+fn unproven(wanted: &Wanted, by_wildcard: bool, behind_proxy: bool) -> Finding {
     let host = &wanted.host;
+    if behind_proxy || host.is_wildcard() {
+        let what = if behind_proxy {
+            "An address of somebody else's"
+        } else {
+            "A wildcard record"
+        };
+        return error(
+            "txt_needed",
+            format!("{what} does not prove that {host} is yours."),
+            "Make the TXT record that is listed.".into(),
+        );
+    }
     if by_wildcard {
         return error(
             "wildcard_needs_txt",

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use slipway_domain::domains::proof_value;
-use slipway_domain::domains::{Answer, Look, RecordCheck, RecordType, proof_name};
+use slipway_domain::domains::{
+    Answer, Look, RecordCheck, RecordType, challenge_name, delegated_name, for_delegation, proof_name, proof_value,
+};
 
 use super::Wanted;
 
@@ -11,6 +12,8 @@ use super::Wanted;
 const ADDRESSES: &str = "addresses";
 const ALIAS: &str = "alias";
 const PROOF: &str = "proof";
+/// Lets the platform answer a CA in DNS.
+const CHALLENGE: &str = "challenge";
 
 fn kind(address: &IpAddr) -> RecordType {
     if address.is_ipv4() {
@@ -22,11 +25,33 @@ fn kind(address: &IpAddr) -> RecordType {
 
 /// Whether the name is where its zone begins: an alias cannot stand there (RFC 1912 section 2.4).
 pub(super) fn is_apex(wanted: &Wanted, look: &Look) -> bool {
-    look.zone.as_ref() == Some(&wanted.host)
+    look.zone == wanted.host.host() && look.zone.is_some()
+}
+
+/// What else decides which records can be done without.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts {
+    /// The text that proves whose it is is there.
+    pub(super) has_text: bool,
+    /// It has been or is proven without it.
+    pub(super) proven_otherwise: bool,
+    /// Whether a CA must be answered in DNS.
+    pub(super) challenge: Challenge,
+}
+
+/// Whether a CA must be answered in DNS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// It looks otherwise.
+    Unneeded,
+    /// It must, and it can.
+    Possible,
+    /// It must, and nobody let the platform in.
+    Impossible,
 }
 
 /// What must be there, what is there, and whether it will do.
-pub(super) fn to_make(wanted: &Wanted, look: &Look, has_text: bool, is_proven: bool) -> Vec<RecordCheck> {
+pub(super) fn to_make(wanted: &Wanted, look: &Look, facts: Facts) -> Vec<RecordCheck> {
     let behind = look.target.records();
     // Where no alias can stand, the addresses behind it must.
     let addresses = wanted
@@ -42,7 +67,7 @@ pub(super) fn to_make(wanted: &Wanted, look: &Look, has_text: bool, is_proven: b
     if let Some(target) = wanted
         .target
         .as_ref()
-        .filter(|t| **t != wanted.host && !is_apex(wanted, look))
+        .filter(|t| t.as_str() != wanted.host.as_str() && !is_apex(wanted, look))
     {
         let ok = !cnames.is_empty() && cnames.iter().all(|n| n == target.as_str());
         records.insert(
@@ -64,10 +89,27 @@ pub(super) fn to_make(wanted: &Wanted, look: &Look, has_text: bool, is_proven: b
         name: proof_name(&wanted.host),
         value: proof_value(&wanted.token),
         found: texts,
-        ok: has_text,
+        ok: facts.has_text,
         group: PROOF.into(),
-        optional: is_proven || wanted.routed_proves && !look.by_wildcard,
+        optional: facts.proven_otherwise,
     });
+    if let Some(zone) = for_delegation(&wanted.zones).filter(|_| facts.challenge != Challenge::Unneeded) {
+        let value = delegated_name(&wanted.token, &zone.zone);
+        let found: Vec<String> = look
+            .challenge_alias
+            .iter()
+            .map(|a| a.trim_end_matches('.').to_owned())
+            .collect();
+        records.push(RecordCheck {
+            kind: RecordType::Cname,
+            name: challenge_name(&wanted.host),
+            ok: found.contains(&value),
+            value,
+            found,
+            group: CHALLENGE.into(),
+            optional: facts.challenge == Challenge::Possible,
+        });
+    }
     records
 }
 

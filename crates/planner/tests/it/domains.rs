@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 
+use slipway_domain::clock::testing::{FixedEntropy, at};
 use slipway_domain::domains::{
-    Answer, Caa, CaaRecord, Dnssec, Inspection, Look, LookFailure, Proof, ResolverAnswer, proof_value,
+    Answer, Caa, CaaRecord, Dnssec, Inspection, Look, LookFailure, Proof, RecordType, ResolverAnswer, ZoneAccess,
+    proof_value,
 };
-use slipway_planner::domains::{Issuance, Wanted, inspect};
+use slipway_domain::ids::ZoneId;
+use slipway_planner::domains::{Wanted, inspect};
 
 const OURS: &str = "203.0.113.10";
 const OURS_V6: &str = "2001:db8::10";
@@ -23,11 +26,8 @@ fn wanted() -> Wanted {
         routed_proves: true,
         is_proven: false,
         is_anothers: false,
-        issuance: Issuance {
-            ca_identities: vec!["letsencrypt.org".into()],
-            methods: vec!["http-01"],
-            is_wildcard: false,
-        },
+        zones: Vec::new(),
+        ca_identities: vec!["letsencrypt.org".into()],
     }
 }
 
@@ -73,6 +73,7 @@ fn look(answers: &[&str]) -> Look {
         zone: Some("example.com".parse().expect("a name")),
         by_wildcard: false,
         target: Answer::Nothing,
+        challenge_alias: None,
     }
 }
 
@@ -196,8 +197,7 @@ fn caa_records_that_name_another_ca_forbid_the_order() {
 
 #[test]
 fn a_wildcard_certificate_is_held_to_the_records_for_wildcards() {
-    let mut wild = wanted();
-    wild.issuance.is_wildcard = true;
+    let wild = wildcard(vec![zone("example.com", false)]);
     let caa = |tags: &[(&str, &str)]| {
         let mut looked = look(&[OURS]);
         let record = |(tag, value): &(&str, &str)| CaaRecord {
@@ -214,6 +214,95 @@ fn a_wildcard_certificate_is_held_to_the_records_for_wildcards() {
     assert!(caa(&[("issue", "letsencrypt.org")]));
     assert!(!caa(&[("issue", "letsencrypt.org"), ("issuewild", ";")]));
     assert!(caa(&[("issue", "digicert.com"), ("issuewild", "letsencrypt.org")]));
+    assert!(caa(&[("issue", "letsencrypt.org; validationmethods=dns-01")]));
+    assert!(!caa(&[("issue", "letsencrypt.org; validationmethods=http-01")]));
+}
+
+fn zone(name: &str, is_for_delegation: bool) -> ZoneAccess {
+    ZoneAccess {
+        id: ZoneId::mint(at(1), &FixedEntropy(1)),
+        zone: name.parse().expect("a name"),
+        is_platforms: is_for_delegation,
+        is_for_delegation,
+    }
+}
+
+/// `*.shop.example.com`, proven.
+fn wildcard(zones: Vec<ZoneAccess>) -> Wanted {
+    Wanted {
+        host: "*.shop.example.com".parse().expect("a name"),
+        is_proven: true,
+        zones,
+        ..wanted()
+    }
+}
+
+#[test]
+fn a_wildcard_needs_its_text_and_a_way_to_answer_in_dns() {
+    let mut unproven = wildcard(vec![zone("example.com", false)]);
+    unproven.is_proven = false;
+    let found = inspect(&unproven, &look(&[OURS]));
+    assert_eq!((found.proof, codes(&found)), (None, vec!["txt_needed"]));
+    let mut told = look(&[OURS]);
+    told.proof = Answer::Found(vec![proof_value("t0ken")]);
+    let found = inspect(&unproven, &told);
+    assert_eq!((found.proof, found.may_order()), (Some(Proof::Txt), true));
+
+    let none = inspect(&wildcard(vec![]), &look(&[OURS]));
+    assert_eq!(codes(&none), ["dns01_needed"]);
+    let hint = &none.findings[0].hint;
+    assert_eq!(
+        hint,
+        "Let the platform make records in example.com: `slipway dns set example.com --provider NAME`."
+    );
+    assert!(none.records.iter().all(|r| r.group != "challenge"));
+
+    // Where the platform has a zone for it, a CNAME does as well.
+    let delegated = wildcard(vec![zone("acme.example.net", true)]);
+    let found = inspect(&delegated, &look(&[OURS]));
+    assert_eq!(codes(&found), ["dns01_needed"]);
+    let record = found.records.iter().find(|r| r.group == "challenge").expect("listed");
+    assert_eq!(
+        (
+            record.kind.as_str(),
+            record.name.as_str(),
+            record.value.as_str(),
+            record.ok,
+            record.optional
+        ),
+        (
+            "CNAME",
+            "_acme-challenge.shop.example.com",
+            "t0ken.acme.example.net",
+            false,
+            false
+        )
+    );
+    let mut made = look(&[OURS]);
+    made.challenge_alias = Some("t0ken.acme.example.net.".into());
+    let found = inspect(&delegated, &made);
+    assert!(found.may_order(), "{found:?}");
+    assert!(found.records.iter().all(|r| r.group != "challenge" || r.ok));
+}
+
+#[test]
+fn behind_a_cdn_a_name_is_ordered_for_where_a_ca_can_be_answered_in_dns_and_the_text_proves_it() {
+    let mut asked = Wanted {
+        zones: vec![zone("example.com", false)],
+        ..wanted()
+    };
+    let behind = look(&["104.16.1.1"]);
+    let found = inspect(&asked, &behind);
+    assert_eq!((found.proof, codes(&found)), (None, vec!["txt_needed", "behind_proxy"]));
+    assert!(found.records.iter().any(|r| r.kind == RecordType::Txt && !r.optional));
+    asked.is_proven = true;
+    let found = inspect(&asked, &behind);
+    assert!(
+        found.may_order() && found.behind_proxy && !found.points_here,
+        "{found:?}"
+    );
+    asked.zones.clear();
+    assert!(!inspect(&asked, &behind).may_order());
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub struct Domains {
     pub(crate) public_addresses: PublicAddresses,
     pub(crate) resolvers: Vec<SocketAddr>,
     pub(crate) trust_anchor: Option<PathBuf>,
+    pub(crate) hook: Option<PathBuf>,
     pub(crate) has_email: bool,
 }
 
@@ -63,6 +64,7 @@ pub(super) fn read(v: &Values, faults: &mut Faults) -> Option<Domains> {
     let email = faults.keep(email(v));
     let roots = faults.keep(file(v, "acme_roots"));
     let trust_anchor = faults.keep(file(v, "dns_trust_anchor"));
+    let hook = faults.keep(program(v, "dns_hook"));
     let (directories, external, email, roots) = (directories?, external?, email?, roots?);
     let mut unused: Vec<&String> = external.iter().map(|(host, _)| host).collect();
     let cas = directories
@@ -89,6 +91,7 @@ pub(super) fn read(v: &Values, faults: &mut Faults) -> Option<Domains> {
         public_addresses: public_addresses?,
         resolvers: resolvers?,
         trust_anchor: trust_anchor?,
+        hook: hook?,
         has_email: email.is_some(),
     })
 }
@@ -184,4 +187,21 @@ fn file(v: &Values, key: &str) -> Result<Option<PathBuf>, ConfigError> {
         Ok(_) => Ok(Some(path)),
         Err(error) => Err(wrong(origin, &value, &format!("the file cannot be read: {error}"))),
     }
+}
+
+fn program(v: &Values, key: &str) -> Result<Option<PathBuf>, ConfigError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some((value, origin)) = v.get(key) else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(&value);
+    let is_program = |m: std::fs::Metadata| m.is_file() && m.permissions().mode() & 0o111 != 0;
+    if path.is_absolute() && std::fs::metadata(&path).is_ok_and(is_program) {
+        return Ok(Some(path));
+    }
+    Err(wrong(
+        origin,
+        &value,
+        "give the absolute path of a program that may be run",
+    ))
 }

@@ -136,6 +136,11 @@ pub const SETTINGS: &[Setting] = &[
         "A file with the DNSKEY records of the root (`. IN DNSKEY …`) up to which DNSSEC signatures are checked. Default: those of the public root.",
     ),
     setting(
+        "dns_hook",
+        "",
+        "The absolute path of a program that changes zones of the provider `exec`: `PROGRAM add|remove NAME VALUE ZONE`.",
+    ),
+    setting(
         "disk_free_min",
         "10%",
         "Image pulls stop before the engine's disk has less free than this: a share or a size such as 20GiB.",

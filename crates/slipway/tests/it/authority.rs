@@ -43,6 +43,11 @@ pub(crate) struct Manners {
 impl Authority {
     /// One that asks this name server, and comes to this platform's ports.
     pub(crate) fn start(names: &NameServer, platform: &Platform, manners: Manners) -> Self {
+        Self::asking(names.address(), platform, manners)
+    }
+
+    /// One that asks this server.
+    pub(crate) fn asking(names: String, platform: &Platform, manners: Manners) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (port, management) = (free_port(), free_port());
         let at = |name: &str| dir.path().join(name);
@@ -60,13 +65,13 @@ impl Authority {
             "externalAccountBindingRequired": false,
         }});
         std::fs::write(at("config.json"), config.to_string()).expect("written");
-        let child = run(&dir, &names.address(), manners);
+        let child = run(&dir, &names, manners);
         let authority = Self {
             child,
             dir,
             port,
             management,
-            names: names.address(),
+            names,
             manners,
         };
         until("the CA answers", || {

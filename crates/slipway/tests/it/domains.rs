@@ -10,14 +10,14 @@ fn spec() -> Value {
     json!({"health": {"path": "/healthz", "interval": "100ms"}, "resources": {"memory": "64MiB"}})
 }
 
-fn with_app(platform: &Platform, app: &str) {
+pub(crate) fn with_app(platform: &Platform, app: &str) {
     platform.log_in_to_registry();
     platform.app(app, &spec());
     platform.deploy(app, "1").expect(200);
 }
 
 /// A platform that orders at a CA of its own, with its name server.
-fn public(manners: Manners) -> (Platform, Authority, NameServer) {
+pub(crate) fn public(manners: Manners) -> (Platform, Authority, NameServer) {
     let names = NameServer::start();
     let mut platform = Platform::prepare(Options::default());
     let authority = Authority::start(&names, &platform, manners);
@@ -29,7 +29,7 @@ fn public(manners: Manners) -> (Platform, Authority, NameServer) {
 }
 
 /// What a visitor sees who trusts this root: the status and the `location`, or nothing where there is no handshake.
-fn visit(platform: &Platform, root: &[u8], host: &str) -> Option<(u16, String)> {
+pub(crate) fn visit(platform: &Platform, root: &[u8], host: &str) -> Option<(u16, String)> {
     let root = reqwest::Certificate::from_pem(root).expect("a certificate");
     let client = reqwest::Client::builder()
         .tls_certs_only([root])
@@ -47,25 +47,25 @@ fn visit(platform: &Platform, root: &[u8], host: &str) -> Option<(u16, String)> 
     })
 }
 
-fn domain(platform: &Platform, app: &str, host: &str) -> Value {
+pub(crate) fn domain(platform: &Platform, app: &str, host: &str) -> Value {
     platform.get(&format!("/v1/apps/{app}/domains/{host}"))
 }
 
-fn until_state(platform: &Platform, app: &str, host: &str, state: &str) -> Value {
+pub(crate) fn until_state(platform: &Platform, app: &str, host: &str, state: &str) -> Value {
     until(&format!("{host} is {state}"), || {
         let found = domain(platform, app, host);
         (found["state"] == state).then_some(found)
     })
 }
 
-fn add(platform: &Platform, app: &str, body: &Value) -> Value {
+pub(crate) fn add(platform: &Platform, app: &str, body: &Value) -> Value {
     platform
         .call("POST", &format!("/v1/apps/{app}/domains"), Some(body))
         .expect(201)
 }
 
 /// Has the platform look now.
-fn recheck(platform: &Platform, app: &str, host: &str) {
+pub(crate) fn recheck(platform: &Platform, app: &str, host: &str) {
     platform
         .call("POST", &format!("/v1/apps/{app}/domains/{host}/check"), None)
         .expect(202);

@@ -28,3 +28,4 @@ mod scripts;
 mod strategies;
 mod trace;
 mod traffic;
+mod wildcards;

@@ -1,4 +1,4 @@
-//! A name server of the test's own, with a zone that can be changed while it runs.
+//! A name server of the test's own, with zones that can be changed while it runs.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::platform::until;
+
+/// Who knows it may change `example.com` and `acme.example.net` (TSIG, RFC 8945).
+pub(crate) const TSIG_NAME: &str = "platform";
+pub(crate) const TSIG_KEY: &str = "c2xpcHdheS10ZXN0LXNlY3JldC1vZi0zMi1ieXRlcyE=";
 
 /// Knot DNS, with the root zone and `example.com` below it.
 pub(crate) struct NameServer {
@@ -41,16 +45,19 @@ impl NameServer {
         let dir = tempfile::tempdir().expect("a directory");
         let port = free_port();
         let at = |name: &str| dir.path().join(name);
-        let root = soa(".") + "example.com. 60 NS ns.example.com.\n";
+        let root = soa(".") + "example.com. 60 NS ns.example.com.\nacme.example.net. 60 NS ns.example.com.\n";
         std::fs::write(at("root.zone"), root).expect("written");
         let zone = soa("example.com.") + "ns.example.com. 60 A 127.0.0.1\n";
         std::fs::write(at("example.zone"), zone).expect("written");
+        std::fs::write(at("acme.zone"), soa("acme.example.net.")).expect("written");
         let path = dir.path().display();
         let config = format!(
             "server:\n  rundir: {path}\n  user: root\n  listen: 127.0.0.1@{port}\n  udp-workers: 1\n  tcp-workers: 1\n\
-             database:\n  storage: {path}\nacl:\n  - id: here\n    address: 127.0.0.1\n    action: update\n\
+             database:\n  storage: {path}\nkey:\n  - id: {TSIG_NAME}\n    algorithm: hmac-sha256\n    secret: {TSIG_KEY}\n\
+             acl:\n  - id: here\n    address: 127.0.0.1\n    action: update\n  - id: keyed\n    key: {TSIG_NAME}\n    action: update\n\
              zone:\n  - domain: .\n    storage: {path}\n    file: root.zone\n    acl: here\n{signing}  - domain: example.com\n    \
-             storage: {path}\n    file: example.zone\n    acl: here\n{signing}"
+             storage: {path}\n    file: example.zone\n    acl: [here, keyed]\n{signing}  - domain: acme.example.net\n    \
+             storage: {path}\n    file: acme.zone\n    acl: keyed\n{signing}"
         );
         std::fs::write(at("knot.conf"), config).expect("written");
         let log = std::fs::File::create(at("log")).expect("a log file");
@@ -74,12 +81,12 @@ impl NameServer {
     }
 
     fn asked(&self, name: &str) -> String {
-        let port = self.port.to_string();
-        let output = Command::new("kdig")
-            .args(["@127.0.0.1", "-p", &port, "+short", "+retry=0", name, "A"])
-            .output()
-            .expect("kdig is installed: scripts/setup.sh test");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        self.records(name, "A")
+    }
+
+    /// What it says, a record a line.
+    pub(crate) fn records(&self, name: &str, kind: &str) -> String {
+        records(self.port, name, kind)
     }
 
     fn keys(&self, zone: &str, what: &str) -> String {
@@ -105,6 +112,20 @@ impl NameServer {
         let sha256 = records.lines().find(|line| line.split_whitespace().nth(4) == Some("2"));
         let (_, data) = sha256.expect("a DS record").split_once(" DS ").expect("a DS record");
         data.to_owned()
+    }
+
+    /// A program that changes `example.com`: `PROGRAM add|remove NAME VALUE ZONE`.
+    pub(crate) fn hook(&self) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.dir.path().join("hook");
+        let text = format!(
+            "#!/bin/sh\ncase $1 in add) change=\"add $2. 60 TXT $3\";; remove) change=\"del $2. TXT $3\";; esac\n\
+             printf 'server 127.0.0.1 {}\\nzone %s.\\n%s\\nsend\\nquit\\n' \"$4\" \"$change\" | knsupdate\n",
+            self.port
+        );
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it may be run");
+        path
     }
 
     /// Changes the zone `example.com`: lines such as `add shop.example.com. 60 A 127.0.0.1` or `del shop.example.com.`.
@@ -135,6 +156,62 @@ impl NameServer {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+/// Unbound: finds out what others know, and follows an alias from one zone into another.
+pub(crate) struct Resolver {
+    child: Child,
+    _dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl Resolver {
+    /// One that takes this name server for the root.
+    pub(crate) fn start(names: &NameServer) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let port = free_port();
+        let config = format!(
+            "server:\n  interface: 127.0.0.1@{port}\n  username: \"\"\n  chroot: \"\"\n  directory: \"{}\"\n  pidfile: \"\"\n  \
+             use-syslog: no\n  do-daemonize: no\n  do-not-query-localhost: no\n  module-config: \"iterator\"\n  cache-max-ttl: 0\n  \
+             cache-max-negative-ttl: 0\nremote-control:\n  control-enable: no\nforward-zone:\n  name: .\n  forward-addr: 127.0.0.1@{}\n",
+            dir.path().display(),
+            names.port
+        );
+        let path = dir.path().join("unbound.conf");
+        std::fs::write(&path, config).expect("written");
+        let child = Command::new("unbound")
+            .args(["-d", "-c"])
+            .arg(&path)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("unbound is installed: scripts/setup.sh test");
+        let resolver = Self { child, _dir: dir, port };
+        until("the resolver answers", || {
+            records(port, "ns.example.com", "A").contains("127.0.0.1").then_some(())
+        });
+        resolver
+    }
+
+    /// As settings have it.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn records(port: u16, name: &str, kind: &str) -> String {
+    let port = port.to_string();
+    let output = Command::new("kdig")
+        .args(["@127.0.0.1", "-p", &port, "+short", "+retry=0", name, kind])
+        .output()
+        .expect("kdig is installed: scripts/setup.sh test");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 impl Drop for NameServer {

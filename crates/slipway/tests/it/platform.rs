@@ -243,6 +243,29 @@ impl Platform {
         )
     }
 
+    /// The same, with something on its standard input.
+    pub(crate) fn cli_with(&self, arguments: &[&str], input: &str) -> (i32, String, String) {
+        use std::io::Write as _;
+        let mut child = self
+            .command(arguments)
+            .env("SLIPWAY_TOKEN", self.token())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut pipe = child.stdin.take().expect("piped");
+        pipe.write_all(input.as_bytes()).expect("written");
+        drop(pipe);
+        let output = child.wait_with_output().expect("it ends");
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        (
+            output.status.code().unwrap_or(-1),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    }
+
     /// Starts the platform and waits until it is ready.
     pub(crate) fn up(&mut self) {
         self.begin();

@@ -3,6 +3,8 @@
 //! Promises: every value with a meaning is parsed here, once, by the type of the domain that it is; the environment is
 //! never read behind the caller's back (it is an argument, see [`crate::env`]), only named in the help.
 
+mod domains;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
@@ -13,6 +15,8 @@ use slipway_domain::image::{ImageReference, RegistryHost};
 use slipway_domain::name::{AppName, CronName, EnvironmentName, TeamName, TokenName, VariableName};
 use slipway_domain::quantity::{Bytes, MilliCpu, Span};
 use slipway_domain::spec::Strategy;
+
+pub(crate) use domains::{DnsCommand, DomainWatchArgs, DomainsCommand, ZoneOwnerArgs};
 
 use crate::values::{Assignment, MaybeAssignment, Moment, SpecKey, SpecPart, parse_replicas, parse_strategy};
 
@@ -202,6 +206,11 @@ pub enum Command {
     Domains {
         #[command(subcommand)]
         command: Option<DomainsCommand>,
+    },
+    /// Zones that the platform may change, to answer CAs in DNS: list, set, check, delete
+    Dns {
+        #[command(subcommand)]
+        command: Option<DnsCommand>,
     },
     /// List certificates, when they end, and what is being tried
     Certs,
@@ -534,67 +543,6 @@ pub struct ManifestArgs {
     /// The image, if not the one of the manifest
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<ImageReference>,
-}
-
-/// How long a domain is waited for.
-#[derive(Debug, Clone, Args)]
-pub struct DomainWatchArgs {
-    /// Wait until it has its certificate, asking DNS again and again
-    #[arg(long, overrides_with = "no_wait")]
-    pub wait: bool,
-    /// Return at once
-    #[arg(long)]
-    pub no_wait: bool,
-    /// How long to wait
-    #[arg(long, value_name = "DURATION", default_value = "15m")]
-    pub timeout: Span,
-}
-
-/// `slipway domains`
-#[derive(Debug, Clone, Subcommand)]
-pub enum DomainsCommand {
-    /// List the domains of an app
-    #[command(visible_alias = "ls")]
-    List,
-    /// Add a domain; prints the records to make
-    Add {
-        /// The name, such as `shop.example.com`
-        host: String,
-        /// Send its visitors on to another name of the app, such as `www.example.com`
-        #[arg(long, value_name = "HOST")]
-        redirect_to: Option<String>,
-        #[command(flatten)]
-        watch: DomainWatchArgs,
-    },
-    /// Change where a domain's visitors are sent on to
-    #[command(group(clap::ArgGroup::new("where").required(true).args(["redirect_to", "no_redirect"])))]
-    Set {
-        /// The name
-        host: String,
-        /// Send its visitors on to another name of the app
-        #[arg(long, value_name = "HOST")]
-        redirect_to: Option<String>,
-        /// Let the app answer here itself
-        #[arg(long)]
-        no_redirect: bool,
-    },
-    /// Ask DNS now, say what is wrong, and go on if nothing is
-    #[command(visible_alias = "show")]
-    Check {
-        /// The name
-        host: String,
-        #[command(flatten)]
-        watch: DomainWatchArgs,
-    },
-    /// Give a domain up
-    #[command(visible_alias = "rm")]
-    Remove {
-        /// The name
-        host: String,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
-    },
 }
 
 /// `slipway registries`

@@ -1,0 +1,126 @@
+//! `slipway domains` and `slipway dns`.
+
+use clap::{Args, Subcommand, ValueHint};
+use slipway_domain::name::TeamName;
+use slipway_domain::quantity::Span;
+
+use crate::values::{Setting, parse_provider};
+
+/// How long a domain is waited for.
+#[derive(Debug, Clone, Args)]
+pub struct DomainWatchArgs {
+    /// Wait until it has its certificate, asking DNS again and again
+    #[arg(long, overrides_with = "no_wait")]
+    pub wait: bool,
+    /// Return at once
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "15m")]
+    pub timeout: Span,
+}
+
+/// `slipway domains`
+#[derive(Debug, Clone, Subcommand)]
+pub enum DomainsCommand {
+    /// List the domains of an app
+    #[command(visible_alias = "ls")]
+    List,
+    /// Add a domain; prints the records to make
+    Add {
+        /// The name, such as `shop.example.com` or `*.shop.example.com`
+        host: String,
+        /// Send its visitors on to another name of the app, such as `www.example.com`
+        #[arg(long, value_name = "HOST")]
+        redirect_to: Option<String>,
+        #[command(flatten)]
+        watch: DomainWatchArgs,
+    },
+    /// Change where a domain's visitors are sent on to
+    #[command(group(clap::ArgGroup::new("where").required(true).args(["redirect_to", "no_redirect"])))]
+    Set {
+        /// The name
+        host: String,
+        /// Send its visitors on to another name of the app
+        #[arg(long, value_name = "HOST")]
+        redirect_to: Option<String>,
+        /// Let the app answer here itself
+        #[arg(long)]
+        no_redirect: bool,
+    },
+    /// Ask DNS now, say what is wrong, and go on if nothing is
+    #[command(visible_alias = "show")]
+    Check {
+        /// The name
+        host: String,
+        #[command(flatten)]
+        watch: DomainWatchArgs,
+    },
+    /// Give a domain up
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// The name
+        host: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// Whose zones are meant.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ZoneOwnerArgs {
+    /// The team, for an administrator; the token's own if not given
+    #[arg(long, value_name = "NAME", conflicts_with = "platform")]
+    pub team: Option<TeamName>,
+    /// The platform's own zones, for an administrator: for the base domain, and for teams with --delegation
+    #[arg(long)]
+    pub platform: bool,
+}
+
+/// `slipway dns`
+#[derive(Debug, Clone, Subcommand)]
+pub enum DnsCommand {
+    /// List the zones that records can be made in
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        owner: ZoneOwnerArgs,
+    },
+    /// List who may keep a zone, and what each wants to know
+    Providers,
+    /// Store how a zone is changed; what is secret is read from standard input or asked for without echo
+    Set {
+        /// Where the zone begins, such as `example.com`
+        zone: String,
+        /// Who keeps it: see `slipway dns providers`
+        #[arg(long, value_name = "NAME", value_parser = parse_provider)]
+        provider: &'static slipway_domain::domains::Provider,
+        /// What that one wants to know and is no secret; may be repeated
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<Setting>,
+        /// What that one wants to know and stands in a file; may be repeated
+        #[arg(long = "file", value_name = "KEY=PATH", value_hint = ValueHint::FilePath)]
+        files: Vec<Setting>,
+        /// Let teams point `_acme-challenge.<name>` into it by a CNAME
+        #[arg(long, requires = "platform")]
+        delegation: bool,
+        #[command(flatten)]
+        owner: ZoneOwnerArgs,
+    },
+    /// Make a record, ask for it and take it back
+    Check {
+        /// Where the zone begins
+        zone: String,
+        #[command(flatten)]
+        owner: ZoneOwnerArgs,
+    },
+    /// Forget how a zone is changed
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Where the zone begins
+        zone: String,
+        #[command(flatten)]
+        owner: ZoneOwnerArgs,
+    },
+}
