@@ -6,6 +6,7 @@
 
 use chrono::TimeDelta;
 use slipway_domain::Timestamp;
+use slipway_domain::name::HostName;
 use slipway_store::{LedgerKind, StoreError, Tx};
 
 use crate::Names;
@@ -71,7 +72,9 @@ pub(crate) fn subjects(kind: LedgerKind, names: &Names) -> Vec<String> {
 /// The part of a name that somebody registered (<https://publicsuffix.org>).
 fn registered_domain(name: &str) -> String {
     let bare = name.strip_prefix("*.").unwrap_or(name);
-    psl::domain_str(bare).unwrap_or(bare).to_owned()
+    let host: Option<HostName> = bare.parse().ok();
+    let registered = host.as_ref().and_then(HostName::registered);
+    registered.unwrap_or(bare).to_owned()
 }
 
 /// When the next one may be, given the times of the last ones, the newest first; `None` for now.

@@ -207,6 +207,12 @@ impl TokenName {
 }
 
 impl HostName {
+    /// The part that somebody registered, or nothing where nobody can: under `co.uk` many people have a name
+    /// (<https://publicsuffix.org>).
+    pub fn registered(&self) -> Option<&str> {
+        psl::domain_str(&self.0)
+    }
+
     /// Where an environment answers: `<app>.<base>`, another environment at `<app>--<environment>.<base>`.
     pub fn of(app: &AppName, environment: &EnvironmentName, base: &HostName) -> Self {
         if environment.is_production() {
@@ -278,6 +284,13 @@ mod tests {
         for bad in ["", "ab", "1ab", "Web", "web-", "we--b", "web_1", &"a".repeat(41), "wéb"] {
             assert!(bad.parse::<AppName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_somebody_registered_ends_below_a_public_suffix() {
+        let registered = |text: &str| text.parse::<HostName>().expect("valid").registered().map(str::to_owned);
+        assert_eq!(registered("a.shop.example.co.uk").as_deref(), Some("example.co.uk"));
+        assert_eq!(registered("co.uk"), None);
     }
 
     #[test]

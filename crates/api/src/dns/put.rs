@@ -6,8 +6,8 @@ use slipway_domain::ids::ZoneId;
 use slipway_domain::name::HostName;
 use slipway_domain::ports::ZoneAccount;
 use slipway_domain::secret::Secret;
-use slipway_wire::Code;
 use slipway_wire::dns::{DnsZone, NewDnsZone};
+use slipway_wire::{Code, Problem};
 
 use super::{OwnerParams, Settings, context, shown};
 use crate::audit::Target;
@@ -23,7 +23,9 @@ const ZONES_MAX: usize = 100;
 #[utoipa::path(put, path = "/v1/dns/{zone}", tag = "domains", operation_id = "dns_zone_put",
     params(("zone" = String, Path, description = "Where the zone begins, such as `example.com`."), OwnerParams),
     request_body = NewDnsZone,
-    responses((status = 200, description = "Stored.", body = DnsZone)))]
+    responses((status = 200, description = "Stored.", body = DnsZone),
+        (status = 409, description = "Another zone is for delegation already.", body = Problem,
+            content_type = "application/problem+json")))]
 pub(crate) async fn dns_zone_put(
     call: Call,
     Names(zone): Names<String>,

@@ -97,6 +97,10 @@ async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &DomainName) -> R
         let detail = format!("The platform itself answers at {host}. Choose another name.");
         return Err(ApiError::Refused(Code::Conflict, detail));
     }
+    if !host.is_local() && lowest.registered().is_none() {
+        let detail = format!("{lowest} is nobody's alone: names below it are registered by many. Give one of those.");
+        return Err(ApiError::member(Code::InvalidName, "/host", detail));
+    }
     if let Some(own) = tx.custom_domain_of_team(app.team, host).await? {
         let detail = format!(
             "{host} is a domain of {}/{} already: `slipway domains check {host} -a {}` says how it stands.",

@@ -180,13 +180,15 @@ mod tests {
             ("Shop.Example.COM.", "shop.example.com"),
             ("münchen.example", "xn--mnchen-3ya.example"),
             (" a.example.com ", "a.example.com"),
+            ("*.Example.com.", "*.example.com"),
         ] {
             assert_eq!(spelled(given, "/host").expect("a name").as_str(), name);
         }
         for bad in [
             "",
             "shop",
-            "*.example.com",
+            "*.com",
+            "a.*.com",
             "https://a.example.com",
             "10.0.0.1",
             "::1",

@@ -115,6 +115,7 @@ fn body(operation: &Operation) -> Option<Value> {
         ("put", "/v1/apps/{app}/secrets/{name}") => json!({"value": "x"}),
         ("patch", "/v1/apps/{app}/domains/{host}") => json!({"redirect_to": null}),
         ("post", "/v1/apps/{app}/domains") => json!({"host": "shop.example.com"}),
+        ("put", "/v1/dns/{zone}") => json!({"provider": "desec", "settings": {"token": "t"}}),
         ("put", "/v1/registries/{host}") => json!({"username": "u", "password": "p"}),
         _ => json!({}),
     })

@@ -97,7 +97,13 @@ async fn what_cannot_be_a_domain_is_refused_with_what_to_do() {
             ("https://shop.example.com/", "invalid_name"),
             ("203.0.113.10", "invalid_name"),
             ("a..example.com", "invalid_name"),
-            ("*.example.com", "not_available"),
+            ("*", "invalid_name"),
+            ("*.com", "invalid_name"),
+            ("a.*.example.com", "invalid_name"),
+            ("co.uk", "invalid_name"),
+            ("*.co.uk", "invalid_name"),
+            ("*.apps.localhost", "conflict"),
+            ("*.localhost", "invalid_name"),
             ("apps.localhost", "conflict"),
             ("other.apps.localhost", "conflict"),
             ("deep.other.apps.localhost", "conflict"),
@@ -112,6 +118,19 @@ async fn what_cannot_be_a_domain_is_refused_with_what_to_do() {
             ("invalid_body", vec!["/redirect_to"])
         );
         assert!(answer.detail().contains("add b.example.com first"), "{}", answer.text);
+        assert_eq!(world.post(DOMAINS, json!({"host": "c.example.com"})).await.status, 201);
+        for (host, to) in [("*.example.com", "c.example.com"), ("d.example.com", "*.example.com")] {
+            let answer = world.post(DOMAINS, json!({"host": host, "redirect_to": to})).await;
+            assert_eq!(answer.pointers(), ["/redirect_to"], "{}", answer.text);
+        }
+        assert_eq!(
+            world
+                .ask("DELETE", &format!("{DOMAINS}/c.example.com"))
+                .send()
+                .await
+                .status,
+            204
+        );
         assert_eq!(
             world.get(DOMAINS).await.column("host"),
             [""; 0],
@@ -304,6 +323,159 @@ async fn certificates_are_listed_to_whose_they_are_with_what_is_being_tried() {
         let cursor = paged.text_at("/next_cursor").to_owned();
         let rest = world.get(&format!("/v1/certificates?limit=2&cursor={cursor}")).await;
         assert_eq!(rest.text_at("/items/0/names/0"), "shop.example.com");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s53_a_wildcard_over_anothers_name_and_a_name_under_anothers_wildcard_need_the_text() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        let (team, token) = crew(&world).await;
+        assert_eq!(world.post(DOMAINS, json!({"host": "*.example.com"})).await.status, 201);
+        assert!(prove(&world, world.team, "*.example.com").await);
+        assert_eq!(ask(&world, &token, "shop.example.com").await.status, 201);
+        let mut tx = world.tx().await;
+        for (name, has_parent) in [
+            ("shop.example.com", true),
+            ("a.shop.example.com", true),
+            ("*.shop.example.com", true),
+            ("example.com", false),
+        ] {
+            let others = tx.other_teams(team, &host(name)).await.expect("read");
+            assert_eq!(others.have_a_word(), has_parent, "{name}: {others:?}");
+        }
+        drop(tx);
+        assert_eq!(ask(&world, &token, "*.example.com").await.code(), "already_exists");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn zones_are_stored_without_ever_telling_their_credentials() {
+    in_world(async |world| {
+        let secret = json!({"provider": "cloudflare", "settings": {"token": "s3cret"}});
+        let stored = world.put("/v1/dns/Example.com", secret).await;
+        assert_eq!((stored.status, stored.text_at("/zone")), (200, "example.com"));
+        assert_eq!(stored.json["settings"], json!(["token"]));
+        let listed = world.get("/v1/dns").await;
+        assert_eq!(listed.column("zone"), ["example.com"]);
+        assert!(!listed.text.contains("s3cret") && !stored.text.contains("s3cret"));
+        let audit = world.get("/v1/audit").await;
+        assert!(!audit.text.contains("s3cret") && audit.text.contains("dns.set"));
+        assert_eq!(world.get("/v1/dns?platform=true").await.column("zone"), [""; 0]);
+        let checked = world.post("/v1/dns/example.com/check", Value::Null).await;
+        assert_eq!(
+            (checked.status, &checked.json["ok"]),
+            (200, &json!(true)),
+            "{}",
+            checked.text
+        );
+        world
+            .put(
+                "/v1/dns/refused.example",
+                json!({"provider": "cloudflare", "settings": {"token": "t"}}),
+            )
+            .await;
+        let checked = world.post("/v1/dns/refused.example/check", Value::Null).await;
+        assert_eq!(checked.json["ok"], json!(false), "{}", checked.text);
+        let listed = world.get("/v1/dns").await;
+        assert!(
+            listed.json["items"][1]["error"]
+                .as_str()
+                .is_some_and(|e| e.contains("refuses the credentials"))
+        );
+        assert_eq!(world.ask("DELETE", "/v1/dns/example.com").send().await.status, 204);
+        assert_eq!(world.ask("DELETE", "/v1/dns/example.com").send().await.status, 404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_zone_cannot_be_is_refused_with_what_to_do() {
+    in_world(async |world| {
+        let cases = [
+            (json!({"provider": "nobody"}), "/provider", "Give one of azure"),
+            (json!({"provider": "cloudflare"}), "/settings", "also needs `token`"),
+            (
+                json!({"provider": "cloudflare", "settings": {"token": " "}}),
+                "/settings/token",
+                "Give 1 to",
+            ),
+            (
+                json!({"provider": "cloudflare", "settings": {"key": "k"}}),
+                "/settings/key",
+                "wants `token`",
+            ),
+            (
+                json!({"provider": "cloudflare", "settings": {"token": "odd"}}),
+                "/settings",
+                "makes no sense",
+            ),
+            (
+                json!({"provider": "cloudflare", "settings": {"token": "t"}, "delegation": true}),
+                "/delegation",
+                "platform=true",
+            ),
+        ];
+        for (body, pointer, said) in cases {
+            let answer = world.put("/v1/dns/example.com", body).await;
+            assert_eq!(answer.pointers(), [pointer], "{}", answer.text);
+            assert!(answer.detail().contains(said), "{}", answer.text);
+        }
+        let good = json!({"provider": "cloudflare", "settings": {"token": "t"}, "delegation": true});
+        assert_eq!(
+            world.put("/v1/dns/%2A.example.com", good.clone()).await.code(),
+            "invalid_name"
+        );
+        assert_eq!(
+            world
+                .put("/v1/dns/example.net?platform=true", good.clone())
+                .await
+                .status,
+            200
+        );
+        let second = world.put("/v1/dns/example.org?platform=true", good.clone()).await;
+        assert!(
+            second.code() == "conflict" && second.detail().contains("example.net"),
+            "{}",
+            second.text
+        );
+        assert_eq!(
+            world.put("/v1/dns/example.net?platform=true", good).await.status,
+            200,
+            "the same again"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s50_a_team_cannot_have_the_platform_call_an_address_nor_use_its_zones() {
+    in_world(async |world| {
+        let (_, token) = crew(&world).await;
+        let put = async |path: &str, body: Value| world.ask("PUT", path).token(&token).json(&body).send().await;
+        let own = json!({"provider": "rfc2136", "settings": {"server": "127.0.0.1", "key_name": "k", "key": "a2V5"}});
+        assert_eq!(put("/v1/dns/example.com", own).await.code(), "forbidden");
+        assert_eq!(
+            put("/v1/dns/example.com", json!({"provider": "exec"})).await.code(),
+            "forbidden"
+        );
+        let pdns = json!({"provider": "powerdns", "settings": {"api_key": "k", "endpoint": "http://169.254.169.254"}});
+        assert_eq!(put("/v1/dns/example.com", pdns).await.code(), "forbidden");
+        let hosted = json!({"provider": "cloudflare", "settings": {"token": "t"}});
+        assert_eq!(
+            put("/v1/dns/example.com?platform=true", hosted.clone()).await.code(),
+            "forbidden"
+        );
+        assert_eq!(put("/v1/dns/example.com", hosted).await.status, 200);
+        let seen = world.ask("GET", "/v1/dns?platform=true").token(&token).send().await;
+        assert_eq!(seen.code(), "forbidden");
+        assert_eq!(
+            world.get("/v1/dns").await.column("zone"),
+            [""; 0],
+            "each team sees its own"
+        );
     })
     .await;
 }

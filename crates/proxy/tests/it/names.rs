@@ -149,10 +149,40 @@ async fn a_renewed_or_added_certificate_is_used_without_a_restart() {
     assert!(world.client.tls("shop.test", Speak::H1).await.is_err());
     world.certify(&["shop.test"]);
     let id = scene.snapshot.environments[0].id;
-    scene.snapshot.hosts.insert(crate::world::host("shop.test"), id);
+    scene.snapshot.hosts.insert(crate::world::host("shop.test").into(), id);
     world.show(&scene.clone().next()).await;
     assert_eq!(world.client.get("shop.test", "/").await.text(), "web1");
     assert_eq!(world.client.get("web.apps.localhost", "/").await.text(), "web1");
+}
+
+#[tokio::test]
+async fn a_wildcard_serves_each_name_one_label_below_and_an_exact_name_wins() {
+    let (web, blog) = (apps::polite("web1").await, apps::polite("blog1").await);
+    let mut scene = Scene::new()
+        .serving("web", &[web.upstream()])
+        .serving("blog", &[blog.upstream()]);
+    let [wild, exact] = [0, 1].map(|at| scene.snapshot.environments[at].id);
+    scene
+        .snapshot
+        .hosts
+        .insert("*.shop.test".parse().expect("a name"), wild);
+    scene
+        .snapshot
+        .hosts
+        .insert("blog.shop.test".parse().expect("a name"), exact);
+    let mut world = World::start(&scene).await;
+    world.certify(&["*.shop.test"]);
+    world.show(&scene.clone().next()).await;
+    for (host, seen) in [
+        ("a.shop.test", "web1"),
+        ("B.Shop.Test", "web1"),
+        ("blog.shop.test", "blog1"),
+    ] {
+        assert_eq!(world.client.get(host, "/").await.text(), seen, "{host}");
+    }
+    for host in ["shop.test", "a.b.shop.test"] {
+        assert!(world.client.tls(host, Speak::H1).await.is_err(), "{host}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use slipway_domain::ReleaseNumber;
 use slipway_domain::clock::{Clock, Entropy, Timestamp};
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, EnvironmentId};
-use slipway_domain::name::HostName;
+use slipway_domain::name::{DomainName, HostName};
 use slipway_domain::routing::{
     ApiRoute, CertificateMaterial, CertificateReference, EnvironmentRoute, GroupRoute, Limits, RouteState,
     SNAPSHOT_FORMAT, Snapshot, Upstream,
@@ -83,6 +83,7 @@ impl Scene {
     /// An app at `<name>.apps.localhost`, replacing what it was.
     pub(crate) fn app(mut self, name: &str, state: RouteState, instances: &[Upstream], limits: Limits) -> Self {
         let address = host(&format!("{name}.apps.localhost"));
+        let address = DomainName::from(address);
         let known = self.snapshot.hosts.get(&address).copied();
         let id = known.unwrap_or_else(|| EnvironmentId::mint(chrono::Utc::now(), &Real));
         self.snapshot.hosts.insert(address, id);
