@@ -52,3 +52,16 @@ comment on table acme_records is 'TXT records that were made for an order, or we
 
 create trigger dns_zones_changed after insert or delete or update of sealed_settings on dns_zones
     for each statement execute function notify_domains();
+
+alter table custom_domains
+    add column hsts_max_age_seconds integer check (hsts_max_age_seconds > 0),
+    add column hsts_since timestamptz,
+    add column hsts_include_subdomains boolean not null default false,
+    add column hsts_preload boolean not null default false,
+    add column hsts_remembered_until timestamptz;
+comment on column custom_domains.hsts_max_age_seconds is 'How long browsers are told to remember to come by HTTPS only; null while it is off.';
+comment on column custom_domains.hsts_remembered_until is 'Until when a browser may remember what it was told before that.';
+create index custom_domains_hsts on custom_domains (hsts_since) where hsts_max_age_seconds is not null;
+
+alter table certificates add column failures integer not null default 0;
+comment on column certificates.failures is 'Attempts that failed before it was got.';

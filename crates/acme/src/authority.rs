@@ -79,6 +79,7 @@ impl LocalIssue<'_> {
                 ca: None,
                 renew_at,
                 ari_at: None,
+                failures: 0,
             };
             let certificate = sealed(issued, due.names, plan, self.sealer, (now, self.entropy))?;
             let mut tx = match lead {
@@ -102,6 +103,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) renew_at: Timestamp,
     /// When the CA is to be asked again when that should be.
     pub(crate) ari_at: Option<Timestamp>,
+    /// Attempts that failed before.
+    pub(crate) failures: u32,
 }
 
 /// A certificate as the database keeps it.
@@ -134,5 +137,6 @@ pub(crate) fn sealed(
         ca: plan.ca.map(str::to_owned),
         renew_at: plan.renew_at,
         ari_at: plan.ari_at,
+        failures: plan.failures,
     })
 }

@@ -9,6 +9,7 @@
 //! | the CA may suggest another time for a renewal | it is asked |
 //! | nobody wants a certificate any more | it is taken out of use |
 //! | one is about to end and was not renewed | somebody is told |
+//! | one was renewed without trouble | browsers may be told to remember for longer |
 
 use chrono::TimeDelta;
 use futures_util::StreamExt as _;
@@ -21,7 +22,7 @@ use crate::authority::{LocalError, LocalIssue};
 use crate::challenge::Reach;
 use crate::lead::Lead;
 use crate::order::{self, OrderError, Wish};
-use crate::{Deps, Names, budget, challenge, dns01, renewal, warn};
+use crate::{Deps, Names, budget, challenge, dns01, hsts, renewal, warn};
 
 /// So many are seen to in one round; the next one follows at once.
 pub(crate) const PER_ROUND_MAX: i64 = 64;
@@ -43,6 +44,7 @@ pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, 
     local(deps, lead).await?;
     ask_for_windows(deps, lead).await?;
     warn::tell(deps, lead).await?;
+    hsts::step(deps, lead).await?;
     dns01::tidy(deps, lead).await?;
 
     let mut tx = deps.store.begin().await?;
@@ -154,6 +156,7 @@ async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), St
             replaces: replaces.as_ref(),
             begun: due.issuance.order.as_ref(),
             challenge: challenge::kind(due.issuance.failures, reach),
+            failures: due.issuance.failures,
         };
         match order::run(deps, lead, ca, &wish).await {
             Ok(()) => return Ok(()),

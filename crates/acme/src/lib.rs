@@ -10,6 +10,7 @@ mod budget;
 mod certificates;
 mod challenge;
 mod dns01;
+mod hsts;
 mod lead;
 mod looks;
 mod nonce;

@@ -158,6 +158,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) begun: Option<&'a OrderRow>,
     /// How the CA is to check the names.
     pub(crate) challenge: ChallengeKind,
+    /// Attempts before this one.
+    pub(crate) failures: u32,
 }
 
 /// Gets a certificate from one CA and puts it in use.
@@ -459,6 +461,7 @@ async fn keep(
         ca: Some(&ca.directory),
         renew_at,
         ari_at,
+        failures: wish.failures,
     };
     let not_after = issued.not_after;
     let certificate = sealed(

@@ -53,6 +53,17 @@ pub struct Snapshot {
     /// Names whose visitors are sent on to another name.
     #[serde(default)]
     pub redirects: BTreeMap<HostName, HostName>,
+    /// What is special about a name.
+    #[serde(default)]
+    pub policies: BTreeMap<DomainName, NamePolicy>,
+}
+
+/// What is special about a name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NamePolicy {
+    /// The `Strict-Transport-Security` header of every answer over TLS (RFC 6797), in place of the app's own.
+    #[serde(default)]
+    pub hsts: Option<String>,
 }
 
 /// Where the API answers.

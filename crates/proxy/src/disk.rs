@@ -175,6 +175,7 @@ mod tests {
             challenges: BTreeMap::new(),
             tls_challenges: BTreeMap::new(),
             redirects: BTreeMap::new(),
+            policies: BTreeMap::new(),
         }
     }
 

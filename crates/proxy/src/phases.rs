@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -39,6 +40,27 @@ pub(crate) async fn handle(
     let ambiguous = connection.activity().begin();
     let (parts, body) = request.into_parts();
     let target = headers::vet(&parts, ambiguous);
+    // Told over TLS only, and of no other name than the one that the client has checked (RFC 6797 section 7.2).
+    let hsts = match (connection.certificate(), &target) {
+        (Some(certificate), Ok(target)) if certificate.covers(&target.host.name) => {
+            proxy.table().hsts(&target.host.name)
+        }
+        _ => None,
+    };
+    let mut response = respond(&proxy, &connection, parts, body, target).await;
+    if let Some(hsts) = hsts {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+    }
+    response
+}
+
+async fn respond(
+    proxy: &Arc<Proxy>,
+    connection: &Arc<Connection>,
+    parts: Parts,
+    body: Incoming,
+    target: Result<Target, Failure>,
+) -> Response<ResponseBody> {
     let manner = Manner {
         form: pages::form_for(&parts.headers),
         is_h1: !connection.is_h2(),
@@ -49,18 +71,18 @@ pub(crate) async fn handle(
         .and_then(|target| proxy.table().find(&target.host.name));
     let is_api = route.as_ref().is_some_and(|route| route.kind == RouteKind::Api);
     // A request id is the sender's to choose where the contract says so (the API) or where the peer is trusted.
-    let mut exchange = Exchange::begin(&proxy, &connection, &parts, connection.trusted() || is_api);
+    let mut exchange = Exchange::begin(proxy, connection, &parts, connection.trusted() || is_api);
     let target = match target {
         Ok(target) => target,
         Err(failure) => {
-            rescue::discard(&proxy, Some(body));
+            rescue::discard(proxy, Some(body));
             return rescue::answer(failure, manner, exchange);
         }
     };
     exchange.for_host(&target.host.name);
     let Some(certificate) = connection.certificate() else {
-        rescue::discard(&proxy, Some(body));
-        return redirect::answer(&proxy, &parts, &target, route.is_some(), manner, exchange);
+        rescue::discard(proxy, Some(body));
+        return redirect::answer(proxy, &parts, &target, route.is_some(), manner, exchange);
     };
     let found = if certificate.covers(&target.host.name) {
         route.ok_or(Failure::NoSuchApp)
@@ -70,20 +92,20 @@ pub(crate) async fn handle(
     let route = match found {
         Ok(route) => route,
         Err(failure) => {
-            rescue::discard(&proxy, Some(body));
+            rescue::discard(proxy, Some(body));
             return rescue::answer(failure, manner, exchange);
         }
     };
     exchange.routed_to(&route.environment);
     let elsewhere = proxy.table().redirect(&target.host.name).cloned();
     if let Some(host) = elsewhere {
-        rescue::discard(&proxy, Some(body));
-        return redirect::to(host.as_str(), &proxy, &parts, manner, exchange);
+        rescue::discard(proxy, Some(body));
+        return redirect::to(host.as_str(), proxy, &parts, manner, exchange);
     }
     let span = exchange.span().clone();
     serve(
-        &proxy,
-        &connection,
+        proxy,
+        connection,
         Checked {
             parts,
             body,

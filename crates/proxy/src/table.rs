@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use http::HeaderValue;
 use slipway_domain::clock::Timestamp;
 use slipway_domain::generation::{ReleaseNumber, RouteVersion};
 use slipway_domain::ids::EnvironmentId;
@@ -112,6 +113,8 @@ pub(crate) struct Table {
     instances: HashMap<Upstream, Arc<Instance>>,
     challenges: BTreeMap<String, String>,
     redirects: BTreeMap<HostName, HostName>,
+    /// What browsers are told to remember, by name.
+    hsts: HashMap<String, HeaderValue>,
 }
 
 /// What instances are made with.
@@ -149,6 +152,7 @@ impl Table {
             instances: HashMap::new(),
             challenges: BTreeMap::new(),
             redirects: BTreeMap::new(),
+            hsts: HashMap::new(),
         }
     }
 
@@ -159,6 +163,9 @@ impl Table {
         table.issued_at = snapshot.issued_at;
         table.challenges.clone_from(&snapshot.challenges);
         table.redirects.clone_from(&snapshot.redirects);
+        table.hsts = (snapshot.policies.iter())
+            .filter_map(|(name, policy)| Some((name.to_string(), policy.hsts.as_ref()?.parse().ok()?)))
+            .collect();
         for route in &snapshot.environments {
             let compiled = Arc::new(table.compile_environment(previous, route, maker));
             table.routes.insert(route.id, compiled);
@@ -255,6 +262,12 @@ impl Table {
     /// Where requests for this host name, in lower case and without a trailing dot, go.
     pub(crate) fn find(&self, host: &str) -> Option<Arc<Route>> {
         let found = self.hosts.get(host).or_else(|| self.hosts.get(&wildcard_of(host)?));
+        found.cloned()
+    }
+
+    /// The `Strict-Transport-Security` of a name.
+    pub(crate) fn hsts(&self, host: &str) -> Option<HeaderValue> {
+        let found = self.hsts.get(host).or_else(|| self.hsts.get(&wildcard_of(host)?));
         found.cloned()
     }
 
@@ -363,6 +376,7 @@ mod tests {
             challenges: BTreeMap::new(),
             tls_challenges: BTreeMap::new(),
             redirects: BTreeMap::new(),
+            policies: BTreeMap::new(),
         }
     }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use slipway_domain::Clock;
 use slipway_domain::name::HostName;
-use slipway_domain::routing::{ApiRoute, EnvironmentRoute, Limits, Queue, RouteState, SNAPSHOT_FORMAT, Snapshot};
+use slipway_domain::routing::{
+    ApiRoute, EnvironmentRoute, Limits, NamePolicy, Queue, RouteState, SNAPSHOT_FORMAT, Snapshot,
+};
 use slipway_store::{ChallengeKind, Hint, Hints, SnapshotRows, Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -146,5 +148,13 @@ fn snapshot(rows: SnapshotRows, fixed: &Fixed, now: slipway_domain::Timestamp) -
             .filter_map(|c| Some((c.host.parse().ok()?, c.answer)))
             .collect(),
         redirects: rows.redirects.into_iter().collect(),
+        policies: rows
+            .hsts
+            .into_iter()
+            .map(|(name, hsts)| {
+                let hsts = hsts.header(now);
+                (name, NamePolicy { hsts })
+            })
+            .collect(),
     }
 }

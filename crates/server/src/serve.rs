@@ -106,18 +106,10 @@ pub(crate) async fn run(
         entropy: entropy.as_ref(),
     };
     local.run().await.map_err(|e| ServerError::Setup(e.to_string()))?;
+    move_domains(&store, &config).await?;
     let dns = inspector::dns(&config)?;
     let zones = Arc::new(Editor::new(dns.clone(), config.domains.hook.clone()));
     let inspector = Arc::new(Inspector::new(&config, dns));
-    let mut tx = store.begin().await?;
-    tx.disconnect_proxies().await?;
-    // Those of another control plane on this database say anew, too, what they have in force.
-    tx.bump_routes().await?;
-    let moved = tx.move_platform_domains(&config.base_domain).await?;
-    tx.commit().await?;
-    if moved > 0 {
-        tracing::info!(moved, base_domain = %config.base_domain, "domains.moved: apps answer below the new base domain");
-    }
     Plane {
         config,
         installation,
@@ -135,6 +127,20 @@ pub(crate) async fn run(
     }
     .run(api_listener)
     .await
+}
+
+/// Has proxies say anew what they have in force, and apps answer below the base domain of the settings.
+async fn move_domains(store: &Store, config: &Config) -> Result<(), ServerError> {
+    let mut tx = store.begin().await?;
+    tx.disconnect_proxies().await?;
+    // Those of another control plane on this database say anew, too, what they have in force.
+    tx.bump_routes().await?;
+    let moved = tx.move_platform_domains(&config.base_domain).await?;
+    tx.commit().await?;
+    if moved > 0 {
+        tracing::info!(moved, base_domain = %config.base_domain, "domains.moved: apps answer below the new base domain");
+    }
+    Ok(())
 }
 
 /// Waits for the database to answer: it may be starting beside us.

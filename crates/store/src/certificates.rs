@@ -35,6 +35,8 @@ pub struct Certificate {
     pub renew_at: Timestamp,
     /// When the CA is to be asked again when that should be.
     pub ari_at: Option<Timestamp>,
+    /// Attempts that failed before it was got.
+    pub failures: u32,
 }
 
 /// The platform's own names, and whether each app's is one of them.
@@ -109,6 +111,7 @@ struct Row {
     ca: Option<String>,
     renew_at: Timestamp,
     ari_at: Option<Timestamp>,
+    failures: i32,
 }
 
 impl From<Row> for Certificate {
@@ -128,6 +131,7 @@ impl From<Row> for Certificate {
             ca: r.ca,
             renew_at: r.renew_at,
             ari_at: r.ari_at,
+            failures: u32::try_from(r.failures).unwrap_or(0),
         }
     }
 }
@@ -146,8 +150,8 @@ impl Tx {
         let version = self.bump_routes().await?;
         sqlx::query!(
             "insert into certificates (id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at,
-                ca, renew_at, ari_at, route_version)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                ca, renew_at, ari_at, failures, route_version)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
             c.id.uuid(),
             &c.names,
             c.issuer,
@@ -160,6 +164,7 @@ impl Tx {
             c.ca,
             c.renew_at,
             c.ari_at,
+            i32::try_from(c.failures).unwrap_or(i32::MAX),
             version.0
         )
         .execute(self.c())
@@ -266,7 +271,7 @@ impl Tx {
     pub async fn windows_due(&mut self, now: Timestamp, limit: i64) -> Result<Vec<Certificate>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
-            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at
+            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at, failures
              from certificates where replaced_at is null and ari_at <= $1 order by ari_at limit $2",
             now,
             limit
@@ -281,7 +286,7 @@ impl Tx {
     pub async fn certificate(&mut self, id: CertificateId) -> Result<Option<Certificate>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at
+            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at, failures
              from certificates where id = $1",
             id.uuid()
         )

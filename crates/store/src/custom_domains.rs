@@ -1,7 +1,7 @@
 //! `custom_domains`: names that teams asked for, what DNS says of them, and whose they became.
 
 use slipway_domain::Timestamp;
-use slipway_domain::domains::{COOL_DOWN, Inspection, Proof, ZoneAccess};
+use slipway_domain::domains::{COOL_DOWN, Hsts, HstsStep, Inspection, Proof, ZoneAccess};
 use slipway_domain::ids::{AppId, DomainId, EnvironmentId, TeamId};
 use slipway_domain::name::{AppName, DomainName, EnvironmentName, HostName};
 use slipway_domain::ports::Claim;
@@ -29,6 +29,8 @@ pub struct CustomDomain {
     pub token: String,
     /// Where visitors are sent on to.
     pub redirect_to: Option<HostName>,
+    /// What browsers are told to remember.
+    pub hsts: Hsts,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// By whom.
@@ -72,6 +74,19 @@ pub struct DomainCertificate {
     pub not_before: Timestamp,
     /// Until when.
     pub not_after: Timestamp,
+}
+
+/// A name whose browsers may be told to remember for longer.
+#[derive(Debug, Clone)]
+pub struct HstsCandidate {
+    /// Which one.
+    pub id: DomainId,
+    /// The name.
+    pub host: DomainName,
+    /// What browsers are told now.
+    pub hsts: Hsts,
+    /// When its certificate was got.
+    pub renewed_at: Timestamp,
 }
 
 /// A new name.
@@ -129,6 +144,11 @@ struct Row {
     environment: String,
     token: String,
     redirect_to: Option<String>,
+    hsts_max_age_seconds: Option<i32>,
+    hsts_since: Option<Timestamp>,
+    hsts_include_subdomains: bool,
+    hsts_preload: bool,
+    hsts_remembered_until: Option<Timestamp>,
     created_at: Timestamp,
     created_by: String,
     proof: Option<String>,
@@ -185,6 +205,13 @@ impl TryFrom<Row> for CustomDomain {
                 .redirect_to
                 .map(|to| parse(&to, "custom_domains", "redirect_to", &id))
                 .transpose()?,
+            hsts: Hsts {
+                step: hsts_step(r.hsts_max_age_seconds, &id)?,
+                since: r.hsts_since,
+                include_subdomains: r.hsts_include_subdomains,
+                preload: r.hsts_preload,
+                remembered_until: r.hsts_remembered_until,
+            },
             created_at: r.created_at,
             created_by: r.created_by,
             proof,
@@ -201,12 +228,21 @@ impl TryFrom<Row> for CustomDomain {
     }
 }
 
+pub(crate) fn hsts_step(seconds: Option<i32>, id: &impl std::fmt::Display) -> Result<Option<HstsStep>, StoreError> {
+    let step = |seconds| {
+        let known = u32::try_from(seconds).ok().and_then(HstsStep::of);
+        known.ok_or_else(|| bad("custom_domains", "hsts_max_age_seconds", id))
+    };
+    seconds.map(step).transpose()
+}
+
 /// One statement for every way to look: all that is asked for is optional.
 macro_rules! domains {
     ($tx:expr, $app:expr, $team:expr, $host:expr, $due:expr, $ending:expr, $limit:expr) => {
         sqlx::query_as!(
             Row,
             "select d.id, d.host, d.team_id, d.environment_id, a.name as app, e.name as environment, d.token, d.redirect_to,
+                    d.hsts_max_age_seconds, d.hsts_since, d.hsts_include_subdomains, d.hsts_preload, d.hsts_remembered_until,
                     d.created_at, d.created_by, d.proof, d.inspection, d.looked_at, d.look_at, d.look_failures,
                     c.issuer as \"issuer?\", c.not_before as \"not_before?\", c.not_after as \"not_after?\",
                     i.failures as \"failures?\", i.next_try_at, i.error
@@ -418,6 +454,62 @@ impl Tx {
         .await?;
         self.bump_routes().await?;
         Ok(())
+    }
+
+    /// Tells browsers something else to remember.
+    #[tracing::instrument(name = "db.set_hsts", level = "debug", skip_all)]
+    pub async fn set_hsts(&mut self, id: DomainId, hsts: &Hsts) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update custom_domains
+             set hsts_max_age_seconds = $2, hsts_since = $3, hsts_include_subdomains = $4, hsts_preload = $5,
+                 hsts_remembered_until = $6
+             where id = $1",
+            id.uuid(),
+            hsts.step
+                .map(|step| i32::try_from(step.max_age_seconds()).unwrap_or(i32::MAX)),
+            hsts.since,
+            hsts.include_subdomains,
+            hsts.preload,
+            hsts.remembered_until
+        )
+        .execute(self.c())
+        .await?;
+        self.bump_routes().await?;
+        Ok(())
+    }
+
+    /// Names whose browsers may be told to remember for longer: all is well with them, and the certificate in use was
+    /// got without a failure after the last step.
+    #[tracing::instrument(name = "db.hsts_candidates", level = "debug", skip_all)]
+    pub async fn hsts_candidates(&mut self, now: Timestamp) -> Result<Vec<HstsCandidate>, StoreError> {
+        let rows = sqlx::query!(
+            "select d.id, d.host, d.hsts_max_age_seconds, d.hsts_since, d.hsts_include_subdomains, d.hsts_preload,
+                    d.hsts_remembered_until, c.created_at as renewed_at
+             from custom_domains d
+             join certificates c on c.names @> array[d.host] and c.replaced_at is null and c.not_after > $1
+             where d.hsts_max_age_seconds < 31536000 and d.may_order and c.failures = 0 and c.created_at > d.hsts_since
+               and not exists (select from issuances i where i.names = c.names and i.failures > 0)",
+            now
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter()
+            .map(|r| {
+                let id = DomainId::from_uuid(r.id);
+                Ok(HstsCandidate {
+                    id,
+                    host: parse(&r.host, "custom_domains", "host", &id)?,
+                    hsts: Hsts {
+                        step: hsts_step(r.hsts_max_age_seconds, &id)?,
+                        since: r.hsts_since,
+                        include_subdomains: r.hsts_include_subdomains,
+                        preload: r.hsts_preload,
+                        remembered_until: r.hsts_remembered_until,
+                    },
+                    renewed_at: r.renewed_at,
+                })
+            })
+            .collect()
     }
 
     /// Gives a name up.

@@ -44,7 +44,7 @@ pub use alerts::AlertFilter;
 pub use apps::{App, AppSummary, EnvironmentSummary};
 pub use audit::{AuditEntry, AuditFilter, AuditOutcome, AuditRow};
 pub use certificates::{Certificate, CertificateRow, DueCertificate, OwnNames};
-pub use custom_domains::{CustomDomain, DomainCertificate, NewCustomDomain, OtherTeams};
+pub use custom_domains::{CustomDomain, DomainCertificate, HstsCandidate, NewCustomDomain, OtherTeams};
 pub use deployments::{Deployment, NewDeployment};
 pub use environments::{Desired, Environment};
 pub use error::{Constraint, StoreError};

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use slipway_domain::Timestamp;
+use slipway_domain::domains::Hsts;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, EnvironmentId};
 use slipway_domain::name::{AppName, DomainName, EnvironmentName, HostName};
 use slipway_domain::routing::{CertificateReference, GroupRoute, RouteState, Split};
 use slipway_domain::spec::Spec;
 
+use crate::custom_domains::hsts_step;
 use crate::row::{bad, json, parse, spec, to_json};
 use crate::{Challenge, ChallengeKind, Environment, StoreError, Tx};
 
@@ -38,6 +40,8 @@ pub struct SnapshotRows {
     pub certificates: Vec<CertificateReference>,
     /// Names whose visitors are sent on to others.
     pub redirects: Vec<(HostName, HostName)>,
+    /// What browsers are told to remember of a name.
+    pub hsts: Vec<(DomainName, Hsts)>,
     /// What is answered to CAs.
     pub challenges: Vec<Challenge>,
 }
@@ -207,6 +211,7 @@ impl Tx {
             environments,
             certificates: self.certificate_references().await?,
             redirects: self.redirects().await?,
+            hsts: self.hsts().await?,
             challenges: self.challenges().await?,
         })
     }
@@ -222,6 +227,29 @@ impl Tx {
             .map(|r| {
                 let host = parse(&r.host, "custom_domains", "host", &r.host)?;
                 Ok((host, parse(&r.redirect_to, "custom_domains", "redirect_to", &r.host)?))
+            })
+            .collect()
+    }
+
+    async fn hsts(&mut self) -> Result<Vec<(DomainName, Hsts)>, StoreError> {
+        let rows = sqlx::query!(
+            "select host, hsts_max_age_seconds, hsts_include_subdomains, hsts_preload, hsts_remembered_until
+             from custom_domains
+             where proven_at is not null and (hsts_max_age_seconds is not null or hsts_remembered_until > now())
+             order by host"
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter()
+            .map(|r| {
+                let hsts = Hsts {
+                    step: hsts_step(r.hsts_max_age_seconds, &r.host)?,
+                    since: None,
+                    include_subdomains: r.hsts_include_subdomains,
+                    preload: r.hsts_preload,
+                    remembered_until: r.hsts_remembered_until,
+                };
+                Ok((parse(&r.host, "custom_domains", "host", &r.host)?, hsts))
             })
             .collect()
     }

@@ -20,13 +20,66 @@ pub struct NewDomain {
     pub redirect_to: Option<String>,
 }
 
-/// What is to change of a domain.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+/// What is to change of a domain; what is left out stays as it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DomainChange {
     /// The name that visitors are sent on to; `null` for none: the app answers here itself.
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub redirect_to: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub redirect_to: Option<Option<String>>,
+    /// What browsers are told to remember.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub hsts: Option<HstsChange>,
+}
+
+/// Whatever is given, `null` too, is more than nothing.
+fn given<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Whether browsers are told to come by HTTPS only (Strict-Transport-Security, RFC 6797).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HstsChange {
+    /// Told for five minutes at first, then longer and longer as certificates are renewed without trouble; or taken back.
+    pub enabled: bool,
+    /// The same for every name below, also those that are elsewhere.
+    #[serde(default)]
+    pub include_subdomains: bool,
+    /// Let browsers have it built in.
+    #[serde(default)]
+    pub preload: bool,
+    /// The name once more: `include_subdomains` and `preload` cannot be taken back quickly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub confirm: Option<String>,
+}
+
+/// What browsers are told to remember.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DomainHsts {
+    /// The header that is sent now; `null` if none is.
+    pub header: Option<String>,
+    /// For how long browsers are told to remember, in seconds; 0 while it is off.
+    pub max_age_seconds: u32,
+    /// Since when.
+    pub since: Option<DateTime<Utc>>,
+    /// What it will be at the next step, in seconds; `null` if there is none.
+    pub next_max_age_seconds: Option<u32>,
+    /// Not before that, and only after the certificate was renewed without a failure.
+    pub next_not_before: Option<DateTime<Utc>>,
+    /// Until when a browser that does not come by again may still insist on HTTPS.
+    pub remembered_until: Option<DateTime<Utc>>,
+    /// Whether the same holds for every name below.
+    pub include_subdomains: bool,
+    /// Whether browsers may have it built in.
+    pub preload: bool,
 }
 
 /// A domain.
@@ -40,6 +93,8 @@ pub struct Domain {
     pub environment: String,
     /// The name that visitors are sent on to.
     pub redirect_to: Option<String>,
+    /// What browsers are told to remember.
+    pub hsts: DomainHsts,
     /// `pending_dns`, `issuing`, `active` or `failing`.
     pub state: String,
     /// Why it is not `active`, or why it will not stay so.

@@ -105,6 +105,8 @@ codes! {
     BeingDeleted = "being_deleted", 409, "Being deleted";
     /// Something else changed it at the same moment.
     Conflict = "conflict", 409, "In conflict with what is there";
+    /// What cannot be taken back quickly must be asked twice.
+    ConfirmationRequired = "confirmation_required", 409, "To be confirmed";
     /// `If-Match` names another version.
     PreconditionFailed = "precondition_failed", 412, "Changed meanwhile";
     /// The body is too long.

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::DomainParams;
+use super::{DomainParams, sent_from};
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -23,14 +23,10 @@ pub(crate) async fn domain_delete(
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
     let row = call.domain_of(&mut tx, &app, &host, &params).await?;
-    let all = tx.custom_domains(app.id).await?;
-    if let Some(other) = all
-        .iter()
-        .find(|d| d.redirect_to.is_some() && d.redirect_to == row.host.host())
-    {
+    if let Some(other) = sent_from(&mut tx, &app, &row).await? {
         let detail = format!(
-            "{} sends its visitors to {}. Remove {} first, or let it answer itself (`slipway domains set {} --no-redirect`).",
-            other.host, row.host, other.host, other.host
+            "{other} sends its visitors to {}. Remove {other} first, or let it answer itself (`slipway domains set {other} --no-redirect`).",
+            row.host
         );
         return Err(ApiError::Refused(Code::Conflict, detail));
     }

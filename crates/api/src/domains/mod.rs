@@ -8,15 +8,18 @@ pub(crate) mod check;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod get;
+mod hsts;
 pub(crate) mod list;
 
 use serde::Deserialize;
 use slipway_domain::Timestamp;
-use slipway_domain::domains::{CertificateFacts, Finding, Inspection, IssuanceFacts, Level, Reason, standing};
+use slipway_domain::domains::{
+    CertificateFacts, Finding, Hsts, HstsStep, Inspection, IssuanceFacts, Level, Reason, standing,
+};
 use slipway_domain::name::{DomainName, EnvironmentName, HostName};
 use slipway_store::{App, CustomDomain, Tx};
 use slipway_wire::Code;
-use slipway_wire::domains::{Domain, DomainCertificate, DomainReason, DomainRecord};
+use slipway_wire::domains::{Domain, DomainCertificate, DomainHsts, DomainReason, DomainRecord};
 
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -93,6 +96,14 @@ impl Call {
     }
 }
 
+/// The name of the app that sends its visitors to this one, if one does.
+async fn sent_from(tx: &mut Tx, app: &App, row: &CustomDomain) -> Result<Option<DomainName>> {
+    let host = row.host.host();
+    let all = tx.custom_domains(app.id).await?;
+    let sends = |d: &CustomDomain| d.redirect_to.is_some() && d.redirect_to == host;
+    Ok(all.into_iter().find(sends).map(|d| d.host))
+}
+
 /// Why something is not as it should be, as answers have it.
 pub(crate) fn reason(reason: Reason) -> DomainReason {
     DomainReason {
@@ -107,6 +118,22 @@ fn warning(finding: &Finding) -> DomainReason {
         code: finding.code.clone(),
         detail: finding.detail.clone(),
         hint: finding.hint.clone(),
+    }
+}
+
+/// What browsers are told to remember.
+fn remembered(hsts: &Hsts, now: Timestamp) -> DomainHsts {
+    let next = hsts.step.and_then(HstsStep::next);
+    let not_before = hsts.since.zip(next).map(|(since, (_, least))| since + least);
+    DomainHsts {
+        header: hsts.header(now),
+        max_age_seconds: hsts.step.map_or(0, HstsStep::max_age_seconds),
+        since: hsts.since,
+        next_max_age_seconds: next.map(|(step, _)| step.max_age_seconds()),
+        next_not_before: not_before,
+        remembered_until: hsts.forgotten_at(now),
+        include_subdomains: hsts.include_subdomains,
+        preload: hsts.preload,
     }
 }
 
@@ -138,6 +165,7 @@ fn shown(row: CustomDomain, inspection: Option<&Inspection>, now: Timestamp) -> 
         app: row.app_name.to_string(),
         environment: row.environment_name.to_string(),
         redirect_to: row.redirect_to.map(|to| to.to_string()),
+        hsts: remembered(&row.hsts, now),
         state: stands.state.as_str().into(),
         reason: stands.reason.map(reason),
         records: records

@@ -1,6 +1,7 @@
 //! Domains: whose they are, and what is refused.
 
 use serde_json::{Value, json};
+use slipway_domain::Clock as _;
 use slipway_domain::domains::Proof;
 use slipway_domain::ids::TeamId;
 use slipway_domain::name::DomainName;
@@ -476,6 +477,56 @@ async fn s50_a_team_cannot_have_the_platform_call_an_address_nor_use_its_zones()
             [""; 0],
             "each team sees its own"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_remember_step_by_step_and_what_lasts_is_asked_twice() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        world.post(DOMAINS, json!({"host": "example.com"})).await;
+        let path = format!("{DOMAINS}/example.com");
+        let told = async |hsts: Value| world.ask("PATCH", &path).json(&json!({"hsts": hsts})).send().await;
+        let early = told(json!({"enabled": true})).await;
+        assert!(early.code() == "conflict" && early.detail().contains("no certificate yet"), "{}", early.text);
+        assert!(prove(&world, world.team, "example.com").await);
+        world
+            .db
+            .execute(
+                "insert into certificates (id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, renew_at)
+                 values ('00000000-0000-7000-8000-000000000001', array['example.com'], 'CA', '', '', 1, now(), '2099-01-01', now(), now())",
+            )
+            .await;
+        let on = told(json!({"enabled": true})).await;
+        assert_eq!(on.text_at("/hsts/header"), "max-age=300", "{}", on.text);
+        assert_eq!(on.json["hsts"]["next_max_age_seconds"], 86_400);
+        let wide = told(json!({"enabled": true, "include_subdomains": true})).await;
+        assert!(wide.code() == "confirmation_required" && wide.detail().contains("`example.com`"), "{}", wide.text);
+        let wrong = told(json!({"enabled": true, "include_subdomains": true, "confirm": "yes"})).await;
+        assert_eq!(wrong.code(), "confirmation_required");
+        let wide = told(json!({"enabled": true, "include_subdomains": true, "confirm": "example.com"})).await;
+        assert_eq!(wide.text_at("/hsts/header"), "max-age=300; includeSubDomains");
+        let early = told(json!({"enabled": true, "include_subdomains": true, "preload": true, "confirm": "example.com"})).await;
+        assert!(early.pointers() == ["/hsts/preload"] && early.detail().contains("a year"), "{}", early.text);
+        world.db.execute("update custom_domains set hsts_max_age_seconds = 31536000").await;
+        let preload = json!({"enabled": true, "include_subdomains": true, "preload": true});
+        let twice = told(preload.clone()).await;
+        assert!(twice.code() == "confirmation_required" && twice.detail().contains("months"), "{}", twice.text);
+        let mut confirmed = preload;
+        confirmed["confirm"] = "example.com".into();
+        let built_in = told(confirmed).await;
+        assert_eq!(built_in.text_at("/hsts/header"), "max-age=31536000; includeSubDomains; preload");
+        // The way out says how long it takes.
+        let off = told(json!({"enabled": false})).await;
+        assert_eq!(off.text_at("/hsts/header"), "max-age=0", "{}", off.text);
+        let until = off.text_at("/hsts/remembered_until");
+        let until: chrono::DateTime<chrono::Utc> = until.parse().expect("a time");
+        let year = world.ports.clock.now() + chrono::TimeDelta::days(365);
+        // The test's clock goes on with each look at it.
+        assert!((year - until).num_seconds() == 0, "{until} {year}");
+        let nothing = world.ask("PATCH", &path).json(&json!({})).send().await;
+        assert_eq!(nothing.code(), "invalid_body", "{}", nothing.text);
     })
     .await;
 }

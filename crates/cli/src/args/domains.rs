@@ -48,6 +48,22 @@ pub enum DomainsCommand {
         #[arg(long)]
         no_redirect: bool,
     },
+    /// Tell browsers to come by HTTPS only (Strict-Transport-Security): for five minutes at first, then for longer and longer
+    Hsts {
+        /// The name
+        host: String,
+        /// Switch it on or off; without it what is told now is shown
+        switch: Option<Switch>,
+        /// The same for every name below, also those that are elsewhere
+        #[arg(long)]
+        include_subdomains: bool,
+        /// Let browsers have it built in
+        #[arg(long)]
+        preload: bool,
+        /// What cannot be taken back quickly is asked twice: the name once more
+        #[arg(long, value_name = "HOST")]
+        confirm: Option<String>,
+    },
     /// Ask DNS now, say what is wrong, and go on if nothing is
     #[command(visible_alias = "show")]
     Check {
@@ -65,6 +81,15 @@ pub enum DomainsCommand {
         #[arg(long, short)]
         yes: bool,
     },
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// Whose zones are meant.

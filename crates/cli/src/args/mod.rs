@@ -16,7 +16,7 @@ use slipway_domain::name::{AppName, CronName, EnvironmentName, TeamName, TokenNa
 use slipway_domain::quantity::{Bytes, MilliCpu, Span};
 use slipway_domain::spec::Strategy;
 
-pub(crate) use domains::{DnsCommand, DomainWatchArgs, DomainsCommand, ZoneOwnerArgs};
+pub(crate) use domains::{DnsCommand, DomainWatchArgs, DomainsCommand, Switch, ZoneOwnerArgs};
 
 use crate::values::{Assignment, MaybeAssignment, Moment, SpecKey, SpecPart, parse_replicas, parse_strategy};
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use slipway_domain::Timestamp;
-use slipway_wire::domains::{DomainChange, NewDomain};
+use slipway_wire::domains::{DomainChange, HstsChange, NewDomain};
 use tokio::time::Instant;
 
 use super::certs::left;
-use crate::args::{DomainWatchArgs, DomainsCommand};
+use crate::args::{DomainWatchArgs, DomainsCommand, Switch};
 use crate::client::{Call, SLOW_CALL_TIMEOUT, body};
 use crate::context::Context;
 use crate::error::CliError;
@@ -32,6 +32,21 @@ pub(crate) async fn run(ctx: &mut Context, command: DomainsCommand) -> Result<()
             watch,
         } => add(ctx, host, redirect_to, watch).await,
         DomainsCommand::Set { host, redirect_to, .. } => set(ctx, &host, redirect_to).await,
+        DomainsCommand::Hsts {
+            host,
+            switch,
+            include_subdomains,
+            preload,
+            confirm,
+        } => {
+            let change = switch.map(|switch| HstsChange {
+                enabled: switch == Switch::On,
+                include_subdomains,
+                preload,
+                confirm,
+            });
+            hsts(ctx, &host, change).await
+        }
         DomainsCommand::Check { host, watch } => check(ctx, &host, watch).await,
         DomainsCommand::Remove { host, yes } => remove(ctx, &host, yes).await,
     }
@@ -91,7 +106,10 @@ async fn set(ctx: &mut Context, host: &str, redirect_to: Option<String>) -> Resu
     );
     let call = Call::patch(
         &["apps", app.as_str(), "domains", host],
-        body(&DomainChange { redirect_to }),
+        body(&DomainChange {
+            redirect_to: Some(redirect_to),
+            hsts: None,
+        }),
     )
     .query_opt("environment", environment);
     let changed = ctx.send(call).await?.body;
@@ -100,6 +118,64 @@ async fn set(ctx: &mut Context, host: &str, redirect_to: Option<String>) -> Resu
     }
     ctx.note(done);
     Ok(())
+}
+
+/// Shows or changes what browsers are told to remember.
+async fn hsts(ctx: &mut Context, host: &str, change: Option<HstsChange>) -> Result<(), CliError> {
+    let app = ctx.app()?;
+    let environment = ctx.environment_if_named()?;
+    let path = ["apps", app.as_str(), "domains", host];
+    let call = match change {
+        Some(hsts) => Call::patch(
+            &path,
+            body(&DomainChange {
+                redirect_to: None,
+                hsts: Some(hsts),
+            }),
+        ),
+        None => Call::get(&path),
+    };
+    let found = ctx.send(call.query_opt("environment", environment)).await?.body;
+    if ctx.globals.json {
+        return ctx.print_json(&found);
+    }
+    for line in remembered(&found) {
+        ctx.print(line)?;
+    }
+    Ok(())
+}
+
+/// What browsers remember, in lines.
+fn remembered(domain: &Value) -> Vec<String> {
+    let of = |path: &str| clean(&cell(domain, path)).into_owned();
+    let mut lines = match of("hsts.header") {
+        none if none.is_empty() => vec!["off: browsers are told nothing".to_owned()],
+        header => vec![format!("Strict-Transport-Security: {header}")],
+    };
+    let next = of("hsts.next_max_age_seconds");
+    if !next.is_empty() {
+        lines.push(format!(
+            "next: max-age={next}, not before {} and after a renewal without a failure",
+            of("hsts.next_not_before")
+        ));
+    }
+    let until = of("hsts.remembered_until");
+    if !until.is_empty() {
+        let off = of("hsts.max_age_seconds") == "0";
+        lines.push(if off {
+            format!("browsers that come by forget it; one that does not may insist on HTTPS until {until}")
+        } else {
+            format!(
+                "if it were taken back now, a browser that does not come by again would insist on HTTPS until {until}"
+            )
+        });
+    }
+    if domain.pointer("/hsts/preload").and_then(Value::as_bool) == Some(true) {
+        lines.push(
+            "what is built into browsers is taken out at https://hstspreload.org/removal/ only, within months".into(),
+        );
+    }
+    lines
 }
 
 async fn check(ctx: &mut Context, host: &str, watch: DomainWatchArgs) -> Result<(), CliError> {
@@ -127,8 +203,16 @@ async fn remove(ctx: &mut Context, host: &str, yes: bool) -> Result<(), CliError
     let app = ctx.app()?;
     ctx.confirm("domain", host, yes)?;
     let environment = ctx.environment_if_named()?;
-    let call = Call::delete(&["apps", app.as_str(), "domains", host]).query_opt("environment", environment);
-    ctx.send(call).await?;
+    let path = ["apps", app.as_str(), "domains", host];
+    let before = ctx.send(Call::get(&path)).await?.body;
+    ctx.send(Call::delete(&path).query_opt("environment", environment))
+        .await?;
+    let until = clean(&cell(&before, "hsts.remembered_until")).into_owned();
+    if !until.is_empty() {
+        ctx.note(format!(
+            "browsers that were here may insist on HTTPS until {until}: wherever {host} goes needs a certificate"
+        ));
+    }
     ctx.note(format!(
         "removed {host}; now take its records out of DNS, and its address out of whatever logs people in (OAuth)"
     ));

@@ -3,12 +3,14 @@
 //!
 //! Promises: a name belongs to one team, once it is proven; what a person is told names the record to make.
 
+mod hsts;
 mod inspection;
 mod look;
 mod providers;
 mod standing;
 mod zones;
 
+pub use hsts::{Hsts, HstsStep};
 pub use inspection::{Finding, Inspection, Level, Proof, RecordCheck, RecordType};
 pub use look::{Answer, Caa, CaaRecord, Dnssec, Look, LookFailure, ResolverAnswer};
 pub use providers::{PROVIDERS, Provider};

@@ -1,7 +1,7 @@
 //! Which name leads where: TLS by name, routing by host, redirects, challenges.
 
 use http::{Method, StatusCode, Version};
-use slipway_domain::routing::RouteState;
+use slipway_domain::routing::{NamePolicy, RouteState};
 
 use crate::apps;
 use crate::client::{Speak, request};
@@ -183,6 +183,34 @@ async fn a_wildcard_serves_each_name_one_label_below_and_an_exact_name_wins() {
     for host in ["shop.test", "a.b.shop.test"] {
         assert!(world.client.tls(host, Speak::H1).await.is_err(), "{host}");
     }
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_remember_over_tls_only_and_in_place_of_what_the_app_says() {
+    let web = apps::polite("web1").await;
+    let mut scene = Scene::new().serving("web", &[web.upstream()]);
+    let id = scene.snapshot.environments[0].id;
+    scene.snapshot.hosts.insert("shop.test".parse().expect("a name"), id);
+    let policy = NamePolicy {
+        hsts: Some("max-age=300".into()),
+    };
+    scene
+        .snapshot
+        .policies
+        .insert("shop.test".parse().expect("a name"), policy);
+    let mut world = World::start(&scene).await;
+    world.certify(&["shop.test"]);
+    world.show(&scene.clone().next()).await;
+    let told = |answer: &crate::client::Answer| answer.headers.get("strict-transport-security").cloned();
+    let answer = world.client.get("shop.test", "/").await;
+    assert_eq!(
+        told(&answer).as_ref().map(http::HeaderValue::as_bytes),
+        Some(&b"max-age=300"[..])
+    );
+    let other = world.client.get("web.apps.localhost", "/").await;
+    assert_eq!(told(&other), None);
+    let plain = world.client.get_plain("shop.test", "/").await;
+    assert_eq!((plain.status, told(&plain)), (StatusCode::PERMANENT_REDIRECT, None));
 }
 
 #[tokio::test]

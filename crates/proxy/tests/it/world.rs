@@ -76,6 +76,7 @@ impl Scene {
             challenges: BTreeMap::new(),
             tls_challenges: BTreeMap::new(),
             redirects: BTreeMap::new(),
+            policies: BTreeMap::new(),
         };
         Self { snapshot }
     }

@@ -47,6 +47,21 @@ pub(crate) fn visit(platform: &Platform, root: &[u8], host: &str) -> Option<(u16
     })
 }
 
+/// One header of an answer, or nothing.
+fn header(platform: &Platform, root: &[u8], host: &str, name: &str) -> String {
+    let root = reqwest::Certificate::from_pem(root).expect("a certificate");
+    let client = reqwest::Client::builder()
+        .tls_certs_only([root])
+        .resolve(host, platform.https)
+        .build()
+        .expect("a client");
+    let sent = wait(async { client.get(platform.url(host, "/echo")).send().await });
+    let found = sent
+        .ok()
+        .and_then(|answer| Some(answer.headers().get(name)?.to_str().ok()?.to_owned()));
+    found.unwrap_or_default()
+}
+
 pub(crate) fn domain(platform: &Platform, app: &str, host: &str) -> Value {
     platform.get(&format!("/v1/apps/{app}/domains/{host}"))
 }
@@ -381,4 +396,60 @@ fn an_alias_that_leads_nowhere_or_in_a_circle_is_told_as_such() {
         "--yes",
     ]);
     assert!(code == 1 && err.contains("leads to alias/production"), "{err}");
+}
+
+#[test]
+fn browsers_are_told_to_remember_for_longer_after_each_clean_renewal_only() {
+    let platform = Platform::start();
+    with_app(&platform, "ramp");
+    add(&platform, "ramp", &json!({"host": "ramp.test"}));
+    until_state(&platform, "ramp", "ramp.test", "active");
+    let (code, out, err) = platform.cli(&["domains", "hsts", "ramp.test", "on", "-a", "ramp"]);
+    assert!(
+        code == 0 && out.contains("Strict-Transport-Security: max-age=300"),
+        "{out}{err}"
+    );
+    let hsts = || domain(&platform, "ramp", "ramp.test")["hsts"].clone();
+    // The step is old enough; the certificate was not renewed since.
+    let age = |days: u32| {
+        platform.sql(&format!(
+            "update custom_domains set hsts_since = now() - interval '{days} days'"
+        ))
+    };
+    let renew = |failures: u32| {
+        let certificate = "certificates where names = array['ramp.test'] and replaced_at is null";
+        let before = platform.sql(&format!("select id::text from {certificate}"));
+        platform.sql(
+            "update certificates set renew_at = now() - interval '1 hour' where names = array['ramp.test']; \
+                      notify slipway_domains",
+        );
+        until("it is renewed", || {
+            (platform.sql(&format!("select id::text from {certificate}")) != before).then_some(())
+        });
+        platform.sql(&format!(
+            "update certificates set failures = {failures} where replaced_at is null; notify slipway_domains"
+        ));
+    };
+    platform.sql("update certificates set created_at = now() - interval '2 years' where names = array['ramp.test']");
+    age(400);
+    platform.sql("notify slipway_domains");
+    assert_eq!(hsts()["max_age_seconds"], 300, "no renewal, no step");
+    for (days, next) in [(2, 86_400), (8, 2_592_000), (31, 31_536_000)] {
+        age(days);
+        renew(0);
+        until("the next step is taken", || {
+            (hsts()["max_age_seconds"] == next).then_some(())
+        });
+    }
+    let root = std::fs::read(platform.data().join("ca/root.pem")).expect("a root");
+    let header = until("visitors are told", || {
+        let seen = header(&platform, &root, "ramp.test", "strict-transport-security");
+        (seen == "max-age=31536000").then_some(seen)
+    });
+    assert_eq!(header, "max-age=31536000");
+    let (code, out, err) = platform.cli(&["domains", "hsts", "ramp.test", "off", "-a", "ramp"]);
+    assert!(code == 0 && out.contains("may insist on HTTPS until"), "{out}{err}");
+    until("visitors are told to forget", || {
+        (self::header(&platform, &root, "ramp.test", "strict-transport-security") == "max-age=0").then_some(())
+    });
 }
