@@ -44,7 +44,6 @@ create table acme_records (
     zone_id uuid not null references dns_zones on delete cascade,
     name text not null,
     value text not null,
-    names text[] not null,
     created_at timestamptz not null,
     primary key (zone_id, name, value)
 );
@@ -65,3 +64,36 @@ create index custom_domains_hsts on custom_domains (hsts_since) where hsts_max_a
 
 alter table certificates add column failures integer not null default 0;
 comment on column certificates.failures is 'Attempts that failed before it was got.';
+
+alter table certificates
+    add column uploaded boolean not null default false,
+    add column revocation_reason smallint,
+    add column revoke_at timestamptz,
+    add column revoked_at timestamptz;
+comment on column certificates.uploaded is 'Somebody brought it along; it is not renewed, and replaced by an ordered one when it has ended.';
+comment on column certificates.revoke_at is 'When its CA is to be told that it holds no more; null where nobody asked for that.';
+create index certificates_revoke_at on certificates (revoke_at) where revoke_at is not null and revoked_at is null;
+
+alter table custom_domains add column client_ca_pem text;
+comment on column custom_domains.client_ca_pem is 'Visitors must show a certificate that one of these vouches for; null where anybody may come.';
+
+create table acme_trials (
+    domain_id uuid primary key references custom_domains on delete cascade,
+    ca text not null,
+    asked_at timestamptz not null,
+    ended_at timestamptz,
+    error jsonb
+);
+comment on table acme_trials is 'Orders at the staging directory of a CA, to see whether one would succeed: nothing comes of them and no budget is spent.';
+create trigger acme_trials_changed after insert or update of asked_at on acme_trials
+    for each statement execute function notify_domains();
+create trigger certificates_moved after update on certificates for each row
+    when (old.renew_at > new.renew_at or old.revoke_at is distinct from new.revoke_at)
+    execute function notify_domains();
+
+alter table acme_accounts add column roll_at timestamptz;
+update acme_accounts set roll_at = created_at + interval '365 days';
+alter table acme_accounts alter column roll_at set not null;
+comment on column acme_accounts.roll_at is 'When its key is to be replaced by a new one (RFC 8555 section 7.3.5).';
+create trigger acme_accounts_changed after update of roll_at on acme_accounts
+    for each statement execute function notify_domains();

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use chrono::TimeDelta;
 use instant_acme::{Account, AccountBuilder, AccountCredentials, Error, ExternalAccountKey, NewAccount};
 use slipway_domain::ports::SealContext;
 use slipway_domain::secret::Secret;
@@ -13,6 +13,9 @@ use tokio::sync::Mutex;
 use crate::Deps;
 use crate::lead::Lead;
 use crate::nonce::{CallError, call};
+
+/// An account's key is replaced after so long.
+const KEY_LIFE: TimeDelta = TimeDelta::days(365);
 
 /// A CA, and how it is reached.
 #[derive(Clone)]
@@ -25,6 +28,10 @@ pub struct CaSettings {
     pub roots: Option<PathBuf>,
     /// What it knows us by already (RFC 8555 section 7.3.4).
     pub external: Option<ExternalAccount>,
+    /// Where orders can be tried out.
+    pub staging: Option<String>,
+    /// The kind of certificate to ask for, where it has that.
+    pub profile: Option<String>,
     /// The account in use.
     account: Arc<Mutex<Option<Account>>>,
 }
@@ -51,8 +58,18 @@ impl CaSettings {
             email,
             roots,
             external,
+            staging: None,
+            profile: None,
             account: Arc::default(),
         }
+    }
+
+    /// The same CA's directory for trying out, which is another one to it.
+    pub(crate) fn staged(&self) -> Option<Self> {
+        let directory = self.staging.clone()?;
+        let mut staged = Self::new(directory, self.email.clone(), self.roots.clone(), self.external.clone());
+        staged.profile.clone_from(&self.profile);
+        Some(staged)
     }
 
     fn builder(&self) -> Result<AccountBuilder, Error> {
@@ -136,27 +153,49 @@ impl CaSettings {
             let builder = self.builder()?;
             builder.create(&new, self.directory.clone(), external.as_ref()).await
         })?;
-        let keep = async {
-            let text = serde_json::to_string(&credentials).map_err(|e| e.to_string())?;
-            let sealed = deps
-                .sealer
-                .seal(self.context(), &Secret::new(text))
-                .map_err(|e| e.to_string())?;
-            let row = AcmeAccount {
-                url: account.id().to_owned(),
-                sealed_credentials: sealed,
-                created_at: deps.clock.now(),
-            };
-            let mut tx = lead.begin(&deps.store).await.map_err(|e| e.to_string())?;
-            tx.put_acme_account(&self.directory, &row)
-                .await
-                .map_err(|e| e.to_string())?;
-            tx.commit().await.map_err(|e| e.to_string())
-        };
-        let kept = tokio::time::timeout(Duration::from_secs(10), keep).await;
-        kept.unwrap_or_else(|_| Err("it does not answer".into()))
-            .map_err(|e| CallError::Away(format!("the account cannot be kept: {e}")))?;
+        let keep = self.keep(deps, lead, &account, &credentials).await;
+        keep.map_err(|e| CallError::Away(format!("the account cannot be kept: {e}")))?;
         tracing::info!(ca = self.directory, account = account.id(), "acme.account_made");
         Ok(account)
+    }
+
+    async fn keep(
+        &self,
+        deps: &Deps,
+        lead: Lead,
+        account: &Account,
+        credentials: &AccountCredentials,
+    ) -> Result<(), String> {
+        let text = serde_json::to_string(credentials).map_err(|e| e.to_string())?;
+        let sealed = deps
+            .sealer
+            .seal(self.context(), &Secret::new(text))
+            .map_err(|e| e.to_string())?;
+        let now = deps.clock.now();
+        let row = AcmeAccount {
+            url: account.id().to_owned(),
+            sealed_credentials: sealed,
+            created_at: now,
+            roll_at: now + KEY_LIFE,
+        };
+        let mut tx = lead.begin(&deps.store).await.map_err(|e| e.to_string())?;
+        tx.put_acme_account(&self.directory, &row)
+            .await
+            .map_err(|e| e.to_string())?;
+        tx.commit().await.map_err(|e| e.to_string())
+    }
+
+    /// Gives the account a new key. One that the CA took and that cannot be kept costs the account: then the next order
+    /// makes a new one.
+    pub(crate) async fn roll(&self, deps: &Deps, lead: Lead) -> Result<(), CallError> {
+        let mut account = self.account(deps, lead).await?;
+        let mut cached = self.account.lock().await;
+        let credentials = call!(account.update_key())?;
+        *cached = Some(account.clone());
+        self.keep(deps, lead, &account, &credentials)
+            .await
+            .map_err(|e| CallError::Away(format!("the new key cannot be kept: {e}")))?;
+        tracing::info!(ca = self.directory, "acme.account_key_rolled");
+        Ok(())
     }
 }

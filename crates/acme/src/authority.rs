@@ -138,5 +138,6 @@ pub(crate) fn sealed(
         renew_at: plan.renew_at,
         ari_at: plan.ari_at,
         failures: plan.failures,
+        uploaded: false,
     })
 }

@@ -182,7 +182,7 @@ async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), St
 }
 
 /// How a CA can look at these names.
-async fn reach(tx: &mut Tx, names: &Names) -> Result<Reach, StoreError> {
+pub(crate) async fn reach(tx: &mut Tx, names: &Names) -> Result<Reach, StoreError> {
     if names.iter().any(|name| name.starts_with("*.")) {
         return Ok(Reach {
             needs_dns: true,

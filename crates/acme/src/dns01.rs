@@ -35,15 +35,22 @@ pub(crate) struct TextAnswer {
 }
 
 /// Makes the records for an order and waits until they are told.
-pub(crate) async fn publish(deps: &Deps, lead: Lead, names: &Names, answers: &[TextAnswer]) -> Result<(), OrderError> {
-    let mut made = Vec::new();
+///
+/// What was made, or may have been, is in `made` whatever comes of it.
+pub(crate) async fn publish(
+    deps: &Deps,
+    lead: Lead,
+    names: &Names,
+    answers: &[TextAnswer],
+    made: &mut Vec<AcmeRecord>,
+) -> Result<(), OrderError> {
+    let mut asked = Vec::new();
     for answer in answers {
-        let (account, record) = make(deps, lead, names, answer).await?;
-        made.push((account, record));
+        asked.push(make(deps, lead, names, answer, made).await?);
     }
     let deadline = Instant::now() + PUBLISHED_MAX;
     let mut pause = LOOK_FIRST;
-    for (account, record) in &made {
+    for (account, record) in &asked {
         while !deps.zones.is_published(account, record).await {
             if Instant::now() > deadline {
                 return Err(failed(
@@ -68,6 +75,7 @@ async fn make(
     lead: Lead,
     names: &Names,
     answer: &TextAnswer,
+    made: &mut Vec<AcmeRecord>,
 ) -> Result<(ZoneAccount, TextRecord), OrderError> {
     let way = find(deps, names, &answer.host).await?;
     let mut tx = deps.store.begin().await?;
@@ -84,8 +92,9 @@ async fn make(
         record: record.clone(),
     };
     let mut tx = lead.begin(&deps.store).await?;
-    tx.note_acme_record(&noted, names, deps.clock.now()).await?;
+    tx.note_acme_record(&noted, deps.clock.now()).await?;
     tx.commit().await?;
+    made.push(noted);
     let done = deps.zones.add(&account, &record).await;
     let mut tx = lead.begin(&deps.store).await?;
     tx.note_zone_change(zone.id, done.as_ref().err().map(String::as_str))
@@ -158,23 +167,16 @@ fn account(deps: &Deps, zone: &DnsZone) -> Result<ZoneAccount, String> {
     })
 }
 
-/// Takes the records of an order back.
-pub(crate) async fn withdraw(deps: &Deps, lead: Lead, names: &Names) -> Result<(), StoreError> {
-    let mut tx = deps.store.begin().await?;
-    let records = tx.acme_records(Some(names), deps.clock.now()).await?;
-    drop(tx);
-    take_back(deps, lead, &records).await
-}
-
 /// Takes back what orders left behind.
 pub(crate) async fn tidy(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
     let mut tx = deps.store.begin().await?;
-    let records = tx.acme_records(None, deps.clock.now() - LEFT_BEHIND).await?;
+    let records = tx.acme_records_before(deps.clock.now() - LEFT_BEHIND).await?;
     drop(tx);
-    take_back(deps, lead, &records).await
+    withdraw(deps, lead, &records).await
 }
 
-async fn take_back(deps: &Deps, lead: Lead, records: &[AcmeRecord]) -> Result<(), StoreError> {
+/// Takes records back.
+pub(crate) async fn withdraw(deps: &Deps, lead: Lead, records: &[AcmeRecord]) -> Result<(), StoreError> {
     for record in records {
         let mut tx = deps.store.begin().await?;
         let zone = tx.dns_zone(record.zone).await?;

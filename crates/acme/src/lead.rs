@@ -9,7 +9,7 @@ use slipway_store::{Hint, Hints, Store, StoreError, Tx};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Deps, certificates, looks};
+use crate::{Deps, certificates, looks, requests};
 
 const LEASE: &str = "acme";
 const LEASE_TTL_MS: i64 = 15_000;
@@ -97,7 +97,11 @@ async fn release(deps: &Deps, epoch: Epoch) {
 
 /// Domains and certificates go their own ways, so that a slow CA holds up no look and a slow DNS no renewal.
 async fn work(deps: &Deps, lead: Lead) {
-    tokio::join!(each(deps, lead, Round::Looks), each(deps, lead, Round::Certificates));
+    tokio::join!(
+        each(deps, lead, Round::Looks),
+        each(deps, lead, Round::Certificates),
+        each(deps, lead, Round::Requests)
+    );
 }
 
 /// What is done again and again.
@@ -105,6 +109,7 @@ async fn work(deps: &Deps, lead: Lead) {
 enum Round {
     Looks,
     Certificates,
+    Requests,
 }
 
 impl Round {
@@ -112,6 +117,7 @@ impl Round {
         match self {
             Self::Looks => Box::pin(looks::round(deps, lead)),
             Self::Certificates => Box::pin(certificates::round(deps, lead)),
+            Self::Requests => Box::pin(async move { requests::round(deps, lead).await.map(|()| None) }),
         }
     }
 }

@@ -16,6 +16,8 @@ mod looks;
 mod nonce;
 mod order;
 mod renewal;
+mod requests;
+mod upload;
 mod wanted;
 mod warn;
 
@@ -30,6 +32,7 @@ use uuid::Uuid;
 pub use account::{CaSettings, ExternalAccount};
 pub use authority::{Issued, LocalAuthority, LocalError, LocalIssue};
 pub use lead::run;
+pub use upload::UploadChecker;
 pub use wanted::Platform;
 
 /// What it works with.

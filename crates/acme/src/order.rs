@@ -19,8 +19,9 @@ use slipway_domain::Timestamp;
 use slipway_domain::domains::Reason;
 use slipway_domain::ports::SealContext;
 use slipway_domain::secret::Secret;
-use slipway_store::{Certificate, ChallengeKind, LedgerKind, OrderRow, StoreError};
+use slipway_store::{AcmeRecord, Certificate, ChallengeKind, LedgerKind, OrderRow, StoreError};
 use tokio::time::Instant;
+use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 use crate::account::CaSettings;
@@ -170,17 +171,24 @@ pub(crate) async fn run(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_
         Some(row) => resumed(deps, lead, ca, &account, row).await?,
         None => made(deps, lead, ca, &account, wish).await?,
     };
-    let issued = finish(deps, lead, ca, (&mut order, &key), wish).await;
-    // Answered or not, nobody asks any more.
-    let mut tx = lead.begin(&deps.store).await?;
-    tx.delete_challenges(wish.names).await?;
-    tx.commit().await?;
-    let kept = match issued {
+    let mut made = Vec::new();
+    let kept = match finish(deps, lead, ca, (&mut order, &key), wish, &mut made).await {
         Ok(chain_pem) => keep(deps, lead, ca, &account, wish, (chain_pem, &key)).await,
         Err(error) => Err(error),
     };
-    dns01::withdraw(deps, lead, wish.names).await?;
+    // Answered or not, nobody asks any more.
+    dns01::withdraw(deps, lead, &made).await?;
     kept
+}
+
+/// Makes an order to see whether it succeeds, and lets go of what comes of it.
+pub(crate) async fn try_out(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_>) -> Result<(), OrderError> {
+    let account = ca.account(deps, lead).await.map_err(|e| told(ca, e))?;
+    let (mut order, key) = ordered(deps, lead, ca, &account, wish).await?;
+    let mut made = Vec::new();
+    let issued = finish(deps, lead, ca, (&mut order, &key), wish, &mut made).await;
+    dns01::withdraw(deps, lead, &made).await?;
+    issued.map(drop)
 }
 
 /// Goes on with an order.
@@ -225,43 +233,7 @@ async fn made(
     account: &Account,
     wish: &Wish<'_>,
 ) -> Result<(Order, KeyPair), OrderError> {
-    let now = deps.clock.now();
-    let replaced = wish.replaces.filter(|c| c.ca.as_deref() == Some(ca.directory.as_str()));
-    spend(deps, lead, ca, wish.names, replaced.is_some()).await?;
-
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| {
-        failed(
-            "internal",
-            format!("No key can be made: {e}."),
-            "It is tried again.",
-            false,
-        )
-    })?;
-    let identifiers: Vec<Identifier> = wish.names.iter().cloned().map(Identifier::Dns).collect();
-    let der = replaced.and_then(|c| CertificateDer::from_pem_slice(c.chain_pem.as_bytes()).ok());
-    let id = der.as_ref().and_then(|der| CertificateIdentifier::try_from(der).ok());
-    let order = match call!(order(account, &identifiers, id.clone())) {
-        Ok(order) => order,
-        // It has been replaced already, or the CA knows no such thing: then it is an order like any other.
-        Err(CallError::Refused(_)) if id.is_some() => {
-            call!(order(account, &identifiers, None)).map_err(|e| told(ca, e))?
-        }
-        Err(error) => {
-            if matches!(&error, CallError::Refused(problem) if is_unknown_account(problem)) {
-                ca.disown(deps, lead).await?;
-                return Err(failed(
-                    "ca_account_gone",
-                    format!(
-                        "The CA {} does not know this platform's account any more.",
-                        ca_host(&ca.directory)
-                    ),
-                    "A new account is made, and it is tried again by itself.",
-                    false,
-                ));
-            }
-            return Err(told(ca, error));
-        }
-    };
+    let (order, key) = ordered(deps, lead, ca, account, wish).await?;
     let url = order.url().to_owned();
     let sealed_key = deps
         .sealer
@@ -280,8 +252,55 @@ async fn made(
         sealed_key,
     };
     let mut tx = lead.begin(&deps.store).await?;
-    tx.note_order(wish.names, &row, now).await?;
+    tx.note_order(wish.names, &row, deps.clock.now()).await?;
     tx.commit().await?;
+    Ok((order, key))
+}
+
+/// Makes an order, within the budget.
+async fn ordered(
+    deps: &Deps,
+    lead: Lead,
+    ca: &CaSettings,
+    account: &Account,
+    wish: &Wish<'_>,
+) -> Result<(Order, KeyPair), OrderError> {
+    let replaced = wish.replaces.filter(|c| c.ca.as_deref() == Some(ca.directory.as_str()));
+    spend(deps, lead, ca, wish.names, replaced.is_some()).await?;
+
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| {
+        failed(
+            "internal",
+            format!("No key can be made: {e}."),
+            "It is tried again.",
+            false,
+        )
+    })?;
+    let identifiers: Vec<Identifier> = wish.names.iter().cloned().map(Identifier::Dns).collect();
+    let der = replaced.and_then(|c| CertificateDer::from_pem_slice(c.chain_pem.as_bytes()).ok());
+    let id = der.as_ref().and_then(|der| CertificateIdentifier::try_from(der).ok());
+    let order = match call!(order(ca, account, &identifiers, id.clone())) {
+        Ok(order) => order,
+        // It has been replaced already, or the CA knows no such thing: then it is an order like any other.
+        Err(CallError::Refused(_)) if id.is_some() => {
+            call!(order(ca, account, &identifiers, None)).map_err(|e| told(ca, e))?
+        }
+        Err(error) => {
+            if matches!(&error, CallError::Refused(problem) if is_unknown_account(problem)) {
+                ca.disown(deps, lead).await?;
+                return Err(failed(
+                    "ca_account_gone",
+                    format!(
+                        "The CA {} does not know this platform's account any more.",
+                        ca_host(&ca.directory)
+                    ),
+                    "A new account is made, and it is tried again by itself.",
+                    false,
+                ));
+            }
+            return Err(told(ca, error));
+        }
+    };
     Ok((order, key))
 }
 
@@ -321,34 +340,44 @@ fn is_unknown_account(problem: &Problem) -> bool {
         .is_some_and(|t| t.ends_with(":accountDoesNotExist"))
 }
 
-/// An order, and what it replaces where the CA knows of such things.
+/// An order, of the kind that is wanted and with what it replaces, where the CA knows of such things.
 async fn order(
+    ca: &CaSettings,
     account: &Account,
     identifiers: &[Identifier],
     replaces: Option<CertificateIdentifier<'_>>,
 ) -> Result<Order, Error> {
-    let new = NewOrder::new(identifiers);
+    let wanted = ca.profile.as_deref();
+    let profile = wanted.filter(|wanted| account.profiles().any(|offered| offered.name == *wanted));
+    let new = || {
+        let new = NewOrder::new(identifiers);
+        match profile {
+            Some(profile) => new.profile(profile),
+            None => new,
+        }
+    };
     if let Some(id) = replaces {
-        match account.new_order(&NewOrder::new(identifiers).replaces(id)).await {
+        match account.new_order(&new().replaces(id)).await {
             Err(Error::Unsupported(_)) => {}
             other => return other,
         }
     }
-    account.new_order(&new).await
+    account.new_order(&new()).await
 }
 
-/// Brings an order to its certificate.
-async fn finish(
+/// Has the CA check the names: answers where it looks, tells it to, and waits until it has.
+async fn validate(
     deps: &Deps,
     lead: Lead,
     ca: &CaSettings,
-    (order, key): (&mut Order, &KeyPair),
+    order: &mut Order,
     wish: &Wish<'_>,
-) -> Result<String, OrderError> {
+    made: &mut Vec<AcmeRecord>,
+) -> Result<(), OrderError> {
     let told = |e| told(ca, e);
-    if order.state().status == OrderStatus::Pending {
-        let answers = challenge::answers(order, wish.challenge).await.map_err(told)?;
-        dns01::publish(deps, lead, wish.names, &answers.texts).await?;
+    let answers = challenge::answers(order, wish.challenge).await.map_err(told)?;
+    let checked = async {
+        dns01::publish(deps, lead, wish.names, &answers.texts, made).await?;
         if !answers.proxies.is_empty() && !challenge::publish(deps, lead, &answers.proxies).await? {
             return Err(failed(
                 "proxy_away",
@@ -358,7 +387,27 @@ async fn finish(
             ));
         }
         challenge::ready(order, wish.challenge).await.map_err(told)?;
-        poll(order, ca, &[OrderStatus::Pending]).await?;
+        poll(order, ca, &[OrderStatus::Pending]).await
+    };
+    let checked = checked.await;
+    let mut tx = lead.begin(&deps.store).await?;
+    tx.delete_challenges(&answers.proxies).await?;
+    tx.commit().await?;
+    checked
+}
+
+/// Brings an order to its certificate.
+async fn finish(
+    deps: &Deps,
+    lead: Lead,
+    ca: &CaSettings,
+    (order, key): (&mut Order, &KeyPair),
+    wish: &Wish<'_>,
+    made: &mut Vec<AcmeRecord>,
+) -> Result<String, OrderError> {
+    let told = |e| told(ca, e);
+    if order.state().status == OrderStatus::Pending {
+        validate(deps, lead, ca, order, wish, made).await?;
     }
     if order.state().status == OrderStatus::Invalid {
         return Err(invalid(order, ca, wish.challenge).await);
@@ -510,17 +559,8 @@ fn read(ca: &CaSettings, chain_pem: String, key: &KeyPair, names: &Names) -> Res
     if let Some(missing) = names.iter().find(|name| !has(name)) {
         return Err(wrong(format!("{missing} is not in it")));
     }
-    let time = |t: x509_parser::time::ASN1Time| Timestamp::from_timestamp(t.timestamp(), 0).unwrap_or_default();
-    let issuer = leaf.issuer();
-    let part = |mut parts: Box<dyn Iterator<Item = &str> + '_>| parts.next().map(str::to_owned);
-    let organization = part(Box::new(issuer.iter_organization().filter_map(|a| a.as_str().ok())));
-    let common_name = part(Box::new(issuer.iter_common_name().filter_map(|a| a.as_str().ok())));
-    let issuer = [organization, common_name]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(" ");
-    let (not_before, not_after) = (time(leaf.validity().not_before), time(leaf.validity().not_after));
+    let (not_before, not_after) = (time_of(leaf.validity().not_before), time_of(leaf.validity().not_after));
+    let issuer = issuer_of(&leaf);
     Ok(Issued {
         key_pem: key.serialize_pem(),
         not_before,
@@ -528,6 +568,20 @@ fn read(ca: &CaSettings, chain_pem: String, key: &KeyPair, names: &Names) -> Res
         issuer,
         chain_pem,
     })
+}
+
+pub(crate) fn time_of(time: x509_parser::time::ASN1Time) -> Timestamp {
+    Timestamp::from_timestamp(time.timestamp(), 0).unwrap_or_default()
+}
+
+/// Who issued a certificate, as people know them.
+pub(crate) fn issuer_of(leaf: &X509Certificate<'_>) -> String {
+    let issuer = leaf.issuer();
+    let part = |mut parts: Box<dyn Iterator<Item = &str> + '_>| parts.next().map(str::to_owned);
+    let organization = part(Box::new(issuer.iter_organization().filter_map(|a| a.as_str().ok())));
+    let common_name = part(Box::new(issuer.iter_common_name().filter_map(|a| a.as_str().ok())));
+    let parts = [organization, common_name].into_iter().flatten();
+    parts.collect::<Vec<_>>().join(" ")
 }
 
 /// When the CA suggests to replace a certificate; `None` where it has no opinion.

@@ -110,6 +110,15 @@ fn apps_and_specs(routes: Routes) -> Routes {
         .guarded(WRITE_DOMAIN, routes!(domains::delete::domain_delete))
         .guarded(READ_DOMAIN, routes!(domains::check::domain_check))
         .guarded(WRITE_DOMAIN, routes!(domains::check::domain_recheck))
+        .guarded(WRITE_DOMAIN, routes!(domains::certificate::certificate_put))
+        .guarded(WRITE_DOMAIN, routes!(domains::certificate::certificate_delete))
+        .guarded(WRITE_DOMAIN, routes!(domains::renew::certificate_renew))
+        .guarded(WRITE_DOMAIN, routes!(domains::renew::certificate_revoke))
+        .guarded(WRITE_DOMAIN, routes!(domains::client_ca::client_ca_put))
+        .guarded(WRITE_DOMAIN, routes!(domains::client_ca::client_ca_delete))
+        .guarded(WRITE_DOMAIN, routes!(domains::trial::trial_create))
+        .guarded(READ_DOMAIN, routes!(domains::trial::trial_get))
+        .guarded(WRITE_DOMAIN, routes!(certificates::roll::account_keys_roll))
 }
 
 /// Whoever may run a command may see what comes of it; what it wrote is like a log.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use slipway_domain::Timestamp;
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
-use slipway_domain::ports::{DomainInspector, ImageResolver, InstanceReader, Sealer, ZoneEditor};
+use slipway_domain::ports::{CertificateChecker, DomainInspector, ImageResolver, InstanceReader, Sealer, ZoneEditor};
 use slipway_domain::{Clock, Entropy};
 use slipway_store::Store;
 use tokio::sync::Semaphore;
@@ -18,6 +18,8 @@ pub struct ApiSettings {
     pub base_domain: HostName,
     /// Where the API answers through the proxy.
     pub api_domain: Option<HostName>,
+    /// Where the first choice of CA lets orders be tried out.
+    pub staging_directory: Option<String>,
     /// The port of HTTPS as the world sees it, for the addresses in answers.
     pub https_port: u16,
     /// The version of the platform, for the document.
@@ -36,6 +38,7 @@ impl ApiSettings {
         Self {
             base_domain,
             api_domain: None,
+            staging_directory: None,
             https_port,
             version: version.into(),
             resolve_timeout: Duration::from_secs(30),
@@ -83,6 +86,8 @@ pub struct ApiState {
     pub inspector: Arc<dyn DomainInspector>,
     /// Changes zones.
     pub zones: Arc<dyn ZoneEditor>,
+    /// Looks at certificates that people bring along.
+    pub checker: Arc<dyn CertificateChecker>,
     /// Seals secrets.
     pub sealer: Arc<dyn Sealer>,
     /// The time.

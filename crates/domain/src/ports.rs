@@ -136,6 +136,25 @@ pub trait ZoneEditor: Send + Sync + 'static {
     fn is_published<'a>(&'a self, account: &'a ZoneAccount, record: &'a TextRecord) -> BoxFuture<'a, bool>;
 }
 
+/// What is to be known of a certificate that somebody brought along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadedCertificate {
+    /// Who issued it.
+    pub issuer: String,
+    /// From when it is valid.
+    pub not_before: Timestamp,
+    /// Until when.
+    pub not_after: Timestamp,
+}
+
+/// Looks at certificates that people bring along. What is wrong is said in a sentence for them.
+pub trait CertificateChecker: Send + Sync + 'static {
+    /// Whether a chain with its key, both PEM, can be used for a name.
+    fn check(&self, pair: (&str, &str), host: &DomainName, now: Timestamp) -> Result<UploadedCertificate, String>;
+    /// Whether certificates, PEM, can vouch for visitors.
+    fn check_client_ca(&self, pem: &str) -> Result<(), String>;
+}
+
 /// Which lines are wanted.
 #[derive(Debug, Clone, Default)]
 pub struct LogQuery {

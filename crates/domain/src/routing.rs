@@ -64,6 +64,9 @@ pub struct NamePolicy {
     /// The `Strict-Transport-Security` header of every answer over TLS (RFC 6797), in place of the app's own.
     #[serde(default)]
     pub hsts: Option<String>,
+    /// The CAs, PEM, one of which must have issued a visitor's certificate; `None` where none is asked for.
+    #[serde(default)]
+    pub client_ca_pem: Option<String>,
 }
 
 /// Where the API answers.

@@ -18,6 +18,8 @@ use crate::error::Failure;
 use crate::host::Host;
 use crate::trace::TraceContext;
 
+/// RFC 9440.
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -140,7 +142,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 fn vouches(name: &HeaderName) -> bool {
     let text = name.as_str();
     // Most names begin with something else: look no further then.
-    if !matches!(text.as_bytes().first(), Some(b'x' | b'f' | b't' | b'p')) {
+    if !matches!(text.as_bytes().first(), Some(b'x' | b'f' | b't' | b'p' | b'c')) {
         return false;
     }
     // Gateway interfaces such as CGI turn both spellings into one variable.
@@ -154,7 +156,14 @@ fn vouches(name: &HeaderName) -> bool {
     text.starts_with("x-forwarded-")
         || matches!(
             text,
-            "forwarded" | "x-real-ip" | "x-request-id" | "traceparent" | "tracestate" | "proxy"
+            "forwarded"
+                | "x-real-ip"
+                | "x-request-id"
+                | "traceparent"
+                | "tracestate"
+                | "proxy"
+                | "client-cert"
+                | "client-cert-chain"
         )
 }
 
@@ -173,6 +182,8 @@ pub(crate) struct Vouched<'a> {
     pub(crate) target: &'a Target,
     pub(crate) request_id: &'a str,
     pub(crate) trace: &'a TraceContext,
+    /// What the visitor showed.
+    pub(crate) client_certificate: Option<&'a HeaderValue>,
 }
 
 /// The request id to use: that of the sender when it may choose one, and it is sane.
@@ -216,6 +227,9 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, vouched: &Vouched<'_>) {
     );
     set(headers, X_REQUEST_ID, vouched.request_id);
     headers.insert(TRACEPARENT, vouched.trace.header());
+    if let Some(certificate) = vouched.client_certificate {
+        headers.insert(CLIENT_CERT, certificate.clone());
+    }
     if let Some(tracestate) = tracestate {
         headers.insert(TRACESTATE, tracestate);
     }
@@ -327,6 +341,7 @@ mod tests {
             target: &target,
             request_id: "req_1",
             trace: &trace,
+            client_certificate: None,
         };
         prepare_request(&mut parts.headers, &vouched);
         parts.headers

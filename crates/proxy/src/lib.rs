@@ -40,6 +40,7 @@ mod tls;
 mod trace;
 mod tunnel;
 mod upstream;
+mod visitors;
 
 use std::sync::Arc;
 

@@ -84,7 +84,13 @@ async fn respond(
         rescue::discard(proxy, Some(body));
         return redirect::answer(proxy, &parts, &target, route.is_some(), manner, exchange);
     };
-    let found = if certificate.covers(&target.host.name) {
+    let asked = proxy.tls().current().visitors(&target.host.name).cloned();
+    // A connection to another name proves nothing of the visitor to this one.
+    let is_vouched_for = asked.is_none_or(|asked| {
+        let visitor = connection.visitor();
+        visitor.is_some_and(|visitor| Arc::ptr_eq(&visitor.vouched_by, &asked))
+    });
+    let found = if certificate.covers(&target.host.name) && is_vouched_for {
         route.ok_or(Failure::NoSuchApp)
     } else {
         Err(Failure::Misdirected)
@@ -165,6 +171,7 @@ async fn serve(
             target: &target,
             request_id: exchange.request_id(),
             trace: exchange.trace(),
+            client_certificate: connection.visitor().map(|visitor| &visitor.header),
         },
     );
     let idle = ms(proxy.limits().body_idle_ms_max);

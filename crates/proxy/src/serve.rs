@@ -26,7 +26,7 @@ use crate::framing::Framing;
 use crate::listen::Ticket;
 use crate::phases;
 use crate::proxy::Proxy;
-use crate::tls::Certificate;
+use crate::tls::{Certificate, Visitor};
 
 const H2_STREAMS_MAX: u32 = 128;
 const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -53,6 +53,7 @@ pub(crate) struct Connection {
     trusted: bool,
     /// `None` on plain HTTP.
     certificate: Option<Arc<Certificate>>,
+    visitor: Option<Visitor>,
     is_h2: bool,
     activity: Arc<Activity>,
 }
@@ -69,6 +70,11 @@ impl Connection {
 
     pub(crate) const fn certificate(&self) -> Option<&Arc<Certificate>> {
         self.certificate.as_ref()
+    }
+
+    /// Who came, where that was asked.
+    pub(crate) const fn visitor(&self) -> Option<&Visitor> {
+        self.visitor.as_ref()
     }
 
     pub(crate) const fn is_h2(&self) -> bool {
@@ -92,6 +98,7 @@ pub(crate) async fn connection(proxy: Arc<Proxy>, stream: TcpStream, peer: IpAdd
         peer,
         trusted,
         certificate: None,
+        visitor: None,
         is_h2: false,
         activity: Arc::new(Activity::new(proxy.uptime())),
     };
@@ -109,6 +116,7 @@ pub(crate) async fn connection(proxy: Arc<Proxy>, stream: TcpStream, peer: IpAdd
             let is_h2 = secured.is_h2;
             let connection = Arc::new(Connection {
                 certificate: Some(secured.certificate),
+                visitor: secured.visitor,
                 is_h2,
                 ..plain
             });

@@ -10,12 +10,15 @@ use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt as _;
 use slipway_domain::ids::CertificateId;
+use slipway_domain::name::DomainName;
 use slipway_domain::routing::{CertificateMaterial, CertificateReference, SNAPSHOT_FORMAT, Snapshot};
 
 use crate::disk::Disk;
+use crate::host::wildcard_of;
 use crate::proxy::Proxy;
 use crate::table::Table;
 use crate::tls::{Certificate, Certificates};
+use crate::visitors::Visitors;
 
 /// Certificates fetched at once.
 const FETCHES_MAX: usize = 8;
@@ -75,8 +78,8 @@ impl Routes {
 
     /// Takes a certificate that was fetched: keeps it on disk, or else in memory.
     async fn load(&mut self, reference: &CertificateReference, material: CertificateMaterial) {
-        let settings = match self.proxy.tls().read(&material) {
-            Ok(settings) => settings,
+        let loaded = match self.proxy.tls().read(&material) {
+            Ok(loaded) => loaded,
             Err(error) => {
                 self.proxy
                     .metrics()
@@ -92,9 +95,9 @@ impl Routes {
             Some(Ok(())) => certificate,
             Some(Err(error)) => {
                 tracing::error!(certificate = %reference.id, %error, "proxy.certificate_not_kept");
-                certificate.pinned(settings)
+                certificate.pinned(loaded)
             }
-            None => certificate.pinned(settings),
+            None => certificate.pinned(loaded),
         };
         self.at_hand.insert(reference.id, Arc::new(certificate));
     }
@@ -211,7 +214,30 @@ impl Routes {
                 Err(error) => tracing::error!(%host, %error, "proxy.challenge_unusable"),
             }
         }
+        self.ask_visitors(snapshot, &mut all);
         self.proxy.tls().replace(all);
+    }
+
+    /// Has visitors show a certificate where the snapshot says so.
+    fn ask_visitors(&self, snapshot: &Snapshot, all: &mut Certificates) {
+        let tls = self.proxy.tls();
+        let asked = |name: &DomainName| snapshot.policies.get(name)?.client_ca_pem.as_deref();
+        for name in snapshot.policies.keys() {
+            if let Some(pem) = asked(name) {
+                let before = tls.current().visitors(name.as_str()).cloned();
+                all.ask(
+                    name.as_str(),
+                    Some(Visitors::new(name.as_str(), pem, tls.provider(), before.as_ref())),
+                );
+            }
+        }
+        // A name of its own below such a wildcard is not meant by it.
+        for host in snapshot.hosts.keys().filter(|host| asked(host).is_none()) {
+            let above: Option<DomainName> = wildcard_of(host.as_str()).and_then(|name| name.parse().ok());
+            if above.as_ref().and_then(asked).is_some() {
+                all.ask(host.as_str(), None);
+            }
+        }
     }
 
     fn put_in_force(&mut self, snapshot: Snapshot) {

@@ -267,8 +267,10 @@ impl Table {
 
     /// The `Strict-Transport-Security` of a name.
     pub(crate) fn hsts(&self, host: &str) -> Option<HeaderValue> {
-        let found = self.hsts.get(host).or_else(|| self.hsts.get(&wildcard_of(host)?));
-        found.cloned()
+        if self.hosts.contains_key(host) {
+            return self.hsts.get(host).cloned();
+        }
+        self.hsts.get(&wildcard_of(host)?).cloned()
     }
 
     /// The key authorization for an ACME token.

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
@@ -26,6 +27,7 @@ use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use crate::disk::Disk;
 use crate::host::{normalize, wildcard_of};
+use crate::visitors::{self, Visitors, VisitorsError};
 
 /// What certificates and keys that were read in may take of memory together: about 20,000 of them.
 const LOADED_BYTES_MAX: u64 = 128 * 1024 * 1024;
@@ -47,7 +49,7 @@ pub(crate) struct Certificate {
     names: Vec<String>,
     not_after: Timestamp,
     /// What could not be kept on disk stays in memory.
-    pinned: Option<Arc<ServerConfig>>,
+    pinned: Option<Loaded>,
 }
 
 impl Certificate {
@@ -62,9 +64,9 @@ impl Certificate {
     }
 
     /// The same, with its key in memory for as long as it is in use.
-    pub(crate) fn pinned(self, settings: Arc<ServerConfig>) -> Self {
+    pub(crate) fn pinned(self, loaded: Loaded) -> Self {
         Self {
-            pinned: Some(settings),
+            pinned: Some(loaded),
             ..self
         }
     }
@@ -89,6 +91,8 @@ pub(crate) enum MaterialError {
     Key(#[from] rustls::Error),
     #[error("it is not on disk, or what is there cannot be read")]
     NotKept,
+    #[error("{0}")]
+    Visitors(#[from] VisitorsError),
 }
 
 /// All certificates in force, by name.
@@ -97,6 +101,8 @@ pub(crate) struct Certificates {
     by_name: HashMap<String, Arc<Certificate>>,
     /// Answers to CAs (RFC 8737), by name.
     challenges: HashMap<String, Arc<ServerConfig>>,
+    /// Names whose visitors show a certificate; `None` for one that a wildcard among them does not stand for.
+    visitors: HashMap<String, Option<Arc<Visitors>>>,
 }
 
 impl Certificates {
@@ -132,6 +138,23 @@ impl Certificates {
             .collect()
     }
 
+    /// Has the visitors of a name show a certificate, or those of a name below such a wildcard none.
+    pub(crate) fn ask(&mut self, name: &str, visitors: Option<Arc<Visitors>>) {
+        self.visitors.insert(name.to_owned(), visitors);
+    }
+
+    /// Who vouches for the visitors of a name, if somebody must.
+    pub(crate) fn visitors(&self, host: &str) -> Option<&Arc<Visitors>> {
+        if self.visitors.is_empty() {
+            return None;
+        }
+        let found = self
+            .visitors
+            .get(host)
+            .or_else(|| self.visitors.get(&wildcard_of(host)?));
+        found?.as_ref()
+    }
+
     /// All that are in use.
     pub(crate) fn ids(&self) -> BTreeSet<CertificateId> {
         self.by_name.values().map(|certificate| certificate.id).collect()
@@ -142,9 +165,10 @@ impl Certificates {
     }
 }
 
-/// The settings of a connection to one certificate's names.
+/// A certificate with its key, and the settings of a connection to its names.
 #[derive(Debug, Clone)]
-struct Loaded {
+pub(crate) struct Loaded {
+    key: Arc<CertifiedKey>,
     settings: Arc<ServerConfig>,
     bytes: u32,
 }
@@ -193,7 +217,15 @@ impl HandshakeError {
 pub(crate) struct Secured<IO> {
     pub(crate) stream: TlsStream<IO>,
     pub(crate) certificate: Arc<Certificate>,
+    pub(crate) visitor: Option<Visitor>,
     pub(crate) is_h2: bool,
+}
+
+/// Who came, and who vouched for them.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    pub(crate) vouched_by: Arc<Visitors>,
+    pub(crate) header: HeaderValue,
 }
 
 impl Tls {
@@ -220,25 +252,29 @@ impl Tls {
         })
     }
 
+    pub(crate) const fn provider(&self) -> &Arc<CryptoProvider> {
+        &self.provider
+    }
+
     /// Reads a certificate and its key, checks that they belong together, and has them at hand for the first handshake.
-    pub(crate) fn read(&self, material: &CertificateMaterial) -> Result<Arc<ServerConfig>, MaterialError> {
+    pub(crate) fn read(&self, material: &CertificateMaterial) -> Result<Loaded, MaterialError> {
         let chain = CertificateDer::pem_slice_iter(material.chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         if chain.is_empty() {
             return Err(MaterialError::Empty);
         }
         let chain_bytes: usize = chain.iter().map(|der| der.len()).sum();
         let key = PrivateKeyDer::from_pem_slice(material.key_pem.as_bytes())?;
-        let key = CertifiedKey::from_der(chain, key, &self.provider)?;
+        let key = Arc::new(CertifiedKey::from_der(chain, key, &self.provider)?);
         let mut settings = self.common.clone();
-        settings.cert_resolver = Arc::new(SingleCertAndKey::from(key));
-        let settings = Arc::new(settings);
+        settings.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&key)));
         let loaded = Loaded {
-            settings: Arc::clone(&settings),
+            key,
+            settings: Arc::new(settings),
             bytes: u32::try_from(chain_bytes + KEY_BYTES).unwrap_or(u32::MAX),
         };
-        self.loaded.insert(material.id, loaded);
+        self.loaded.insert(material.id, loaded.clone());
         self.lost.lock().remove(&material.id);
-        Ok(settings)
+        Ok(loaded)
     }
 
     /// Whether a certificate was to be read from disk and was not there.
@@ -246,24 +282,37 @@ impl Tls {
         self.lost.lock().contains(&id)
     }
 
-    /// The settings for a certificate: those at hand, or read from disk.
-    async fn settings(&self, certificate: &Certificate) -> Result<Arc<ServerConfig>, MaterialError> {
+    /// A certificate with its key: at hand, or read from disk.
+    async fn loaded(&self, certificate: &Certificate) -> Result<Loaded, MaterialError> {
         if let Some(pinned) = &certificate.pinned {
-            return Ok(Arc::clone(pinned));
+            return Ok(pinned.clone());
         }
         if let Some(loaded) = self.loaded.get(&certificate.id) {
-            return Ok(loaded.settings);
+            return Ok(loaded);
         }
         let (disk, id) = (self.disk.clone(), certificate.id);
         let read = tokio::task::spawn_blocking(move || disk.certificate(id)).await;
-        let settings = match read.ok().flatten() {
+        let loaded = match read.ok().flatten() {
             Some(material) => self.read(&material),
             None => Err(MaterialError::NotKept),
         };
-        if settings.is_err() {
+        if loaded.is_err() {
             self.lost.lock().insert(id);
         }
-        settings
+        loaded
+    }
+
+    /// The settings of a connection, for everybody or for those that somebody vouches for.
+    async fn settings(
+        &self,
+        certificate: &Certificate,
+        visitors: Option<&Arc<Visitors>>,
+    ) -> Result<Arc<ServerConfig>, MaterialError> {
+        let loaded = self.loaded(certificate).await?;
+        match visitors {
+            None => Ok(loaded.settings),
+            Some(visitors) => Ok(visitors.settings(&self.common, &self.provider, (certificate.id, &loaded.key))?),
+        }
     }
 
     /// Puts a new set in force for the handshakes to come.
@@ -326,23 +375,38 @@ impl Tls {
         if is_challenge {
             return Err(self.prove(start, name).await);
         }
-        let certificate = name.as_deref().and_then(|name| self.current.load().find(name).cloned());
+        let Some(name) = name else {
+            refuse(start).await;
+            return Err(HandshakeError::NoName);
+        };
+        let (certificate, visitors) = {
+            let current = self.current.load();
+            (current.find(&name).cloned(), current.visitors(&name).cloned())
+        };
         let Some(certificate) = certificate else {
             refuse(start).await;
-            return Err(name.map_or(HandshakeError::NoName, HandshakeError::UnknownName));
+            return Err(HandshakeError::UnknownName(name));
         };
-        let settings = match self.settings(&certificate).await {
+        let settings = match self.settings(&certificate, visitors.as_ref()).await {
             Ok(settings) => settings,
             Err(error) => {
                 tell(start, &INTERNAL_ERROR).await;
-                return Err(HandshakeError::Certificate(name.unwrap_or_default(), error));
+                return Err(HandshakeError::Certificate(name, error));
             }
         };
         let stream = start.into_stream(settings).await?;
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let connection = stream.get_ref().1;
+        let is_h2 = connection.alpn_protocol() == Some(b"h2");
+        let shown = connection
+            .peer_certificates()
+            .and_then(|chain| visitors::header(chain.first()?));
+        let visitor = visitors
+            .zip(shown)
+            .map(|(vouched_by, header)| Visitor { vouched_by, header });
         Ok(Secured {
             stream,
             certificate,
+            visitor,
             is_h2,
         })
     }
@@ -428,14 +492,17 @@ mod tests {
         let (root, tls) = tls();
         let (reference, material) = made(&["a.test"], 1);
         let certificate = Certificate::new(&reference);
-        assert!(matches!(tls.settings(&certificate).await, Err(MaterialError::NotKept)));
+        assert!(matches!(
+            tls.settings(&certificate, None).await,
+            Err(MaterialError::NotKept)
+        ));
         assert!(tls.has_lost(reference.id));
         let disk = Disk::open(root.path()).expect("usable");
         disk.keep_certificate(&material).expect("written");
-        tls.settings(&certificate).await.expect("readable");
+        tls.settings(&certificate, None).await.expect("readable");
         assert!(!tls.has_lost(reference.id));
         // From now on it is at hand.
         disk.keep_only(&BTreeSet::new()).expect("removed");
-        tls.settings(&certificate).await.expect("at hand");
+        tls.settings(&certificate, None).await.expect("at hand");
     }
 }

@@ -148,12 +148,13 @@ fn snapshot(rows: SnapshotRows, fixed: &Fixed, now: slipway_domain::Timestamp) -
             .filter_map(|c| Some((c.host.parse().ok()?, c.answer)))
             .collect(),
         redirects: rows.redirects.into_iter().collect(),
-        policies: rows
-            .hsts
-            .into_iter()
-            .map(|(name, hsts)| {
-                let hsts = hsts.header(now);
-                (name, NamePolicy { hsts })
+        policies: (rows.policies.into_iter())
+            .map(|row| {
+                let policy = NamePolicy {
+                    hsts: row.hsts.header(now),
+                    client_ca_pem: row.client_ca_pem,
+                };
+                (row.name, policy)
             })
             .collect(),
     }

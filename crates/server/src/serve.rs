@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipway_acme::{LocalIssue, Platform};
+use slipway_acme::{LocalIssue, Platform, UploadChecker};
 use slipway_api::{ApiSettings, ApiState};
 use slipway_dns::Editor;
 use slipway_domain::routing::ApiRoute;
@@ -381,12 +381,14 @@ impl Plane {
             instances: ports,
             inspector: Arc::clone(&self.inspector) as _,
             zones: Arc::clone(&self.zones) as _,
+            checker: Arc::new(UploadChecker),
             sealer: Arc::clone(&self.vault) as _,
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             started_at: self.clock.now(),
             settings: ApiSettings {
                 api_domain: self.config.api_domain.clone(),
+                staging_directory: self.config.domains.cas.iter().find_map(|ca| ca.staging.clone()),
                 ..ApiSettings::new(self.config.base_domain.clone(), self.config.https_port(), VERSION)
             },
             wake: Arc::new(move || bell.intent()),

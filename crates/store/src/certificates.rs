@@ -37,6 +37,21 @@ pub struct Certificate {
     pub ari_at: Option<Timestamp>,
     /// Attempts that failed before it was got.
     pub failures: u32,
+    /// Whether somebody brought it along.
+    pub uploaded: bool,
+}
+
+/// A certificate that its CA is to be told of that it holds no more.
+#[derive(Debug, Clone)]
+pub struct Revocation {
+    /// The certificate.
+    pub id: CertificateId,
+    /// The directory of its CA.
+    pub ca: String,
+    /// Leaf first, PEM.
+    pub chain_pem: String,
+    /// Why, as RFC 5280 section 5.3.1 numbers it.
+    pub reason: u8,
 }
 
 /// The platform's own names, and whether each app's is one of them.
@@ -89,6 +104,8 @@ pub struct CertificateRow {
     pub failures: u32,
     /// What the last one said.
     pub error: Option<Reason>,
+    /// Whether somebody brought it along.
+    pub uploaded: bool,
 }
 
 impl CertificateRow {
@@ -112,6 +129,7 @@ struct Row {
     renew_at: Timestamp,
     ari_at: Option<Timestamp>,
     failures: i32,
+    uploaded: bool,
 }
 
 impl From<Row> for Certificate {
@@ -132,6 +150,7 @@ impl From<Row> for Certificate {
             renew_at: r.renew_at,
             ari_at: r.ari_at,
             failures: u32::try_from(r.failures).unwrap_or(0),
+            uploaded: r.uploaded,
         }
     }
 }
@@ -141,7 +160,9 @@ impl Tx {
     #[tracing::instrument(name = "db.insert_certificate", level = "debug", skip_all)]
     pub async fn insert_certificate(&mut self, c: &Certificate) -> Result<(), StoreError> {
         sqlx::query!(
-            "update certificates set replaced_at = $2 where replaced_at is null and names = $1",
+            "update certificates
+             set replaced_at = $2, revoke_at = case when revoke_at is not null then least(revoke_at, $2) end
+             where replaced_at is null and names = $1",
             &c.names,
             c.created_at
         )
@@ -150,8 +171,8 @@ impl Tx {
         let version = self.bump_routes().await?;
         sqlx::query!(
             "insert into certificates (id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at,
-                ca, renew_at, ari_at, failures, route_version)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                ca, renew_at, ari_at, failures, uploaded, route_version)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
             c.id.uuid(),
             &c.names,
             c.issuer,
@@ -165,6 +186,7 @@ impl Tx {
             c.renew_at,
             c.ari_at,
             i32::try_from(c.failures).unwrap_or(i32::MAX),
+            c.uploaded,
             version.0
         )
         .execute(self.c())
@@ -271,7 +293,8 @@ impl Tx {
     pub async fn windows_due(&mut self, now: Timestamp, limit: i64) -> Result<Vec<Certificate>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
-            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at, failures
+            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at,
+                    failures, uploaded
              from certificates where replaced_at is null and ari_at <= $1 order by ari_at limit $2",
             now,
             limit
@@ -286,7 +309,8 @@ impl Tx {
     pub async fn certificate(&mut self, id: CertificateId) -> Result<Option<Certificate>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at, failures
+            "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at,
+                    failures, uploaded
              from certificates where id = $1",
             id.uuid()
         )
@@ -307,7 +331,7 @@ impl Tx {
         let rows = sqlx::query!(
             "select coalesce(c.names, i.names) as \"names!\", a.name as \"app?\", c.issuer as \"issuer?\", c.ca,
                     c.not_before as \"not_before?\", c.not_after as \"not_after?\", c.renew_at as \"renew_at?\", i.next_try_at,
-                    coalesce(i.failures, 0) as \"failures!\", i.error
+                    coalesce(i.failures, 0) as \"failures!\", i.error, coalesce(c.uploaded, false) as \"uploaded!\"
              from (select * from certificates where replaced_at is null) c
              full join issuances i on i.names = c.names
              left join domains d on d.host = (coalesce(c.names, i.names))[1]
@@ -335,6 +359,7 @@ impl Tx {
                     next_try_at: r.next_try_at,
                     failures: u32::try_from(r.failures).unwrap_or(0),
                     error: r.error.map(|e| json(e, "issuances", "error", &name)).transpose()?,
+                    uploaded: r.uploaded,
                     names: r.names,
                 })
             })
@@ -354,6 +379,80 @@ impl Tx {
             id.uuid(),
             renew_at,
             ari_at
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Has a certificate replaced now; false where there is none.
+    #[tracing::instrument(name = "db.renew_now", level = "debug", skip_all)]
+    pub async fn renew_now(&mut self, names: &[String], now: Timestamp) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "update certificates set renew_at = least(renew_at, $2) where names = $1 and replaced_at is null",
+            names,
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Has the CA told that a certificate holds no more, once it is replaced and at a time at the latest; false where
+    /// there is none of a CA.
+    #[tracing::instrument(name = "db.ask_revocation", level = "debug", skip_all)]
+    pub async fn ask_revocation(
+        &mut self,
+        names: &[String],
+        reason: u8,
+        at_the_latest: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "update certificates set revocation_reason = $2, revoke_at = $3
+             where names = $1 and replaced_at is null and ca is not null",
+            names,
+            i16::from(reason),
+            at_the_latest
+        )
+        .execute(self.c())
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// What CAs are to be told now that it holds no more.
+    #[tracing::instrument(name = "db.revocations_due", level = "debug", skip_all)]
+    pub async fn revocations_due(&mut self, now: Timestamp, limit: i64) -> Result<Vec<Revocation>, StoreError> {
+        let rows = sqlx::query!(
+            "select id, ca as \"ca!\", chain_pem, revocation_reason from certificates
+             where revoke_at <= $1 and revoked_at is null and ca is not null
+             order by revoke_at limit $2",
+            now,
+            limit
+        )
+        .fetch_all(self.c())
+        .await?;
+        let due = rows.into_iter().map(|r| Revocation {
+            id: CertificateId::from_uuid(r.id),
+            ca: r.ca,
+            chain_pem: r.chain_pem,
+            reason: r.revocation_reason.and_then(|n| u8::try_from(n).ok()).unwrap_or(0),
+        });
+        Ok(due.collect())
+    }
+
+    /// The CA was told, or is to be told again at a time.
+    #[tracing::instrument(name = "db.note_revocation", level = "debug", skip_all)]
+    pub async fn note_revocation(
+        &mut self,
+        id: CertificateId,
+        revoked_at: Option<Timestamp>,
+        again_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update certificates set revoked_at = $2, revoke_at = $3 where id = $1",
+            id.uuid(),
+            revoked_at,
+            again_at
         )
         .execute(self.c())
         .await?;

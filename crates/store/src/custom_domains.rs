@@ -31,6 +31,8 @@ pub struct CustomDomain {
     pub redirect_to: Option<HostName>,
     /// What browsers are told to remember.
     pub hsts: Hsts,
+    /// Whether visitors must show a certificate.
+    pub asks_visitors: bool,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// By whom.
@@ -70,6 +72,8 @@ impl CustomDomain {
 pub struct DomainCertificate {
     /// Who issued it.
     pub issuer: String,
+    /// Whether somebody brought it along.
+    pub uploaded: bool,
     /// From when it is valid.
     pub not_before: Timestamp,
     /// Until when.
@@ -149,6 +153,7 @@ struct Row {
     hsts_include_subdomains: bool,
     hsts_preload: bool,
     hsts_remembered_until: Option<Timestamp>,
+    asks_visitors: bool,
     created_at: Timestamp,
     created_by: String,
     proof: Option<String>,
@@ -157,6 +162,7 @@ struct Row {
     look_at: Timestamp,
     look_failures: i32,
     issuer: Option<String>,
+    uploaded: Option<bool>,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
     failures: Option<i32>,
@@ -172,6 +178,7 @@ impl TryFrom<Row> for CustomDomain {
         let certificate = match (r.issuer, r.not_before, r.not_after) {
             (Some(issuer), Some(not_before), Some(not_after)) => Some(DomainCertificate {
                 issuer,
+                uploaded: r.uploaded.unwrap_or(false),
                 not_before,
                 not_after,
             }),
@@ -212,6 +219,7 @@ impl TryFrom<Row> for CustomDomain {
                 preload: r.hsts_preload,
                 remembered_until: r.hsts_remembered_until,
             },
+            asks_visitors: r.asks_visitors,
             created_at: r.created_at,
             created_by: r.created_by,
             proof,
@@ -243,8 +251,9 @@ macro_rules! domains {
             Row,
             "select d.id, d.host, d.team_id, d.environment_id, a.name as app, e.name as environment, d.token, d.redirect_to,
                     d.hsts_max_age_seconds, d.hsts_since, d.hsts_include_subdomains, d.hsts_preload, d.hsts_remembered_until,
+                    d.client_ca_pem is not null as \"asks_visitors!\",
                     d.created_at, d.created_by, d.proof, d.inspection, d.looked_at, d.look_at, d.look_failures,
-                    c.issuer as \"issuer?\", c.not_before as \"not_before?\", c.not_after as \"not_after?\",
+                    c.issuer as \"issuer?\", c.uploaded as \"uploaded?\", c.not_before as \"not_before?\", c.not_after as \"not_after?\",
                     i.failures as \"failures?\", i.next_try_at, i.error
              from custom_domains d
              join environments e on e.id = d.environment_id join apps a on a.id = e.app_id
@@ -471,6 +480,20 @@ impl Tx {
             hsts.include_subdomains,
             hsts.preload,
             hsts.remembered_until
+        )
+        .execute(self.c())
+        .await?;
+        self.bump_routes().await?;
+        Ok(())
+    }
+
+    /// Has visitors show a certificate that one of these vouches for, or lets anybody in.
+    #[tracing::instrument(name = "db.set_client_ca", level = "debug", skip_all)]
+    pub async fn set_client_ca(&mut self, id: DomainId, pem: Option<&str>) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update custom_domains set client_ca_pem = $2 where id = $1",
+            id.uuid(),
+            pem
         )
         .execute(self.c())
         .await?;

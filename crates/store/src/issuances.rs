@@ -59,6 +59,8 @@ pub struct AcmeAccount {
     pub sealed_credentials: Sealed,
     /// Since when.
     pub created_at: Timestamp,
+    /// When its key is to be replaced.
+    pub roll_at: Timestamp,
 }
 
 /// How a CA checks a name.
@@ -218,7 +220,7 @@ impl Tx {
     #[tracing::instrument(name = "db.acme_account", level = "debug", skip_all)]
     pub async fn acme_account(&mut self, ca: &str) -> Result<Option<AcmeAccount>, StoreError> {
         let row = sqlx::query!(
-            "select account_url, sealed_credentials, key_version, created_at from acme_accounts where ca = $1",
+            "select account_url, sealed_credentials, key_version, created_at, roll_at from acme_accounts where ca = $1",
             ca
         )
         .fetch_optional(self.c())
@@ -230,6 +232,7 @@ impl Tx {
                 bytes: r.sealed_credentials,
             },
             created_at: r.created_at,
+            roll_at: r.roll_at,
         }))
     }
 
@@ -237,20 +240,43 @@ impl Tx {
     #[tracing::instrument(name = "db.put_acme_account", level = "debug", skip_all)]
     pub async fn put_acme_account(&mut self, ca: &str, account: &AcmeAccount) -> Result<(), StoreError> {
         sqlx::query!(
-            "insert into acme_accounts (ca, account_url, sealed_credentials, key_version, created_at)
-             values ($1, $2, $3, $4, $5)
+            "insert into acme_accounts (ca, account_url, sealed_credentials, key_version, created_at, roll_at)
+             values ($1, $2, $3, $4, $5, $6)
              on conflict (ca) do update
                 set account_url = excluded.account_url, sealed_credentials = excluded.sealed_credentials,
-                    key_version = excluded.key_version, created_at = excluded.created_at",
+                    key_version = excluded.key_version, created_at = excluded.created_at, roll_at = excluded.roll_at",
             ca,
             account.url,
             account.sealed_credentials.bytes,
             account.sealed_credentials.key_version,
-            account.created_at
+            account.created_at,
+            account.roll_at
         )
         .execute(self.c())
         .await?;
         Ok(())
+    }
+
+    /// The CAs at which the account's key is to be replaced.
+    #[tracing::instrument(name = "db.accounts_to_roll", level = "debug", skip_all)]
+    pub async fn accounts_to_roll(&mut self, now: Timestamp) -> Result<Vec<String>, StoreError> {
+        let cas = sqlx::query_scalar!("select ca from acme_accounts where roll_at <= $1 order by ca", now)
+            .fetch_all(self.c())
+            .await?;
+        Ok(cas)
+    }
+
+    /// Has the keys of accounts replaced at a time: of one CA or all; at how many.
+    #[tracing::instrument(name = "db.roll_accounts", level = "debug", skip_all)]
+    pub async fn roll_accounts(&mut self, ca: Option<&str>, at: Timestamp) -> Result<u64, StoreError> {
+        let done = sqlx::query!(
+            "update acme_accounts set roll_at = $2 where $1::text is null or ca = $1",
+            ca,
+            at
+        )
+        .execute(self.c())
+        .await?;
+        Ok(done.rows_affected())
     }
 
     /// Forgets the account at a CA that does not know it any more.
@@ -269,6 +295,13 @@ impl Tx {
         challenges: &[Challenge],
         now: Timestamp,
     ) -> Result<slipway_domain::generation::RouteVersion, StoreError> {
+        // Those that a crash left behind.
+        sqlx::query!(
+            "delete from acme_challenges where created_at < $1::timestamptz - interval '1 day'",
+            now
+        )
+        .execute(self.c())
+        .await?;
         for challenge in challenges {
             sqlx::query!(
                 "insert into acme_challenges (host, kind, token, answer, created_at) values ($1, $2, $3, $4, $5)
@@ -285,10 +318,11 @@ impl Tx {
         self.bump_routes().await
     }
 
-    /// Takes the answers for these names back.
+    /// Takes answers back.
     #[tracing::instrument(name = "db.delete_challenges", level = "debug", skip_all)]
-    pub async fn delete_challenges(&mut self, hosts: &[String]) -> Result<(), StoreError> {
-        let done = sqlx::query!("delete from acme_challenges where host = any($1)", hosts)
+    pub async fn delete_challenges(&mut self, challenges: &[Challenge]) -> Result<(), StoreError> {
+        let tokens: Vec<String> = challenges.iter().map(|c| c.token.clone()).collect();
+        let done = sqlx::query!("delete from acme_challenges where token = any($1)", &tokens)
             .execute(self.c())
             .await?;
         if done.rows_affected() > 0 {

@@ -40,10 +40,21 @@ pub struct SnapshotRows {
     pub certificates: Vec<CertificateReference>,
     /// Names whose visitors are sent on to others.
     pub redirects: Vec<(HostName, HostName)>,
-    /// What browsers are told to remember of a name.
-    pub hsts: Vec<(DomainName, Hsts)>,
+    /// What is special about a name.
+    pub policies: Vec<NamePolicyRow>,
     /// What is answered to CAs.
     pub challenges: Vec<Challenge>,
+}
+
+/// What is special about a name.
+#[derive(Debug, Clone)]
+pub struct NamePolicyRow {
+    /// The name.
+    pub name: DomainName,
+    /// What browsers are told to remember.
+    pub hsts: Hsts,
+    /// Who must vouch for visitors.
+    pub client_ca_pem: Option<String>,
 }
 
 /// One environment of a snapshot.
@@ -211,7 +222,7 @@ impl Tx {
             environments,
             certificates: self.certificate_references().await?,
             redirects: self.redirects().await?,
-            hsts: self.hsts().await?,
+            policies: self.policies().await?,
             challenges: self.challenges().await?,
         })
     }
@@ -231,25 +242,29 @@ impl Tx {
             .collect()
     }
 
-    async fn hsts(&mut self) -> Result<Vec<(DomainName, Hsts)>, StoreError> {
+    async fn policies(&mut self) -> Result<Vec<NamePolicyRow>, StoreError> {
         let rows = sqlx::query!(
-            "select host, hsts_max_age_seconds, hsts_include_subdomains, hsts_preload, hsts_remembered_until
+            "select host, hsts_max_age_seconds, hsts_include_subdomains, hsts_preload, hsts_remembered_until, client_ca_pem
              from custom_domains
-             where proven_at is not null and (hsts_max_age_seconds is not null or hsts_remembered_until > now())
+             where proven_at is not null
+               and (hsts_max_age_seconds is not null or hsts_remembered_until > now() or client_ca_pem is not null)
              order by host"
         )
         .fetch_all(self.c())
         .await?;
         rows.into_iter()
             .map(|r| {
-                let hsts = Hsts {
-                    step: hsts_step(r.hsts_max_age_seconds, &r.host)?,
-                    since: None,
-                    include_subdomains: r.hsts_include_subdomains,
-                    preload: r.hsts_preload,
-                    remembered_until: r.hsts_remembered_until,
-                };
-                Ok((parse(&r.host, "custom_domains", "host", &r.host)?, hsts))
+                Ok(NamePolicyRow {
+                    name: parse(&r.host, "custom_domains", "host", &r.host)?,
+                    hsts: Hsts {
+                        step: hsts_step(r.hsts_max_age_seconds, &r.host)?,
+                        since: None,
+                        include_subdomains: r.hsts_include_subdomains,
+                        preload: r.hsts_preload,
+                        remembered_until: r.hsts_remembered_until,
+                    },
+                    client_ca_pem: r.client_ca_pem,
+                })
             })
             .collect()
     }

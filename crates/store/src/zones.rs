@@ -202,19 +202,12 @@ impl Tx {
 
     /// Notes a record that is about to be made for an order.
     #[tracing::instrument(name = "db.note_acme_record", level = "debug", skip_all)]
-    pub async fn note_acme_record(
-        &mut self,
-        record: &AcmeRecord,
-        names: &[String],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub async fn note_acme_record(&mut self, record: &AcmeRecord, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query!(
-            "insert into acme_records (zone_id, name, value, names, created_at) values ($1, $2, $3, $4, $5)
-             on conflict do nothing",
+            "insert into acme_records (zone_id, name, value, created_at) values ($1, $2, $3, $4) on conflict do nothing",
             record.zone.uuid(),
             record.record.name,
             record.record.value,
-            names,
             now
         )
         .execute(self.c())
@@ -222,17 +215,11 @@ impl Tx {
         Ok(())
     }
 
-    /// The records of these names' orders; with `None` those that an order left behind longer ago than a time.
-    #[tracing::instrument(name = "db.acme_records", level = "debug", skip_all)]
-    pub async fn acme_records(
-        &mut self,
-        names: Option<&[String]>,
-        before: Timestamp,
-    ) -> Result<Vec<AcmeRecord>, StoreError> {
+    /// The records that an order left behind: those of longer ago than a time.
+    #[tracing::instrument(name = "db.acme_records_before", level = "debug", skip_all)]
+    pub async fn acme_records_before(&mut self, before: Timestamp) -> Result<Vec<AcmeRecord>, StoreError> {
         let rows = sqlx::query!(
-            "select zone_id, name, value from acme_records
-             where case when $1::text[] is null then created_at < $2 else names = $1 end limit 64",
-            names,
+            "select zone_id, name, value from acme_records where created_at < $1 order by created_at limit 64",
             before
         )
         .fetch_all(self.c())

@@ -15,6 +15,8 @@ pub struct Certificate {
     pub app: Option<String>,
     /// Who issued it; `null` while there is none.
     pub issuer: Option<String>,
+    /// Whether it was brought along: then nothing renews it.
+    pub uploaded: bool,
     /// The directory of the CA; `null` for the internal one.
     pub ca: Option<String>,
     /// From when it is valid.
@@ -29,4 +31,11 @@ pub struct Certificate {
     pub failures: u32,
     /// Why the last one failed, or must wait.
     pub reason: Option<DomainReason>,
+}
+
+/// Accounts at CAs whose keys are to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccountsToRoll {
+    /// How many.
+    pub accounts: u64,
 }

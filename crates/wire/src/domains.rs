@@ -95,6 +95,8 @@ pub struct Domain {
     pub redirect_to: Option<String>,
     /// What browsers are told to remember.
     pub hsts: DomainHsts,
+    /// Whether visitors must show a certificate.
+    pub client_ca: bool,
     /// `pending_dns`, `issuing`, `active` or `failing`.
     pub state: String,
     /// Why it is not `active`, or why it will not stay so.
@@ -119,6 +121,97 @@ pub struct Domain {
     pub created_at: DateTime<Utc>,
     /// By whom.
     pub created_by: String,
+}
+
+/// A certificate to put in use.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCertificate {
+    /// The site's own certificate first, then those that vouch for it; PEM.
+    pub chain: String,
+    /// Its private key, not encrypted; PEM.
+    #[schema(format = Password)]
+    pub key: String,
+}
+
+impl std::fmt::Debug for NewCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewCertificate {{ chain: {:?}, key: **** }}", self.chain)
+    }
+}
+
+/// Why a certificate is to hold no more.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    /// Why.
+    #[serde(default)]
+    pub reason: RevocationReason,
+    /// Tell the CA at once, not only when there is another certificate: until then browsers may refuse the site.
+    #[serde(default)]
+    pub immediately: bool,
+}
+
+/// Why a certificate is to hold no more (RFC 5280 section 5.3.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationReason {
+    /// No reason is given.
+    #[default]
+    Unspecified,
+    /// Somebody else may have its key.
+    KeyCompromise,
+    /// Another one takes its place.
+    Superseded,
+    /// Nothing is served there any more.
+    CessationOfOperation,
+}
+
+impl RevocationReason {
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Unspecified => 0,
+            Self::KeyCompromise => 1,
+            Self::Superseded => 4,
+            Self::CessationOfOperation => 5,
+        }
+    }
+}
+
+/// Who must vouch for visitors.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCa {
+    /// The certificates of CAs, PEM.
+    pub certificates: String,
+}
+
+/// An order that was only to show whether it would succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DomainTrial {
+    /// `running`, `succeeded` or `failed`.
+    pub state: TrialState,
+    /// The staging directory that was asked.
+    pub ca: String,
+    /// When it was asked for.
+    pub asked_at: DateTime<Utc>,
+    /// When it was over.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Why it failed.
+    pub reason: Option<DomainReason>,
+}
+
+/// How a trial stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialState {
+    /// It is under way.
+    Running,
+    /// A real order would succeed.
+    Succeeded,
+    /// A real order would fail.
+    Failed,
 }
 
 /// Why something is not as it should be.
@@ -157,6 +250,8 @@ pub struct DomainRecord {
 pub struct DomainCertificate {
     /// Who issued it; `null` while there is none.
     pub issuer: Option<String>,
+    /// Whether it was brought along: then nothing renews it.
+    pub uploaded: bool,
     /// Until when it is valid.
     pub not_after: Option<DateTime<Utc>>,
     /// When the next attempt to get one is made, where the last one failed or had to wait.

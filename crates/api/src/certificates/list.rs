@@ -30,6 +30,7 @@ fn shown(row: CertificateRow) -> Certificate {
         names: row.names,
         app: row.app.map(|app| app.to_string()),
         issuer: row.issuer,
+        uploaded: row.uploaded,
         ca: row.ca,
         not_before: row.not_before,
         not_after: row.not_after,

@@ -1,3 +1,4 @@
 //! `/v1/certificates`: those in use and those to be had. Keys never come out.
 
 pub(crate) mod list;
+pub(crate) mod roll;

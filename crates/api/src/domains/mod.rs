@@ -3,13 +3,17 @@
 //! Promises: a name is proven to be a team's before anything is served under it; what another team has or just gave up
 //! is not handed out.
 
+pub(crate) mod certificate;
 pub(crate) mod change;
 pub(crate) mod check;
+pub(crate) mod client_ca;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod get;
 mod hsts;
 pub(crate) mod list;
+pub(crate) mod renew;
+pub(crate) mod trial;
 
 use serde::Deserialize;
 use slipway_domain::Timestamp;
@@ -86,6 +90,19 @@ impl Call {
         }
     }
 
+    /// One that was proven: what is done with its certificate makes sense of no other.
+    async fn proven_domain(&self, tx: &mut Tx, app: &App, host: &str) -> Result<CustomDomain> {
+        let row = self.domain(tx, app, host).await?;
+        if row.proof.is_some() {
+            return Ok(row);
+        }
+        let detail = format!(
+            "It is not proven that {} is yours: `slipway domains check {} -a {}` says what is missing.",
+            row.host, row.host, row.app_name
+        );
+        Err(ApiError::Refused(Code::Conflict, detail))
+    }
+
     /// A domain of an app that the caller may know of, by the name in a path.
     async fn domain(&self, tx: &mut Tx, app: &App, host: &str) -> Result<CustomDomain> {
         let missing = || ApiError::not_found("domain", &host);
@@ -156,6 +173,7 @@ fn shown(row: CustomDomain, inspection: Option<&Inspection>, now: Timestamp) -> 
     let records = inspection.map_or(&[][..], |i| &i.records);
     let certificate = (row.certificate.is_some() || row.issuance.is_some()).then(|| DomainCertificate {
         issuer: row.certificate.as_ref().map(|c| c.issuer.clone()),
+        uploaded: row.certificate.as_ref().is_some_and(|c| c.uploaded),
         not_after: row.certificate.as_ref().map(|c| c.not_after),
         next_try: row.issuance.as_ref().and_then(|i| i.next_try_at),
         failures: row.issuance.as_ref().map_or(0, |i| i.failures),
@@ -166,6 +184,7 @@ fn shown(row: CustomDomain, inspection: Option<&Inspection>, now: Timestamp) -> 
         environment: row.environment_name.to_string(),
         redirect_to: row.redirect_to.map(|to| to.to_string()),
         hsts: remembered(&row.hsts, now),
+        client_ca: row.asks_visitors,
         state: stands.state.as_str().into(),
         reason: stands.reason.map(reason),
         records: records

@@ -96,6 +96,7 @@ fn filled(operation: &Operation, id: &str) -> String {
         .replace("{environment}", "production");
     path.replace("{name}", "KEY")
         .replace("{host}", "registry.example.com")
+        .replace("{zone}", "example.com")
         .replace("{id}", id)
 }
 
@@ -115,6 +116,8 @@ fn body(operation: &Operation) -> Option<Value> {
         ("put", "/v1/apps/{app}/secrets/{name}") => json!({"value": "x"}),
         ("patch", "/v1/apps/{app}/domains/{host}") => json!({"redirect_to": null}),
         ("post", "/v1/apps/{app}/domains") => json!({"host": "shop.example.com"}),
+        ("put", "/v1/apps/{app}/domains/{host}/certificate") => json!({"chain": "c", "key": "k"}),
+        ("put", "/v1/apps/{app}/domains/{host}/client-ca") => json!({"certificates": "c"}),
         ("put", "/v1/dns/{zone}") => json!({"provider": "desec", "settings": {"token": "t"}}),
         ("put", "/v1/registries/{host}") => json!({"username": "u", "password": "p"}),
         _ => json!({}),

@@ -530,3 +530,127 @@ async fn browsers_are_told_to_remember_step_by_step_and_what_lasts_is_asked_twic
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_certificate_is_brought_along_given_up_renewed_and_taken_back() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        world.post(DOMAINS, json!({"host": "shop.example.com"})).await;
+        let at = |what: &str| format!("{DOMAINS}/shop.example.com/{what}");
+        let pair = json!({"chain": "chain", "key": "s3cret"});
+        let early = world.put(&at("certificate"), pair.clone()).await;
+        assert!(
+            early.code() == "conflict" && early.detail().contains("not proven"),
+            "{}",
+            early.text
+        );
+        assert!(prove(&world, world.team, "shop.example.com").await);
+        for what in ["renew", "revoke"] {
+            let none = world
+                .post(&at(what), if what == "revoke" { json!({}) } else { Value::Null })
+                .await;
+            assert_eq!(none.code(), "conflict", "{}", none.text);
+        }
+        let wrong = world
+            .put(&at("certificate"), json!({"chain": "wrong", "key": "k"}))
+            .await;
+        assert_eq!(wrong.detail(), "It is not for shop.example.com.");
+        let used = world.put(&at("certificate"), pair).await;
+        assert_eq!(used.json["certificate"]["uploaded"], true, "{}", used.text);
+        assert_eq!(used.text_at("/certificate/issuer"), "Somebody");
+        assert!(!world.get("/v1/audit").await.text.contains("s3cret"));
+        let listed = world.get("/v1/certificates").await;
+        assert_eq!(
+            (listed.column("issuer"), &listed.json["items"][0]["uploaded"]),
+            (vec!["Somebody".into()], &json!(true))
+        );
+        assert_eq!(
+            world.post(&at("renew"), Value::Null).await.code(),
+            "conflict",
+            "nothing renews it"
+        );
+        assert_eq!(
+            world.post(&at("revoke"), json!({})).await.code(),
+            "conflict",
+            "its issuer takes it back"
+        );
+        let row = async |column: &str| {
+            world
+                .db
+                .number(&format!("select ({column})::int::bigint from certificates"))
+                .await
+        };
+        assert_eq!(row("renew_at = not_after").await, 1);
+        let given_up = world.ask("DELETE", &at("certificate")).send().await;
+        assert_eq!(given_up.status, 202, "{}", given_up.text);
+        assert_eq!(row("renew_at < not_after").await, 1);
+        world
+            .db
+            .execute("update certificates set uploaded = false, ca = 'https://ca.example/dir', renew_at = not_after")
+            .await;
+        assert_eq!(world.ask("DELETE", &at("certificate")).send().await.code(), "conflict");
+        assert_eq!(world.post(&at("renew"), Value::Null).await.status, 202);
+        assert_eq!(row("renew_at < not_after").await, 1);
+        let body = json!({"reason": "key_compromise", "immediately": true});
+        assert_eq!(world.post(&at("revoke"), body).await.status, 202);
+        assert_eq!(row("revocation_reason").await, 1);
+        assert_eq!(
+            world.post(&at("revoke"), json!({"reason": "no_idea"})).await.code(),
+            "invalid_body"
+        );
+        let rolled = world.post("/v1/certificates/roll-account-keys", Value::Null).await;
+        assert_eq!(
+            (rolled.status, &rolled.json["accounts"]),
+            (202, &json!(0)),
+            "{}",
+            rolled.text
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn visitors_are_asked_for_a_certificate_and_a_trial_says_how_it_went() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        world.post(DOMAINS, json!({"host": "shop.example.com"})).await;
+        let at = |what: &str| format!("{DOMAINS}/shop.example.com/{what}");
+        let wrong = world.put(&at("client-ca"), json!({"certificates": "wrong"})).await;
+        assert_eq!(
+            (wrong.pointers(), wrong.detail()),
+            (vec!["/certificates"], "It is no CA.")
+        );
+        let asked = world.put(&at("client-ca"), json!({"certificates": "pem"})).await;
+        assert_eq!(asked.json["client_ca"], true, "{}", asked.text);
+        let off = world.ask("DELETE", &at("client-ca")).send().await;
+        assert_eq!(off.json["client_ca"], false, "{}", off.text);
+
+        assert_eq!(
+            world.post(&at("trial"), Value::Null).await.code(),
+            "conflict",
+            "it is not proven"
+        );
+        assert!(prove(&world, world.team, "shop.example.com").await);
+        assert_eq!(world.get(&at("trial")).await.status, 404);
+        let begun = world.post(&at("trial"), Value::Null).await;
+        assert_eq!(
+            (begun.status, begun.text_at("/state")),
+            (202, "running"),
+            "{}",
+            begun.text
+        );
+        let error = r#"{"code": "ca_cannot_reach", "detail": "d", "hint": "h"}"#;
+        world
+            .db
+            .execute(&format!("update acme_trials set ended_at = now(), error = '{error}'"))
+            .await;
+        let ended = world.get(&at("trial")).await;
+        assert_eq!(
+            (ended.text_at("/state"), ended.text_at("/reason/code")),
+            ("failed", "ca_cannot_reach")
+        );
+        world.db.execute("update acme_trials set error = null").await;
+        assert_eq!(world.get(&at("trial")).await.text_at("/state"), "succeeded");
+    })
+    .await;
+}

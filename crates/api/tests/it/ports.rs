@@ -8,10 +8,12 @@ use slipway_domain::clock::testing::at;
 use slipway_domain::domains::{Finding, Inspection, Level, RecordCheck, RecordType};
 use slipway_domain::ids::{EnvironmentId, TeamId};
 use slipway_domain::image::{ImageReference, Pin, Platform};
+use slipway_domain::name::DomainName;
 use slipway_domain::observed::{Instance, Observed};
 use slipway_domain::ports::{
-    BoxFuture, Claim, DomainInspector, ImageResolver, InstanceReader, LogLine, LogQuery, LogReceiver, PullPolicy,
-    RegistryCredentials, ResolveError, SealContext, SealError, Sealer, TextRecord, Usage, ZoneAccount, ZoneEditor,
+    BoxFuture, CertificateChecker, Claim, DomainInspector, ImageResolver, InstanceReader, LogLine, LogQuery,
+    LogReceiver, PullPolicy, RegistryCredentials, ResolveError, SealContext, SealError, Sealer, TextRecord,
+    UploadedCertificate, Usage, ZoneAccount, ZoneEditor,
 };
 use slipway_domain::secret::{Sealed, Secret};
 use slipway_domain::{Clock, Entropy, Timestamp};
@@ -286,5 +288,34 @@ impl ZoneEditor for EmptyZones {
 
     fn is_published<'a>(&'a self, _: &'a ZoneAccount, _: &'a TextRecord) -> BoxFuture<'a, bool> {
         Box::pin(std::future::ready(true))
+    }
+}
+
+/// Takes every certificate but `wrong`.
+pub(crate) struct AnyCertificate;
+
+impl CertificateChecker for AnyCertificate {
+    fn check(
+        &self,
+        (chain, _): (&str, &str),
+        host: &DomainName,
+        now: Timestamp,
+    ) -> Result<UploadedCertificate, String> {
+        if chain == "wrong" {
+            return Err(format!("It is not for {host}."));
+        }
+        Ok(UploadedCertificate {
+            issuer: "Somebody".into(),
+            not_before: now,
+            not_after: now + chrono::TimeDelta::days(60),
+        })
+    }
+
+    fn check_client_ca(&self, pem: &str) -> Result<(), String> {
+        if pem == "wrong" {
+            Err("It is no CA.".into())
+        } else {
+            Ok(())
+        }
     }
 }

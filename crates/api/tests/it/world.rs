@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::client::Answer;
 use crate::db::{Db, with_store};
-use crate::ports::{Counter, EmptyDns, EmptyZones, Engine, Mirror, Ports, Registry, TestClock};
+use crate::ports::{AnyCertificate, Counter, EmptyDns, EmptyZones, Engine, Mirror, Ports, Registry, TestClock};
 
 /// Method, route and status of a request.
 pub(crate) type Told = (&'static str, Option<String>, u16);
@@ -60,6 +60,7 @@ impl World {
         let mut settings = ApiSettings::new("apps.localhost".parse().expect("a name"), 8443, "0.0.0-test");
         settings.resolve_timeout = Duration::from_millis(300);
         settings.streams_max = 4;
+        settings.staging_directory = Some("https://staging.example/dir".into());
         let ((events, events_seen), (shutdown, shutdown_seen)) = (watch::channel(0), watch::channel(false));
         let wakes = Arc::new(AtomicU64::new(0));
         let woken = Arc::clone(&wakes);
@@ -71,6 +72,7 @@ impl World {
             instances: Arc::clone(&ports.engine) as _,
             inspector: Arc::new(EmptyDns),
             zones: Arc::new(EmptyZones),
+            checker: Arc::new(AnyCertificate),
             sealer: Arc::new(Mirror),
             clock: Arc::clone(&ports.clock) as _,
             entropy: Arc::new(Counter),

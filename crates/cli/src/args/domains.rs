@@ -1,5 +1,7 @@
 //! `slipway domains` and `slipway dns`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueHint};
 use slipway_domain::name::TeamName;
 use slipway_domain::quantity::Span;
@@ -63,6 +65,18 @@ pub enum DomainsCommand {
         /// What cannot be taken back quickly is asked twice: the name once more
         #[arg(long, value_name = "HOST")]
         confirm: Option<String>,
+    },
+    /// Have visitors show a certificate (mTLS), or let anybody in
+    #[command(group(clap::ArgGroup::new("who").required(true).args(["file", "off"])))]
+    ClientCa {
+        /// The name
+        host: String,
+        /// The certificates of those who vouch for visitors, PEM
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        /// Let anybody in
+        #[arg(long)]
+        off: bool,
     },
     /// Ask DNS now, say what is wrong, and go on if nothing is
     #[command(visible_alias = "show")]
@@ -148,4 +162,68 @@ pub enum DnsCommand {
         #[command(flatten)]
         owner: ZoneOwnerArgs,
     },
+}
+
+/// `slipway certs`
+#[derive(Debug, Clone, Subcommand)]
+pub enum CertsCommand {
+    /// List certificates, when they end, and what is being tried
+    #[command(visible_alias = "ls")]
+    List,
+    /// Put a certificate of your own in use for domains of an app
+    Upload {
+        /// The site's own certificate first, then those that vouch for it; PEM
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        cert: PathBuf,
+        /// Its private key, not encrypted; PEM
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        key: PathBuf,
+        /// The domains it is for; may be repeated
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+    },
+    /// Have a certificate ordered in place of the one that was uploaded
+    GiveUp {
+        /// The domain
+        host: String,
+    },
+    /// Get another certificate now; the old one serves until it is there
+    Renew {
+        /// The domain
+        host: String,
+    },
+    /// Have the CA told that a certificate holds no more, and get another one
+    Revoke {
+        /// The domain
+        host: String,
+        /// Why
+        #[arg(long, value_enum, default_value = "unspecified")]
+        reason: RevocationReason,
+        /// At once, not only when there is another one: until then browsers may refuse the site
+        #[arg(long)]
+        immediately: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Order at the CA's staging directory, to see whether a real order would succeed: no limit of the CA is spent
+    Try {
+        /// The domain
+        host: String,
+    },
+    /// Give the platform's accounts at CAs new keys; done by itself once a year
+    RollAccountKeys,
+}
+
+/// Why a certificate is to hold no more
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum RevocationReason {
+    /// No reason is given
+    Unspecified,
+    /// Somebody else may have its key
+    KeyCompromise,
+    /// Another one takes its place
+    Superseded,
+    /// Nothing is served there any more
+    CessationOfOperation,
 }

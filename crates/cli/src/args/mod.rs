@@ -16,7 +16,9 @@ use slipway_domain::name::{AppName, CronName, EnvironmentName, TeamName, TokenNa
 use slipway_domain::quantity::{Bytes, MilliCpu, Span};
 use slipway_domain::spec::Strategy;
 
-pub(crate) use domains::{DnsCommand, DomainWatchArgs, DomainsCommand, Switch, ZoneOwnerArgs};
+pub(crate) use domains::{
+    CertsCommand, DnsCommand, DomainWatchArgs, DomainsCommand, RevocationReason, Switch, ZoneOwnerArgs,
+};
 
 use crate::values::{Assignment, MaybeAssignment, Moment, SpecKey, SpecPart, parse_replicas, parse_strategy};
 
@@ -212,8 +214,11 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<DnsCommand>,
     },
-    /// List certificates, when they end, and what is being tried
-    Certs,
+    /// Certificates, when they end and what is being tried: list, upload, renew, revoke, try
+    Certs {
+        #[command(subcommand)]
+        command: Option<CertsCommand>,
+    },
     /// Pull credentials: list, set, delete
     Registries {
         #[command(subcommand)]

@@ -1,16 +1,154 @@
-//! `slipway certs`: certificates, when they end, and what is being tried.
+//! `slipway certs`: certificates, when they end, what is being tried, and what can be done with them.
+
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 use slipway_domain::Timestamp;
+use slipway_wire::domains::{NewCertificate, Revocation, RevocationReason as Reason};
+use tokio::time::Instant;
 
-use crate::client::Call;
+use crate::args::{CertsCommand, RevocationReason};
+use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::show::{age_cell, cell, time_of};
 use crate::style::clean;
 
+/// A CA may take so long for a trial.
+const TRIAL_MAX: Duration = Duration::from_mins(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs one of them.
+pub(crate) async fn run(ctx: &mut Context, command: CertsCommand) -> Result<(), CliError> {
+    match command {
+        CertsCommand::List => list(ctx).await,
+        CertsCommand::Upload { cert, key, hosts } => upload(ctx, &cert, &key, &hosts).await,
+        CertsCommand::GiveUp { host } => {
+            let app = ctx.app()?;
+            let call = Call::delete(&["apps", app.as_str(), "domains", &host, "certificate"]);
+            done(
+                ctx,
+                call,
+                &format!("{host}: one is ordered; the uploaded one serves until it is there"),
+            )
+            .await
+        }
+        CertsCommand::Renew { host } => {
+            let call = post(ctx, &host, "renew", None)?;
+            done(
+                ctx,
+                call,
+                &format!("{host}: another one is got; `slipway certs` shows it"),
+            )
+            .await
+        }
+        CertsCommand::Revoke {
+            host,
+            reason,
+            immediately,
+            yes,
+        } => {
+            ctx.confirm("certificate of", &host, yes)?;
+            let request = Revocation {
+                reason: match reason {
+                    RevocationReason::Unspecified => Reason::Unspecified,
+                    RevocationReason::KeyCompromise => Reason::KeyCompromise,
+                    RevocationReason::Superseded => Reason::Superseded,
+                    RevocationReason::CessationOfOperation => Reason::CessationOfOperation,
+                },
+                immediately,
+            };
+            let call = post(ctx, &host, "revoke", Some(body(&request)))?;
+            let when = if immediately {
+                "now"
+            } else {
+                "when another one is there, within an hour"
+            };
+            done(ctx, call, &format!("{host}: the CA is told {when}")).await
+        }
+        CertsCommand::Try { host } => try_out(ctx, &host).await,
+        CertsCommand::RollAccountKeys => {
+            let call = Call::post(&["certificates", "roll-account-keys"], None, ctx.key());
+            done(ctx, call, "the keys are replaced within a moment").await
+        }
+    }
+}
+
+fn post(ctx: &mut Context, host: &str, what: &str, body: Option<Value>) -> Result<Call, CliError> {
+    let app = ctx.app()?;
+    let key = ctx.key();
+    Ok(Call::post(&["apps", app.as_str(), "domains", host, what], body, key))
+}
+
+async fn done(ctx: &mut Context, call: Call, said: &str) -> Result<(), CliError> {
+    let answer = ctx.send(call).await?.body;
+    if ctx.globals.json {
+        return ctx.print_json(&answer);
+    }
+    ctx.note(said);
+    Ok(())
+}
+
+async fn upload(ctx: &mut Context, cert: &Path, key: &Path, hosts: &[String]) -> Result<(), CliError> {
+    let app = ctx.app()?;
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))
+    };
+    let request = body(&NewCertificate {
+        chain: read(cert)?,
+        key: read(key)?,
+    });
+    for host in hosts {
+        let call = Call::put(&["apps", app.as_str(), "domains", host, "certificate"], request.clone());
+        let found = ctx.send(call).await?.body;
+        if ctx.globals.json {
+            ctx.print_json(&found)?;
+        } else {
+            let until = clean(&cell(&found, "certificate.not_after")).into_owned();
+            ctx.note(format!(
+                "{host}: in use until {until}; nothing renews it, upload the next one before"
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn try_out(ctx: &mut Context, host: &str) -> Result<(), CliError> {
+    let app = ctx.app()?;
+    let call = post(ctx, host, "trial", None)?;
+    let mut trial = ctx.send(call).await?.body;
+    let deadline = Instant::now() + TRIAL_MAX;
+    ctx.note(format!("{host}: asking {}", clean(&cell(&trial, "ca"))));
+    while cell(&trial, "state") == "running" && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let call = Call::get(&["apps", app.as_str(), "domains", host, "trial"]);
+        trial = ctx.send(call).await?.body;
+    }
+    if ctx.globals.json {
+        ctx.print_json(&trial)?;
+    }
+    let of = |path: &str| clean(&cell(&trial, path)).into_owned();
+    match of("state").as_str() {
+        "succeeded" => {
+            ctx.note(format!("{host}: a certificate could be got"));
+            Ok(())
+        }
+        "failed" => {
+            if !ctx.globals.json {
+                ctx.print(format!("{} {}", of("reason.detail"), of("reason.hint")))?;
+            }
+            Err(CliError::Told(1))
+        }
+        _ => Err(CliError::timed_out(
+            format!("{host}: the CA has not decided within five minutes"),
+            "it goes on: ask again",
+        )),
+    }
+}
+
 /// Lists them.
-pub(crate) async fn list(ctx: &mut Context) -> Result<(), CliError> {
+async fn list(ctx: &mut Context) -> Result<(), CliError> {
     let listing = ctx.list_all(Call::get(&["certificates"])).await?;
     let headings = ["NAMES", "APP", "ISSUER", "VALID FOR", "RENEWED", "NEXT TRY", "REASON"];
     ctx.print_list(&listing, &headings, row, "no certificates")
@@ -22,7 +160,10 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
     vec![
         clean(&names.join(", ")).into_owned(),
         cell(item, "app"),
-        cell(item, "issuer"),
+        match item.get("uploaded").and_then(Value::as_bool) {
+            Some(true) => format!("{} (uploaded)", cell(item, "issuer")),
+            _ => cell(item, "issuer"),
+        },
         left(item, now),
         age_cell(item, "renew_at", now),
         age_cell(item, "next_try", now),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use slipway_domain::Timestamp;
-use slipway_wire::domains::{DomainChange, HstsChange, NewDomain};
+use slipway_wire::domains::{ClientCa, DomainChange, HstsChange, NewDomain};
 use tokio::time::Instant;
 
 use super::certs::left;
@@ -47,6 +47,7 @@ pub(crate) async fn run(ctx: &mut Context, command: DomainsCommand) -> Result<()
             });
             hsts(ctx, &host, change).await
         }
+        DomainsCommand::ClientCa { host, file, .. } => client_ca(ctx, &host, file.as_deref()).await,
         DomainsCommand::Check { host, watch } => check(ctx, &host, watch).await,
         DomainsCommand::Remove { host, yes } => remove(ctx, &host, yes).await,
     }
@@ -142,6 +143,31 @@ async fn hsts(ctx: &mut Context, host: &str, change: Option<HstsChange>) -> Resu
     for line in remembered(&found) {
         ctx.print(line)?;
     }
+    Ok(())
+}
+
+/// Has visitors show a certificate, or lets anybody in.
+async fn client_ca(ctx: &mut Context, host: &str, file: Option<&std::path::Path>) -> Result<(), CliError> {
+    let app = ctx.app()?;
+    let path = ["apps", app.as_str(), "domains", host, "client-ca"];
+    let call = match file {
+        Some(file) => {
+            let certificates = std::fs::read_to_string(file)
+                .map_err(|e| CliError::failed(format!("cannot read {}: {e}", file.display())))?;
+            Call::put(&path, body(&ClientCa { certificates }))
+        }
+        None => Call::delete(&path),
+    };
+    let found = ctx.send(call).await?.body;
+    if ctx.globals.json {
+        return ctx.print_json(&found);
+    }
+    ctx.note(match file {
+        Some(_) => format!(
+            "{host}: who shows no certificate of these CAs is not let in; the app is told who came in Client-Cert"
+        ),
+        None => format!("{host}: anybody is let in"),
+    });
     Ok(())
 }
 

@@ -26,9 +26,9 @@ mod watch;
 use slipway_domain::quantity::Span;
 
 use crate::args::{
-    ActArgs, AppsCommand, Command, CronCommand, DeploymentsCommand, DnsCommand, DomainsCommand, EnvCommand,
-    EnvironmentsCommand, ListArgs, OperationsCommand, RegistriesCommand, SecretsCommand, SpecCommand, TeamArg,
-    TeamsCommand, TokensCommand, ZoneOwnerArgs,
+    ActArgs, AppsCommand, CertsCommand, Command, CronCommand, DeploymentsCommand, DnsCommand, DomainsCommand,
+    EnvCommand, EnvironmentsCommand, ListArgs, OperationsCommand, RegistriesCommand, SecretsCommand, SpecCommand,
+    TeamArg, TeamsCommand, TokensCommand, ZoneOwnerArgs,
 };
 use crate::context::Context;
 use crate::error::CliError;
@@ -59,7 +59,7 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
         Command::Spec { command } => spec::run(ctx, command.unwrap_or(SpecCommand::Show)).await,
         Command::Plan(args) => manifest::plan(ctx, args).await,
         Command::Apply { manifest, wait } => manifest::apply(ctx, manifest, wait).await,
-        Command::Certs => certs::list(ctx).await,
+        Command::Certs { command } => certs::run(ctx, command.unwrap_or(CertsCommand::List)).await,
         Command::Dns { command } => {
             let list = DnsCommand::List {
                 owner: ZoneOwnerArgs::default(),

@@ -10,8 +10,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -59,6 +60,9 @@ pub(crate) struct Client {
     pub(crate) https: SocketAddr,
     pub(crate) admin: SocketAddr,
     roots: RootCertStore,
+    /// What it shows where it is asked: a certificate and its key, PKCS #8.
+    shows: Option<(CertificateDer<'static>, Vec<u8>)>,
+    sessions: Resumption,
 }
 
 pub(crate) fn request(
@@ -74,7 +78,7 @@ pub(crate) fn request(
     builder.body(Full::new(body.into())).expect("a request")
 }
 
-async fn collect(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
+pub(crate) async fn collect(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
     let (parts, body) = response.into_parts();
     let body = body.collect().await?.to_bytes();
     Ok(Answer {
@@ -93,6 +97,8 @@ impl Client {
             https: nowhere,
             admin: nowhere,
             roots: RootCertStore::empty(),
+            shows: None,
+            sessions: Resumption::in_memory_sessions(16),
         }
     }
 
@@ -100,14 +106,36 @@ impl Client {
         self.roots.add(certificate).expect("a trust anchor");
     }
 
+    /// The same, with no session to come back with.
+    pub(crate) fn forgetful(&self) -> Self {
+        Self {
+            roots: self.roots.clone(),
+            shows: self.shows.clone(),
+            sessions: Resumption::in_memory_sessions(16),
+            ..*self
+        }
+    }
+
+    /// Shows this certificate where it is asked for one.
+    pub(crate) fn show(&mut self, shows: Option<(CertificateDer<'static>, Vec<u8>)>) {
+        self.shows = shows;
+    }
+
     /// A TLS connection for this server name.
     pub(crate) async fn tls(&self, name: &str, speak: Speak) -> std::io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
-            .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
+            .with_root_certificates(self.roots.clone());
+        let mut config = match self.shows.clone() {
+            Some((certificate, key)) => {
+                let key = PrivateKeyDer::Pkcs8(key.into());
+                config.with_client_auth_cert(vec![certificate], key).expect("a pair")
+            }
+            None => config.with_no_client_auth(),
+        };
+        config.resumption = self.sessions.clone();
         config.alpn_protocols = match speak {
             Speak::H1 => vec![b"http/1.1".to_vec()],
             Speak::H2 => vec![b"h2".to_vec()],

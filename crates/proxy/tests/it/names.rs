@@ -193,6 +193,7 @@ async fn browsers_are_told_to_remember_over_tls_only_and_in_place_of_what_the_ap
     scene.snapshot.hosts.insert("shop.test".parse().expect("a name"), id);
     let policy = NamePolicy {
         hsts: Some("max-age=300".into()),
+        client_ca_pem: None,
     };
     scene
         .snapshot
@@ -211,6 +212,110 @@ async fn browsers_are_told_to_remember_over_tls_only_and_in_place_of_what_the_ap
     assert_eq!(told(&other), None);
     let plain = world.client.get_plain("shop.test", "/").await;
     assert_eq!((plain.status, told(&plain)), (StatusCode::PERMANENT_REDIRECT, None));
+}
+
+/// A CA, and somebody it vouches for.
+fn visitor() -> (String, (rustls_pki_types::CertificateDer<'static>, Vec<u8>)) {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let ca = params.self_signed(&key).expect("signed");
+    let issuer = rcgen::Issuer::new(params, &key);
+    let mut person = rcgen::CertificateParams::default();
+    person.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let person_key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = person.signed_by(&person_key, &issuer).expect("signed");
+    (ca.pem(), (certificate.der().clone(), person_key.serialize_der()))
+}
+
+/// Whether a whole request gets through: with TLS 1.3 a client learns only then that it was not let in.
+async fn is_let_in(world: &World, host: &str) -> Option<crate::client::Answer> {
+    let stream = world.client.tls(host, Speak::H1).await.ok()?;
+    let mut sender = crate::client::h1_over(stream).await;
+    let mut request = request(Method::GET, "/headers", &[("client-cert", ":aGVsbG8=:")], "");
+    request
+        .headers_mut()
+        .insert(http::header::HOST, host.parse().expect("a host"));
+    let response = sender.send_request(request).await.ok()?;
+    crate::client::collect(response).await.ok()
+}
+
+#[tokio::test]
+async fn visitors_of_a_name_that_asks_show_a_certificate_that_its_cas_vouch_for_on_that_very_name() {
+    let web = apps::polite("web1").await;
+    let mut scene = Scene::new().serving("web", &[web.upstream()]);
+    let id = scene.snapshot.environments[0].id;
+    let (ca, known) = visitor();
+    let (other_ca, stranger) = visitor();
+    for name in ["*.shop.test", "open.shop.test"] {
+        scene.snapshot.hosts.insert(name.parse().expect("a name"), id);
+    }
+    let mut world = World::start(&scene).await;
+    world.certify(&["*.shop.test"]);
+    world.client.show(Some(known.clone()));
+    world.show(&scene.clone().next()).await;
+    // Before anybody is asked: a session to come back with later.
+    let before = is_let_in(&world, "a.shop.test").await.expect("anybody is let in");
+    assert!(
+        !before.text().contains("client-cert"),
+        "nobody else can say who came: {}",
+        before.text()
+    );
+    let policy = |pem: &str| NamePolicy {
+        hsts: None,
+        client_ca_pem: Some(pem.into()),
+    };
+    scene = scene.next();
+    scene
+        .snapshot
+        .policies
+        .insert("*.shop.test".parse().expect("a name"), policy(&ca));
+    world.show(&scene.clone().next()).await;
+    let seen = is_let_in(&world, "a.shop.test").await.expect("who is known is let in");
+    let shown = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &known.0);
+    assert!(
+        seen.text().contains(&format!("client-cert: :{shown}:")),
+        "{}",
+        seen.text()
+    );
+    assert!(
+        is_let_in(&world, "a.shop.test").await.is_some(),
+        "also when coming back"
+    );
+    for shows in [None, Some(stranger.clone())] {
+        world.client = world.client.forgetful();
+        world.client.show(shows);
+        assert!(is_let_in(&world, "a.shop.test").await.is_none());
+        assert!(
+            is_let_in(&world, "open.shop.test").await.is_some(),
+            "a name of its own asks nobody"
+        );
+    }
+    // Over a connection to the open name, whose certificate covers the other one too.
+    let stream = world.client.tls("open.shop.test", Speak::H1).await.expect("TLS");
+    let mut sender = crate::client::h1_over(stream).await;
+    let around = request(Method::GET, "/", &[("host", "a.shop.test")], "");
+    let answer = sender.send_request(around).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::MISDIRECTED_REQUEST);
+    // Other CAs: who was known is not, not even with a session from before.
+    world.client.show(Some(known));
+    assert!(is_let_in(&world, "a.shop.test").await.is_some());
+    scene = scene.next();
+    scene
+        .snapshot
+        .policies
+        .insert("*.shop.test".parse().expect("a name"), policy(&other_ca));
+    world.show(&scene.clone().next()).await;
+    assert!(is_let_in(&world, "a.shop.test").await.is_none());
+    // CAs that cannot be read let nobody in.
+    scene = scene.next();
+    scene
+        .snapshot
+        .policies
+        .insert("*.shop.test".parse().expect("a name"), policy("nothing"));
+    world.show(&scene.clone().next()).await;
+    world.client.show(Some(stranger));
+    assert!(is_let_in(&world, "a.shop.test").await.is_none());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What has to do with names: CAs, our public addresses, the DNS servers to ask.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -58,6 +59,8 @@ fn wrong(origin: String, value: &str, expected: &str) -> ConfigError {
 
 pub(super) fn read(v: &Values, faults: &mut Faults) -> Option<Domains> {
     let directories = faults.keep(directories(v));
+    let staging = faults.keep(staging(v));
+    let profile = faults.keep(profile(v));
     let external = faults.keep(external(v));
     let public_addresses = faults.keep(public_addresses(v));
     let resolvers = faults.keep(resolvers(v));
@@ -66,6 +69,7 @@ pub(super) fn read(v: &Values, faults: &mut Faults) -> Option<Domains> {
     let trust_anchor = faults.keep(file(v, "dns_trust_anchor"));
     let hook = faults.keep(program(v, "dns_hook"));
     let (directories, external, email, roots) = (directories?, external?, email?, roots?);
+    let (staging, profile) = (staging?, profile?);
     let mut unused: Vec<&String> = external.iter().map(|(host, _)| host).collect();
     let cas = directories
         .into_iter()
@@ -76,7 +80,11 @@ pub(super) fn read(v: &Values, faults: &mut Faults) -> Option<Domains> {
                 .iter()
                 .find(|(h, _)| *h == host)
                 .map(|(_, account)| account.clone());
-            CaSettings::new(directory.into(), email.clone(), roots.clone(), account)
+            let staging = staging.get(&host).cloned().or_else(|| known_staging(&host));
+            let mut ca = CaSettings::new(directory.into(), email.clone(), roots.clone(), account);
+            ca.staging = staging;
+            ca.profile.clone_from(&profile);
+            ca
         })
         .collect();
     if let Some(host) = unused.first() {
@@ -111,6 +119,43 @@ fn directories(v: &Values) -> Result<Vec<Url>, ConfigError> {
         url.ok_or_else(|| wrong(origin.clone(), item, expected))
     };
     items(&value).map(url).collect()
+}
+
+/// Where orders can be tried out, by the host of the directory.
+fn staging(v: &Values) -> Result<BTreeMap<String, String>, ConfigError> {
+    let Some((value, origin)) = v.get("acme_staging") else {
+        return Ok(BTreeMap::new());
+    };
+    let expected = "give <directory's host>=<https:// address of its staging directory>, several separated by commas";
+    let one = |item: &str| {
+        let (host, directory) = item.split_once('=')?;
+        let url = Url::parse(directory.trim())
+            .ok()
+            .filter(|u| u.scheme() == "https" && u.has_host())?;
+        Some((host.trim().to_owned(), url.into()))
+    };
+    let all = items(&value).map(|item| one(item).ok_or_else(|| wrong(origin.clone(), item, expected)));
+    all.collect()
+}
+
+/// What is known without being told.
+fn known_staging(host: &str) -> Option<String> {
+    (host == "acme-v02.api.letsencrypt.org").then(|| "https://acme-staging-v02.api.letsencrypt.org/directory".into())
+}
+
+fn profile(v: &Values) -> Result<Option<String>, ConfigError> {
+    let Some((value, origin)) = v.get("acme_profile") else {
+        return Ok(None);
+    };
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !value.is_empty() && value.len() <= 64 && value.chars().all(is_word) {
+        return Ok(Some(value));
+    }
+    Err(wrong(
+        origin,
+        &value,
+        "give the name of a profile that the CA offers, such as shortlived",
+    ))
 }
 
 fn external(v: &Values) -> Result<Vec<(String, ExternalAccount)>, ConfigError> {

@@ -116,6 +116,16 @@ pub const SETTINGS: &[Setting] = &[
         "A PEM file with the CA's own root certificate, where this machine does not trust it.",
     ),
     setting(
+        "acme_profile",
+        "",
+        "The kind of certificate to ask for, where the CA offers it: Let's Encrypt has classic, tlsserver, shortlived.",
+    ),
+    setting(
+        "acme_staging",
+        "",
+        "Where orders can be tried out: `<directory's host>=<https:// address>`, several separated by commas. Let's Encrypt's is known.",
+    ),
+    setting(
         "acme_eab",
         "",
         "What CAs know us by already (external account binding): <directory's host>=<key id>:<HMAC key>, separated by commas. Not a flag: it is a secret.",

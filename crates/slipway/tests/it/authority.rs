@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::LazyLock;
 
 use serde_json::json;
 
@@ -16,6 +17,12 @@ pub(crate) struct Authority {
     names: String,
     manners: Manners,
 }
+
+/// What its own server is known by; the same for all of them, as those of one CA have one root.
+static OWN_PAIR: LazyLock<(String, String)> = LazyLock::new(|| {
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).expect("a pair");
+    (pair.cert.pem(), pair.signing_key.serialize_pem())
+});
 
 fn run(dir: &tempfile::TempDir, names: &str, manners: Manners) -> Child {
     let log = std::fs::File::create(dir.path().join("log")).expect("a log file");
@@ -51,9 +58,8 @@ impl Authority {
         let dir = tempfile::tempdir().expect("a directory");
         let (port, management) = (free_port(), free_port());
         let at = |name: &str| dir.path().join(name);
-        let pair = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).expect("a pair");
-        std::fs::write(at("cert.pem"), pair.cert.pem()).expect("written");
-        std::fs::write(at("key.pem"), pair.signing_key.serialize_pem()).expect("written");
+        std::fs::write(at("cert.pem"), &OWN_PAIR.0).expect("written");
+        std::fs::write(at("key.pem"), &OWN_PAIR.1).expect("written");
         let config = json!({"pebble": {
             "listenAddress": format!("127.0.0.1:{port}"),
             "managementListenAddress": format!("127.0.0.1:{management}"),
@@ -83,12 +89,17 @@ impl Authority {
     /// The settings of a platform that orders here.
     pub(crate) fn settings(&self, names: &NameServer) -> [(&'static str, String); 5] {
         [
-            ("SLIPWAY_ACME_DIRECTORY", format!("https://127.0.0.1:{}/dir", self.port)),
+            ("SLIPWAY_ACME_DIRECTORY", self.directory()),
             ("SLIPWAY_ACME_ROOTS", self.certificate().display().to_string()),
             ("SLIPWAY_ACME_EMAIL", "ops@example.com".into()),
             ("SLIPWAY_DNS_RESOLVERS", names.address()),
             ("SLIPWAY_PUBLIC_ADDRESSES", "127.0.0.1".into()),
         ]
+    }
+
+    /// Where it is asked for things.
+    pub(crate) fn directory(&self) -> String {
+        format!("https://127.0.0.1:{}/dir", self.port)
     }
 
     fn certificate(&self) -> PathBuf {

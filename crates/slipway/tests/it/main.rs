@@ -3,6 +3,7 @@
 mod alerts;
 mod apart;
 mod authority;
+mod certificates;
 mod chaos;
 mod concurrency;
 mod contained;

@@ -215,6 +215,7 @@ async fn a_certificate_takes_the_place_of_the_one_before() {
             renew_at: second(s + 60),
             ari_at: None,
             failures: 0,
+            uploaded: false,
         };
         let mut tx = tx(&store).await;
         let old = certificate(1, &["*.apps.localhost"]);

@@ -1,0 +1,163 @@
+//! What people ask for beside renewals: that a CA takes a certificate back, that an order is tried out, that an account
+//! gets a new key.
+
+use chrono::TimeDelta;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use instant_acme::{Account, RevocationReason, RevocationRequest};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use slipway_domain::domains::Reason;
+use slipway_domain::ids::DomainId;
+use slipway_domain::ports::BoxFuture;
+use slipway_store::{Revocation, StoreError};
+
+use crate::account::CaSettings;
+use crate::certificates::reach;
+use crate::lead::Lead;
+use crate::nonce::{CallError, call};
+use crate::order::{self, OrderError, Wish};
+use crate::{Deps, challenge};
+
+const PER_ROUND_MAX: i64 = 8;
+/// A CA that could not be asked is asked again after that.
+const AGAIN: TimeDelta = TimeDelta::minutes(10);
+
+/// Does what was asked for.
+pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
+    roll(deps, lead).await?;
+    revoke(deps, lead).await?;
+    try_out(deps, lead).await
+}
+
+async fn roll(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
+    let now = deps.clock.now();
+    let mut tx = deps.store.begin().await?;
+    let due = tx.accounts_to_roll(now).await?;
+    drop(tx);
+    for directory in due {
+        let ca = deps.cas.iter().find(|ca| ca.directory == directory);
+        let rolled = match ca {
+            Some(ca) => ca.roll(deps, lead).await.map_err(|e| e.to_string()),
+            None => Err("it is not among SLIPWAY_ACME_DIRECTORY any more".into()),
+        };
+        if let Err(error) = rolled {
+            tracing::warn!(
+                ca = directory,
+                error,
+                "acme.account_key_not_rolled: it is tried again tomorrow"
+            );
+            let mut tx = lead.begin(&deps.store).await?;
+            tx.roll_accounts(Some(&directory), now + TimeDelta::days(1)).await?;
+            tx.commit().await?;
+        }
+    }
+    Ok(())
+}
+
+async fn revoke(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
+    let now = deps.clock.now();
+    let mut tx = deps.store.begin().await?;
+    let due = tx.revocations_due(now, PER_ROUND_MAX).await?;
+    drop(tx);
+    for revocation in due {
+        let done = tell(deps, lead, &revocation).await;
+        let revoked_at = match &done {
+            Ok(()) => {
+                tracing::info!(certificate = %revocation.id, ca = revocation.ca, "certificate.revoked");
+                Some(now)
+            }
+            Err(error) => {
+                tracing::warn!(certificate = %revocation.id, ca = revocation.ca, %error, "certificate.not_revoked: it is tried again");
+                None
+            }
+        };
+        let mut tx = lead.begin(&deps.store).await?;
+        tx.note_revocation(revocation.id, revoked_at, now + AGAIN).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+async fn tell(deps: &Deps, lead: Lead, revocation: &Revocation) -> Result<(), CallError> {
+    let unusable = |why: &dyn std::fmt::Display| CallError::Away(why.to_string());
+    let ca = deps.cas.iter().find(|ca| ca.directory == revocation.ca);
+    let ca: &CaSettings = ca.ok_or_else(|| unusable(&"the CA is not among SLIPWAY_ACME_DIRECTORY any more"))?;
+    let account = ca.account(deps, lead).await?;
+    let der = CertificateDer::from_pem_slice(revocation.chain_pem.as_bytes()).map_err(|e| unusable(&e))?;
+    match ask(&account, &der, revocation.reason).await {
+        // Somebody was quicker.
+        Err(CallError::Refused(problem))
+            if problem
+                .r#type
+                .as_deref()
+                .is_some_and(|t| t.ends_with(":alreadyRevoked")) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+async fn ask(account: &Account, der: &CertificateDer<'static>, reason: u8) -> Result<(), CallError> {
+    let reason = || match reason {
+        1 => RevocationReason::KeyCompromise,
+        4 => RevocationReason::Superseded,
+        5 => RevocationReason::CessationOfOperation,
+        _ => RevocationReason::Unspecified,
+    };
+    call!(async {
+        let request = RevocationRequest {
+            certificate: der,
+            reason: Some(reason()),
+        };
+        account.revoke(&request).await
+    })
+}
+
+async fn try_out(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
+    let mut tx = deps.store.begin().await?;
+    let due = tx.trials_due(PER_ROUND_MAX).await?;
+    drop(tx);
+    let trials: Vec<BoxFuture<'_, Result<(), StoreError>>> = due
+        .into_iter()
+        .map(|(id, host, directory)| -> BoxFuture<'_, _> { Box::pin(trial(deps, lead, id, host, directory)) })
+        .collect();
+    let trials: Vec<Result<(), StoreError>> = stream::iter(trials).buffer_unordered(4).collect().await;
+    trials.into_iter().collect()
+}
+
+async fn trial(deps: &Deps, lead: Lead, id: DomainId, host: String, directory: String) -> Result<(), StoreError> {
+    let names = vec![host];
+    let staged = deps.cas.iter().filter_map(CaSettings::staged);
+    let ca = staged.into_iter().find(|ca| ca.directory == directory);
+    let mut tx = deps.store.begin().await?;
+    let reach = reach(&mut tx, &names).await?;
+    drop(tx);
+    let ended = match &ca {
+        Some(ca) => {
+            let wish = Wish {
+                names: &names,
+                replaces: None,
+                begun: None,
+                challenge: challenge::kind(0, reach),
+                failures: 0,
+            };
+            order::try_out(deps, lead, ca, &wish).await
+        }
+        None => Err(order::failed(
+            "no_staging",
+            format!("{directory} is not among the settings any more."),
+            "Ask again.",
+            false,
+        )),
+    };
+    let error: Option<Reason> = match ended {
+        Ok(()) => None,
+        Err(OrderError::Store(error)) => return Err(error),
+        Err(OrderError::Wait(_, reason) | OrderError::Failed { reason, .. }) => Some(reason),
+    };
+    let mut tx = lead.begin(&deps.store).await?;
+    tx.end_trial(id, error.as_ref(), deps.clock.now()).await?;
+    tx.commit().await
+}

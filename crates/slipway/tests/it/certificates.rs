@@ -1,0 +1,178 @@
+//! What people do with certificates: bring one along, have one replaced, taken back, tried out; visitors who show one.
+
+use serde_json::{Value, json};
+
+use crate::authority::{Authority, Manners};
+use crate::domains::{add, domain, public, recheck, until_state, visit, with_app};
+use crate::nameserver::NameServer;
+use crate::platform::{Options, Platform, until};
+
+/// The certificate in use for a name, as the database has it.
+fn in_use(platform: &Platform, host: &str, column: &str) -> String {
+    let found = platform.sql(&format!(
+        "select {column}::text from certificates where names = array['{host}'] and replaced_at is null"
+    ));
+    found.trim().to_owned()
+}
+
+fn active(platform: &Platform, names: &NameServer, app: &str, host: &str) {
+    names.update(&[&format!("add {host}. 60 A 127.0.0.1")]);
+    add(platform, app, &json!({"host": host}));
+    recheck(platform, app, host);
+    until_state(platform, app, host, "active");
+}
+
+#[test]
+fn a_certificate_of_ones_own_is_served_until_it_is_given_up() {
+    let (platform, authority, names) = public(Manners::default());
+    with_app(&platform, "own");
+    active(&platform, &names, "own", "own.example.com");
+    let orders = authority.asked("POST /order-plz");
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let pair = rcgen::generate_simple_self_signed(vec!["own.example.com".into()]).expect("a pair");
+    std::fs::write(at("cert"), pair.cert.pem()).expect("written");
+    std::fs::write(at("key"), pair.signing_key.serialize_pem()).expect("written");
+    let other = rcgen::KeyPair::generate().expect("a key");
+    std::fs::write(at("other"), other.serialize_pem()).expect("written");
+    let upload = |key: &str| {
+        platform.cli(&[
+            "certs",
+            "upload",
+            "--cert",
+            &at("cert"),
+            "--key",
+            &at(key),
+            "own.example.com",
+            "-a",
+            "own",
+        ])
+    };
+    let (code, out, err) = upload("other");
+    assert!(code == 1 && err.contains("another certificate's"), "{out}{err}");
+    let (code, out, err) = upload("key");
+    assert!(code == 0 && err.contains("nothing renews it"), "{out}{err}");
+    let own_root = pair.cert.pem().into_bytes();
+    let seen = until("it is served", || visit(&platform, &own_root, "own.example.com"));
+    assert_eq!(seen.0, 200);
+    let found = domain(&platform, "own", "own.example.com");
+    assert_eq!(
+        (&found["state"], &found["certificate"]["uploaded"]),
+        (&json!("active"), &json!(true)),
+        "{found}"
+    );
+    assert_eq!(
+        authority.asked("POST /order-plz"),
+        orders,
+        "nothing is ordered beside it"
+    );
+    let (code, out, err) = platform.cli(&["certs", "give-up", "own.example.com", "-a", "own"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let root = authority.root_pem();
+    until("an ordered one takes its place", || {
+        visit(&platform, &root, "own.example.com")
+    });
+}
+
+#[test]
+fn a_certificate_is_replaced_at_once_and_the_old_one_taken_back_when_the_new_one_is_there() {
+    let (platform, authority, names) = public(Manners::default());
+    with_app(&platform, "fresh");
+    active(&platform, &names, "fresh", "fresh.example.com");
+    let first = in_use(&platform, "fresh.example.com", "id");
+    let (code, out, err) = platform.cli(&["certs", "renew", "fresh.example.com", "-a", "fresh"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let second = until("another one is there", || {
+        let now = in_use(&platform, "fresh.example.com", "id");
+        (now != first).then_some(now)
+    });
+    assert_eq!(authority.asked("POST /revoke-cert"), 0);
+    let revoke = [
+        "certs",
+        "revoke",
+        "fresh.example.com",
+        "--reason",
+        "key-compromise",
+        "--yes",
+        "-a",
+        "fresh",
+    ];
+    let (code, out, err) = platform.cli(&revoke);
+    assert_eq!(code, 0, "{out}{err}");
+    until("the CA has taken the old one back", || {
+        let revoked = platform.sql(&format!(
+            "select revoked_at is not null from certificates where id = '{second}'"
+        ));
+        (revoked.trim() == "t").then_some(())
+    });
+    assert_eq!(authority.asked("POST /revoke-cert"), 1);
+    assert_ne!(
+        in_use(&platform, "fresh.example.com", "id"),
+        second,
+        "another one was there before"
+    );
+    until_state(&platform, "fresh", "fresh.example.com", "active");
+    // The account goes on with another key.
+    let account = "select account_url || encode(sealed_credentials, 'hex') from acme_accounts";
+    let before = platform.sql(account);
+    let (code, out, err) = platform.cli(&["certs", "roll-account-keys"]);
+    assert_eq!(code, 0, "{out}{err}");
+    until("the key is another one", || {
+        (platform.sql(account) != before).then_some(())
+    });
+    assert_eq!(authority.asked("POST /rollover-account-key"), 1);
+    let third = in_use(&platform, "fresh.example.com", "id");
+    platform.cli(&["certs", "renew", "fresh.example.com", "-a", "fresh"]);
+    until("the account still orders", || {
+        (in_use(&platform, "fresh.example.com", "id") != third).then_some(())
+    });
+}
+
+#[test]
+fn an_order_is_tried_out_elsewhere_and_says_what_a_real_one_would() {
+    let names = NameServer::start();
+    let mut platform = Platform::prepare(Options::default());
+    let authority = Authority::start(&names, &platform, Manners::default());
+    let staging = Authority::start(&names, &platform, Manners::default());
+    for (name, value) in authority.settings(&names) {
+        platform.set(name, value);
+    }
+    platform.set("SLIPWAY_ACME_STAGING", format!("127.0.0.1={}", staging.directory()));
+    platform.up();
+    with_app(&platform, "tried");
+    active(&platform, &names, "tried", "tried.example.com");
+    let orders = authority.asked("POST /order-plz");
+    let (code, out, err) = platform.cli(&["certs", "try", "tried.example.com", "-a", "tried"]);
+    assert!(code == 0 && err.contains("a certificate could be got"), "{out}{err}");
+    assert_eq!(
+        (staging.asked("POST /order-plz"), authority.asked("POST /order-plz")),
+        (1, orders)
+    );
+    names.update(&["del tried.example.com. A", "add tried.example.com. 60 A 127.0.0.2"]);
+    let (code, out, err) = platform.cli(&["certs", "try", "tried.example.com", "-a", "tried"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("looked and found"), "{out}{err}");
+    let trial: Value = platform.get("/v1/apps/tried/domains/tried.example.com/trial");
+    assert_eq!(trial["reason"]["code"], "ca_cannot_reach", "{trial}");
+}
+
+#[test]
+fn visitors_show_a_certificate_where_a_domain_asks_for_one() {
+    let platform = Platform::start();
+    with_app(&platform, "mutual");
+    add(&platform, "mutual", &json!({"host": "mutual.test"}));
+    until_state(&platform, "mutual", "mutual.test", "active");
+    let root = std::fs::read(platform.data().join("ca/root.pem")).expect("a root");
+    until("anybody is let in", || visit(&platform, &root, "mutual.test"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let ca = dir.path().join("ca.pem").display().to_string();
+    std::fs::write(&ca, &root).expect("written");
+    let (code, out, err) = platform.cli(&["domains", "client-ca", "mutual.test", "--file", &ca, "-a", "mutual"]);
+    assert_eq!(code, 0, "{out}{err}");
+    until("who shows nothing is not let in", || {
+        visit(&platform, &root, "mutual.test").is_none().then_some(())
+    });
+    let (code, out, err) = platform.cli(&["domains", "client-ca", "mutual.test", "--off", "-a", "mutual"]);
+    assert_eq!(code, 0, "{out}{err}");
+    until("anybody is let in again", || visit(&platform, &root, "mutual.test"));
+}
