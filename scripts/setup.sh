@@ -21,11 +21,12 @@ if [ "${1:-run}" = test ]; then
   has dockerd docker.io iptables
   has ip iproute2
   has faketime faketime
-  # A CA that speaks ACME, and a name server with its tools.
+  # A CA that speaks ACME, a name server with its tools, a resolver, a mail server.
   has pebble pebble
   has knotd knot
   has kdig knot-dnsutils
   has unbound unbound
+  has msmtpd msmtp-mta
   has psql postgresql-client
   has busybox busybox-static
   docker compose version >/dev/null 2>&1 || has docker-compose docker-compose

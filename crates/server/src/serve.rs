@@ -24,8 +24,10 @@ use crate::control_socket::{self, Control};
 use crate::error::ServerError;
 use crate::feeds::{Feeds, Fixed};
 use crate::inspector::{self, Inspector};
+use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::ports::EnginePorts;
+use crate::tellers::Tellers;
 use crate::up::stand_in;
 use crate::webhook::Webhook;
 use crate::{bootstrap, files, housekeeping, telemetry};
@@ -344,6 +346,9 @@ impl Plane {
 
     fn deps(&self, engine: &DockerEngine, metrics: &Arc<Metrics>) -> Result<Deps, ServerError> {
         let webhook = self.config.alert_webhook_url.clone().map(Webhook::new).transpose()?;
+        let mailer = self.config.mail.as_ref().map(Mailer::new).transpose()?;
+        let tellers = webhook.map(|w| Box::new(w) as _).into_iter();
+        let tellers = Tellers::new(tellers.chain(mailer.map(|m| Box::new(m) as _)).collect());
         Ok(Deps {
             store: self.store.clone(),
             engine: Arc::new(engine.clone()),
@@ -351,7 +356,7 @@ impl Plane {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             traffic: Arc::clone(&self.traffic),
-            notifier: webhook.map(|webhook| Arc::new(webhook) as _),
+            notifier: tellers.map(|tellers| Arc::new(tellers) as _),
             observer: Arc::clone(metrics) as _,
             link: Arc::new(telemetry::link),
             settings: Arc::new(Settings {

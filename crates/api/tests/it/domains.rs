@@ -584,6 +584,24 @@ async fn a_certificate_is_brought_along_given_up_renewed_and_taken_back() {
         let given_up = world.ask("DELETE", &at("certificate")).send().await;
         assert_eq!(given_up.status, 202, "{}", given_up.text);
         assert_eq!(row("renew_at < not_after").await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_ordered_certificate_is_replaced_and_taken_back_on_request() {
+    in_world(async |world| {
+        world.post("/v1/apps", json!({"name": "web"})).await;
+        world.post(DOMAINS, json!({"host": "shop.example.com"})).await;
+        let at = |what: &str| format!("{DOMAINS}/shop.example.com/{what}");
+        assert!(prove(&world, world.team, "shop.example.com").await);
+        world.put(&at("certificate"), json!({"chain": "c", "key": "k"})).await;
+        let row = async |column: &str| {
+            world
+                .db
+                .number(&format!("select ({column})::int::bigint from certificates"))
+                .await
+        };
         world
             .db
             .execute("update certificates set uploaded = false, ca = 'https://ca.example/dir', renew_at = not_after")

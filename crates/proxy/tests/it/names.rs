@@ -291,6 +291,29 @@ async fn visitors_of_a_name_that_asks_show_a_certificate_that_its_cas_vouch_for_
             "a name of its own asks nobody"
         );
     }
+}
+
+#[tokio::test]
+async fn no_way_round_leads_to_a_name_that_asks() {
+    let web = apps::polite("web1").await;
+    let mut scene = Scene::new().serving("web", &[web.upstream()]);
+    let id = scene.snapshot.environments[0].id;
+    let ((ca, known), (other_ca, stranger)) = (visitor(), visitor());
+    for name in ["*.shop.test", "open.shop.test"] {
+        scene.snapshot.hosts.insert(name.parse().expect("a name"), id);
+    }
+    let policy = |pem: &str| NamePolicy {
+        hsts: None,
+        client_ca_pem: Some(pem.into()),
+    };
+    scene
+        .snapshot
+        .policies
+        .insert("*.shop.test".parse().expect("a name"), policy(&ca));
+    let mut world = World::start(&scene).await;
+    world.certify(&["*.shop.test"]);
+    world.show(&scene.clone().next()).await;
+    scene = scene.next();
     // Over a connection to the open name, whose certificate covers the other one too.
     let stream = world.client.tls("open.shop.test", Speak::H1).await.expect("TLS");
     let mut sender = crate::client::h1_over(stream).await;

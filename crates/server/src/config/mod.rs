@@ -5,6 +5,7 @@
 
 mod domains;
 mod listens;
+mod mail;
 mod notes;
 mod settings;
 
@@ -25,6 +26,7 @@ use crate::postgres::Programs;
 
 pub use domains::Domains;
 pub(crate) use domains::PublicAddresses;
+pub use mail::Mail;
 pub use settings::{SETTINGS, Setting, example, schema};
 
 /// Why the configuration cannot be used.
@@ -135,6 +137,8 @@ pub struct Config {
     pub bootstrap_token: Option<Token>,
     /// Who is told of alerts.
     pub alert_webhook_url: Option<Url>,
+    /// Where alerts are written to.
+    pub mail: Option<Mail>,
     /// Where apps send what they tell, by the standard variable.
     pub otlp_endpoint: Option<String>,
     /// Whether the platform's own traces are exported, by the standard variables.
@@ -291,6 +295,7 @@ impl Config {
         let disk_free_min = faults.keep(disk_floor(v));
         let bootstrap_token = faults.keep(bootstrap_token(v));
         let alert_webhook_url = faults.keep(alert_webhook_url(v));
+        let mail = faults.keep(mail::read(v));
         let traces = faults.keep(traces(v));
         let postgres_image = faults.keep(postgres_image(v));
         let log = faults.keep(log_filter(v));
@@ -316,6 +321,7 @@ impl Config {
                 .map_or_else(|| data_dir.join("master.key"), |(f, _)| f.into()),
             bootstrap_token: bootstrap_token?,
             alert_webhook_url: alert_webhook_url?,
+            mail: mail?,
             otlp_endpoint: v.standard(&["OTEL_EXPORTER_OTLP_ENDPOINT"]).map(|(_, e)| e.to_owned()),
             traces: traces?,
             postgres_image: postgres_image?,

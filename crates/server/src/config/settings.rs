@@ -18,7 +18,10 @@ impl Setting {
     /// Whether its value is a secret: it is no flag, because everybody on the machine can read command lines, and it is
     /// in no message.
     pub fn is_secret(&self) -> bool {
-        matches!(self.key, "bootstrap_token" | "alert_webhook_url" | "acme_eab")
+        matches!(
+            self.key,
+            "bootstrap_token" | "alert_webhook_url" | "acme_eab" | "smtp_url"
+        )
     }
 
     /// The environment variable.
@@ -170,6 +173,17 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Where alerts are posted when they begin and end, in the form of Prometheus' Alertmanager. Not a flag: it may hold a token.",
     ),
+    setting(
+        "alert_email",
+        "",
+        "Whom alerts are written to when they begin and end, separated by commas; with smtp_url and smtp_from.",
+    ),
+    setting(
+        "smtp_url",
+        "",
+        "The mail server: smtps://user:password@host, or smtp://user:password@host:587?tls=required. Not a flag: it may hold a password.",
+    ),
+    setting("smtp_from", "", "Who writes, such as slipway@example.com."),
     setting(
         "log",
         "info",

@@ -135,6 +135,39 @@ fn a_secret_is_checked_and_never_shown() {
 }
 
 #[test]
+fn a_mail_server_needs_a_writer_and_a_reader_and_gets_a_password_over_tls_only() {
+    let all = |url: &'static str| {
+        [
+            ("SLIPWAY_SMTP_URL", url),
+            ("SLIPWAY_SMTP_FROM", "slipway@example.com"),
+            ("SLIPWAY_ALERT_EMAIL", "ops@example.com, Ops <two@example.com>"),
+        ]
+    };
+    for good in [
+        "smtps://u:p@mail.example.com",
+        "smtp://u:p@mail.example.com:587?tls=required",
+        "smtp://mail.example.com:25",
+        "smtp://u:p@127.0.0.1:2525",
+    ] {
+        let (_dir, sources) = sources(&[], &all(good), "");
+        let mail = Config::load(sources).expect("right").mail.expect("set");
+        assert_eq!(mail.to.len(), 2, "{good}");
+    }
+    for (variables, says) in [
+        (&all("smtp://u:typo@mail.example.com:25")[..], "over TLS only"),
+        (&all("https://mail.example.com"), "smtps://"),
+        (&all("smtps://mail.example.com")[..2], "SLIPWAY_ALERT_EMAIL"),
+        (&all("smtps://mail.example.com")[1..], "SLIPWAY_SMTP_URL"),
+        (&[all("smtps://mail.example.com")[0], all("")[2]], "SLIPWAY_SMTP_FROM"),
+        (&[("SLIPWAY_ALERT_EMAIL", "nobody")], "e-mail addresses"),
+    ] {
+        let (_dir, sources) = sources(&[], variables, "");
+        let error = Config::load(sources).expect_err("refused").to_string();
+        assert!(error.contains(says) && !error.contains("typo"), "{says}: {error}");
+    }
+}
+
+#[test]
 fn the_example_is_a_file_of_all_settings_that_loads() {
     let text = example();
     let uncommented: String = text

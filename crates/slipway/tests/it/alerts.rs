@@ -99,3 +99,97 @@ fn f33_a_crash_loop_is_told_once_and_its_end_too() {
     );
     assert!(!platform.log().contains("sesame"), "the address may hold a token");
 }
+
+/// A mail server that asks for a password and keeps what it is sent.
+struct MailServer {
+    child: std::process::Child,
+    dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl MailServer {
+    fn start() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        let port = crate::nameserver::free_port();
+        let script = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it may be run");
+            path.display().to_string()
+        };
+        let keep = script("keep", &format!("cat >> {}", dir.path().join("mail").display()));
+        let password = script("password", "echo s3same");
+        let child = std::process::Command::new("msmtpd")
+            .arg(format!("--port={port}"))
+            .arg(format!("--command={keep} %F"))
+            .arg(format!("--auth=ops,{password}"))
+            .spawn()
+            .expect("msmtpd is installed: scripts/setup.sh test");
+        until("the mail server answers", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
+        });
+        Self { child, dir, port }
+    }
+
+    fn mail(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("mail")).unwrap_or_default()
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_certificate_that_is_about_to_end_is_written_of_by_e_mail_and_its_renewal_too() {
+    let server = MailServer::start();
+    let platform = Platform::with(Options {
+        variables: vec![
+            (
+                "SLIPWAY_SMTP_URL",
+                format!("smtp://ops:s3same@127.0.0.1:{}", server.port),
+            ),
+            ("SLIPWAY_SMTP_FROM", "Slipway <slipway@example.com>".into()),
+            ("SLIPWAY_ALERT_EMAIL", "ops@example.com, team@example.com".into()),
+        ],
+        ..Options::default()
+    });
+    platform.log_in_to_registry();
+    platform.app("mail", &json!({}));
+    platform
+        .call("POST", "/v1/apps/mail/domains", Some(&json!({"host": "mail.test"})))
+        .expect(201);
+    let certificate = "certificates where names = array['mail.test'] and replaced_at is null";
+    until("it has a certificate", || {
+        (platform.sql(&format!("select count(*) from {certificate}")).trim() == "1").then_some(())
+    });
+    // Its renewal is put off, as if it could not be had.
+    platform.sql(
+        "update certificates set not_before = now() - interval '84 days', not_after = now() + interval '2 days', \
+         renew_at = now() + interval '1 day' where names = array['mail.test']; notify slipway_domains",
+    );
+    let mail = until("somebody is written to", || {
+        let mail = server.mail();
+        mail.contains("mail.test ends within 3 days").then_some(mail)
+    });
+    for part in [
+        "From: Slipway <slipway@example.com>",
+        "To: ops@example.com, team@example.com",
+        "Subject: [slipway] mail (production): certificate_expiring",
+    ] {
+        assert!(mail.contains(part), "{part}: {mail}");
+    }
+    platform.sql("update certificates set renew_at = now() where names = array['mail.test']; notify slipway_domains");
+    until("its end is written of too", || {
+        server
+            .mail()
+            .contains("[slipway] over: mail (production)")
+            .then_some(())
+    });
+    let written = server.mail().matches("Subject: [slipway] mail").count();
+    assert_eq!(written, 1, "once: {}", server.mail());
+}
