@@ -246,7 +246,7 @@ async fn visitors_of_a_name_that_asks_show_a_certificate_that_its_cas_vouch_for_
     let mut scene = Scene::new().serving("web", &[web.upstream()]);
     let id = scene.snapshot.environments[0].id;
     let (ca, known) = visitor();
-    let (other_ca, stranger) = visitor();
+    let (_, stranger) = visitor();
     for name in ["*.shop.test", "open.shop.test"] {
         scene.snapshot.hosts.insert(name.parse().expect("a name"), id);
     }

@@ -19,7 +19,7 @@ pub(crate) struct Authority {
 }
 
 /// What its own server is known by; the same for all of them, as those of one CA have one root.
-static OWN_PAIR: LazyLock<(String, String)> = LazyLock::new(|| {
+pub(crate) static OWN_PAIR: LazyLock<(String, String)> = LazyLock::new(|| {
     let pair = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).expect("a pair");
     (pair.cert.pem(), pair.signing_key.serialize_pem())
 });

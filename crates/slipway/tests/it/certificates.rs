@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::authority::{Authority, Manners};
 use crate::domains::{add, domain, public, recheck, until_state, visit, with_app};
+use crate::front::Front;
 use crate::nameserver::NameServer;
 use crate::platform::{Options, Platform, until};
 
@@ -175,4 +176,61 @@ fn visitors_show_a_certificate_where_a_domain_asks_for_one() {
     let (code, out, err) = platform.cli(&["domains", "client-ca", "mutual.test", "--off", "-a", "mutual"]);
     assert_eq!(code, 0, "{out}{err}");
     until("anybody is let in again", || visit(&platform, &root, "mutual.test"));
+}
+
+#[test]
+fn a_certificate_is_replaced_in_the_window_that_its_ca_suggests_and_the_order_says_what_it_replaces() {
+    let names = NameServer::start();
+    let mut platform = Platform::prepare(Options::default());
+    let authority = Authority::start(&names, &platform, Manners::default());
+    let now = chrono::Utc::now();
+    let days = |n: i64| now + chrono::TimeDelta::days(n);
+    let front = Front::start(&authority, (days(30), days(31)));
+    for (name, value) in authority.settings(&names) {
+        platform.set(name, value);
+    }
+    platform.set("SLIPWAY_ACME_DIRECTORY", front.directory());
+    platform.set("SLIPWAY_ACME_PROFILE", "shortlived".into());
+    platform.up();
+    with_app(&platform, "window");
+    active(&platform, &names, "window", "window.example.com");
+    let renew_at = || {
+        let all = platform.get("/v1/certificates")["items"].clone();
+        let all = all.as_array().expect("a list").clone();
+        let one = all
+            .iter()
+            .find(|c| c["names"][0] == "window.example.com")
+            .expect("listed")
+            .clone();
+        let at = one["renew_at"].as_str().expect("a time").to_owned();
+        at.parse::<chrono::DateTime<chrono::Utc>>().expect("a time")
+    };
+    let planned = renew_at();
+    assert!(
+        planned >= days(30) - chrono::TimeDelta::seconds(1) && planned <= days(31),
+        "{planned}"
+    );
+    let orders = front.orders();
+    assert_eq!(
+        (orders.len(), &orders[0]["profile"]),
+        (1, &json!("shortlived")),
+        "{orders:?}"
+    );
+    assert_eq!(orders[0].get("replaces"), None);
+
+    // Asked again, with the same window: what was planned stays.
+    let ask =
+        || platform.sql("update certificates set ari_at = now() where ari_at is not null; notify slipway_domains");
+    let asked = front.asked();
+    ask();
+    until("it is asked again", || (front.asked() > asked).then_some(()));
+    assert_eq!(renew_at(), planned);
+
+    // The CA must take its certificates back: it would have them replaced at once.
+    front.suggest((days(-2), days(-1)));
+    ask();
+    until("it is ordered anew", || (front.orders().len() == 2).then_some(()));
+    let replaces = front.orders()[1]["replaces"].clone();
+    assert!(replaces.as_str().is_some_and(|id| id.contains('.')), "{replaces}");
+    until_state(&platform, "window", "window.example.com", "active");
 }

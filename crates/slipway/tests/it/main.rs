@@ -11,6 +11,7 @@ mod deploy;
 mod domains;
 mod engine_faults;
 mod failures;
+mod front;
 mod gates;
 mod life;
 mod nameserver;
