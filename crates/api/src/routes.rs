@@ -119,6 +119,7 @@ fn apps_and_specs(routes: Routes) -> Routes {
         .guarded(WRITE_DOMAIN, routes!(domains::trial::trial_create))
         .guarded(READ_DOMAIN, routes!(domains::trial::trial_get))
         .guarded(WRITE_DOMAIN, routes!(certificates::roll::account_keys_roll))
+        .guarded(READ_DOMAIN, routes!(certificates::root::internal_root_get))
 }
 
 /// Whoever may run a command may see what comes of it; what it wrote is like a log.

@@ -18,6 +18,8 @@ pub struct ApiSettings {
     pub base_domain: HostName,
     /// Where the API answers through the proxy.
     pub api_domain: Option<HostName>,
+    /// The root of the internal CA, PEM.
+    pub internal_root_pem: String,
     /// Where the first choice of CA lets orders be tried out.
     pub staging_directory: Option<String>,
     /// The port of HTTPS as the world sees it, for the addresses in answers.
@@ -38,6 +40,7 @@ impl ApiSettings {
         Self {
             base_domain,
             api_domain: None,
+            internal_root_pem: String::new(),
             staging_directory: None,
             https_port,
             version: version.into(),

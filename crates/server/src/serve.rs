@@ -393,6 +393,7 @@ impl Plane {
             started_at: self.clock.now(),
             settings: ApiSettings {
                 api_domain: self.config.api_domain.clone(),
+                internal_root_pem: self.ca.root_pem().to_owned(),
                 staging_directory: self.config.domains.cas.iter().find_map(|ca| ca.staging.clone()),
                 ..ApiSettings::new(self.config.base_domain.clone(), self.config.https_port(), VERSION)
             },

@@ -39,3 +39,10 @@ pub struct AccountsToRoll {
     /// How many.
     pub accounts: u64,
 }
+
+/// The root of the internal CA.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InternalRoot {
+    /// PEM.
+    pub certificate: String,
+}

@@ -211,6 +211,15 @@ pub enum CertsCommand {
         /// The domain
         host: String,
     },
+    /// Have this machine trust the internal CA, which issues for local names, or say how
+    Trust {
+        /// Print the root instead
+        #[arg(long, conflicts_with = "remove")]
+        print: bool,
+        /// Take it out again
+        #[arg(long)]
+        remove: bool,
+    },
     /// Give the platform's accounts at CAs new keys; done by itself once a year
     RollAccountKeys,
 }

@@ -68,6 +68,7 @@ pub(crate) async fn run(ctx: &mut Context, command: CertsCommand) -> Result<(), 
             done(ctx, call, &format!("{host}: the CA is told {when}")).await
         }
         CertsCommand::Try { host } => try_out(ctx, &host).await,
+        CertsCommand::Trust { print, remove } => super::trust::run(ctx, print, remove).await,
         CertsCommand::RollAccountKeys => {
             let call = Call::post(&["certificates", "roll-account-keys"], None, ctx.key());
             done(ctx, call, "the keys are replaced within a moment").await

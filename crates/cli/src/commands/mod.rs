@@ -20,6 +20,7 @@ mod spec;
 mod status;
 mod teams;
 mod tokens;
+mod trust;
 mod variables;
 mod watch;
 

@@ -1,10 +1,14 @@
-//! The root and its leaves (RFC 5280), P-256.
+//! The root, the intermediate that issues, and its leaves (RFC 5280), P-256.
+//!
+//! Promises: visitors trust the root for years; the key that issues every day is another one, replaced twice a year; a
+//! leaf never outlives what vouches for it.
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
@@ -14,14 +18,19 @@ use rustls::pki_types::pem::PemObject;
 use slipway_acme::{Issued, LocalAuthority};
 use slipway_domain::Timestamp;
 use time::OffsetDateTime;
+use x509_parser::extensions::ParsedExtension;
 
 use crate::files;
 
 const ROOT_LIFE: TimeDelta = TimeDelta::days(3650);
+const INTERMEDIATE_LIFE: TimeDelta = TimeDelta::days(365);
+/// With so much of its life left the intermediate is replaced.
+const INTERMEDIATE_LEFT_MIN: TimeDelta = TimeDelta::days(180);
 const LEAF_LIFE: TimeDelta = TimeDelta::days(90);
 /// Clocks differ: what is issued now is valid since a while.
 const BACKDATED: TimeDelta = TimeDelta::hours(1);
 const NAME: &str = "Slipway internal CA";
+const INTERMEDIATE: &str = "intermediate.pem";
 
 /// Why the CA cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +45,16 @@ pub(crate) struct CaError {
 pub(crate) struct InternalCa(Arc<Inner>);
 
 struct Inner {
-    dir: String,
+    dir: PathBuf,
+    root_pem: String,
+    root: Issuer<'static, KeyPair>,
+    intermediate: Mutex<Option<Intermediate>>,
+}
+
+/// What issues every day.
+struct Intermediate {
+    pem: String,
+    not_after: Timestamp,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -74,21 +92,62 @@ impl InternalCa {
         }
         let pem = std::fs::read_to_string(&root).map_err(|e| fail(format!("root.pem: {e}")))?;
         check_pair(&pem, &key).map_err(fail)?;
+        let pem = if may_have_intermediates(&pem) {
+            pem
+        } else {
+            tracing::warn!(
+                "ca.root_renewed: {} lets nobody issue below it; visitors must trust it anew",
+                root.display()
+            );
+            write_root(&root, &key, now).map_err(fail)?;
+            std::fs::read_to_string(&root).map_err(|e| fail(format!("root.pem: {e}")))?
+        };
         let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(|e| fail(format!("root.pem: {e}")))?;
-        Ok(Self(Arc::new(Inner { dir: shown, issuer })))
+        Ok(Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            root_pem: pem,
+            root: issuer,
+            intermediate: Mutex::default(),
+        })))
+    }
+
+    /// What visitors trust.
+    pub(crate) fn root_pem(&self) -> &str {
+        &self.0.root_pem
+    }
+
+    /// Does something with the intermediate that is kept, or with a new one where that grows old or cannot be read.
+    fn with_intermediate<T>(
+        &self,
+        now: Timestamp,
+        work: impl FnOnce(&Intermediate) -> Result<T, CaError>,
+    ) -> Result<T, CaError> {
+        let is_fresh = |kept: &Intermediate| kept.not_after - now >= INTERMEDIATE_LEFT_MIN;
+        let path = self.0.dir.join(INTERMEDIATE);
+        let mut current = self.0.intermediate.lock();
+        let kept = current
+            .take()
+            .or_else(|| read_intermediate(&path, &self.0.root_pem))
+            .filter(is_fresh);
+        let intermediate = match kept {
+            Some(kept) => kept,
+            None => new_intermediate(&path, &self.0.root, now).map_err(|error| self.fail(error))?,
+        };
+        work(current.insert(intermediate))
+    }
+
+    fn fail(&self, error: String) -> CaError {
+        CaError {
+            dir: self.0.dir.display().to_string(),
+            error,
+        }
     }
 
     /// Issues a certificate for names and one-label wildcards.
     pub(crate) fn issue(&self, names: &[String], now: Timestamp) -> Result<Issued, CaError> {
-        let fail = |error: rcgen::Error| CaError {
-            dir: self.0.dir.clone(),
-            error: error.to_string(),
-        };
+        let fail = |error: rcgen::Error| self.fail(error.to_string());
         let Some(first) = names.first() else {
-            return Err(CaError {
-                dir: self.0.dir.clone(),
-                error: "a certificate without a name would be good for nothing".into(),
-            });
+            return Err(self.fail("a certificate without a name would be good for nothing".into()));
         };
         let (not_before, not_after) = (now - BACKDATED, now + LEAF_LIFE);
         let mut params = CertificateParams::new(names.to_vec()).map_err(fail)?;
@@ -101,9 +160,12 @@ impl InternalCa {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(fail)?;
-        let certificate = params.signed_by(&key, &self.0.issuer).map_err(fail)?;
+        let chain_pem = self.with_intermediate(now, |intermediate| {
+            let certificate = params.signed_by(&key, &intermediate.issuer).map_err(fail)?;
+            Ok(certificate.pem() + &intermediate.pem)
+        })?;
         Ok(Issued {
-            chain_pem: certificate.pem(),
+            chain_pem,
             key_pem: key.serialize_pem(),
             not_before,
             not_after,
@@ -116,6 +178,67 @@ impl LocalAuthority for InternalCa {
     fn issue(&self, names: &[String], now: Timestamp) -> Result<Issued, String> {
         Self::issue(self, names, now).map_err(|e| e.to_string())
     }
+}
+
+/// An intermediate with its key, if it is there, can be read, and is this root's.
+fn read_intermediate(path: &Path, root_pem: &str) -> Option<Intermediate> {
+    let both = files::read_secret(path).ok().flatten()?;
+    let (pem, key) = both.split_at(both.find("-----BEGIN PRIVATE KEY-----")?);
+    let key = KeyPair::from_pem(key).ok()?;
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;
+    let root = CertificateDer::from_pem_slice(root_pem.as_bytes()).ok()?;
+    let (_, root) = x509_parser::parse_x509_certificate(&root).ok()?;
+    let own = root.extensions().iter().find_map(|e| match e.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0),
+        _ => None,
+    });
+    let vouching = certificate
+        .extensions()
+        .iter()
+        .find_map(|e| match e.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(id) => Some(id.key_identifier.as_ref()?.0),
+            _ => None,
+        });
+    if own.is_none() || own != vouching {
+        return None;
+    }
+    let not_after = Timestamp::from_timestamp(certificate.validity().not_after.timestamp(), 0)?;
+    let end = both.find("-----BEGIN PRIVATE KEY-----")?;
+    let pem = both[..end].to_owned();
+    let issuer = Issuer::from_ca_cert_pem(&pem, key).ok()?;
+    Some(Intermediate { pem, not_after, issuer })
+}
+
+fn new_intermediate(path: &Path, root: &Issuer<'static, KeyPair>, now: Timestamp) -> Result<Intermediate, String> {
+    let not_after = now + INTERMEDIATE_LIFE;
+    let mut params = CertificateParams::default();
+    params.not_before = date(now - BACKDATED);
+    params.not_after = date(not_after);
+    params.distinguished_name = DistinguishedName::new();
+    let name = format!("{NAME} {}", now.format("%Y-%m-%d"));
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| e.to_string())?;
+    let pem = params.signed_by(&key, root).map_err(|e| e.to_string())?.pem();
+    files::write_secret(path, (pem.clone() + &key.serialize_pem()).as_bytes()).map_err(|e| e.to_string())?;
+    let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(|e| e.to_string())?;
+    tracing::info!(%not_after, "ca.intermediate_made");
+    Ok(Intermediate { pem, not_after, issuer })
+}
+
+/// Whether others may issue below a root (RFC 5280 section 4.2.1.9).
+fn may_have_intermediates(root_pem: &str) -> bool {
+    let Ok(der) = CertificateDer::from_pem_slice(root_pem.as_bytes()) else {
+        return false;
+    };
+    let Ok((_, root)) = x509_parser::parse_x509_certificate(&der) else {
+        return false;
+    };
+    let constraints = root.basic_constraints().ok().flatten();
+    constraints.is_some_and(|c| c.value.ca && c.value.path_len_constraint.is_none_or(|most| most >= 1))
 }
 
 /// The root's key, which nobody but its owner may read; `None` when there is none.
@@ -160,7 +283,7 @@ fn root_params(now: Timestamp) -> CertificateParams {
     params.not_after = date(now + ROOT_LIFE);
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, NAME);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }
@@ -172,6 +295,39 @@ mod tests {
     use rustls::client::WebPkiServerVerifier;
     use rustls::client::danger::ServerCertVerifier;
     use rustls::pki_types::{ServerName, UnixTime};
+
+    fn chain(issued: &Issued) -> (CertificateDer<'static>, Vec<CertificateDer<'static>>) {
+        let all = CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let mut all = all.expect("a chain");
+        let leaf = all.remove(0);
+        (leaf, all)
+    }
+
+    #[test]
+    fn the_intermediate_is_kept_over_restarts_and_replaced_before_it_could_end_before_a_leaf() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let names = ["web.apps.localhost".to_owned()];
+        let issue = |now| {
+            let ca = InternalCa::load_or_create(dir.path(), now).expect("usable");
+            chain(&ca.issue(&names, now).expect("issued")).1
+        };
+        let first = issue(time());
+        assert_eq!(first.len(), 1);
+        assert_eq!(issue(time() + TimeDelta::days(185)), first);
+        let second = issue(time() + TimeDelta::days(186));
+        assert_ne!(second, first);
+        // One that is damaged, or of another root, is replaced too.
+        std::fs::write(dir.path().join(INTERMEDIATE), "no").expect("written");
+        let third = issue(time() + TimeDelta::days(187));
+        assert_ne!(third, second);
+        let other = tempfile::tempdir().expect("a directory");
+        InternalCa::load_or_create(other.path(), time())
+            .expect("made")
+            .issue(&names, time())
+            .expect("issued");
+        std::fs::copy(other.path().join(INTERMEDIATE), dir.path().join(INTERMEDIATE)).expect("copied");
+        assert!(![first, second, third].contains(&issue(time() + TimeDelta::days(188))));
+    }
 
     #[test]
     fn a_leaf_is_good_for_its_names_under_the_root_and_for_no_other() {
@@ -185,7 +341,7 @@ mod tests {
             .expect("issued");
 
         let root = CertificateDer::from_pem_file(dir.path().join("root.pem")).expect("a root");
-        let leaf = CertificateDer::from_pem_slice(issued.chain_pem.as_bytes()).expect("a leaf");
+        let (leaf, rest) = chain(&issued);
         let mut roots = RootCertStore::empty();
         roots.add(root).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -195,7 +351,7 @@ mod tests {
         let check = |name: &str, at: Timestamp| {
             let name = ServerName::try_from(name.to_owned()).expect("a name");
             let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.timestamp().unsigned_abs()));
-            verifier.verify_server_cert(&leaf, &[], &name, &[], time).is_ok()
+            verifier.verify_server_cert(&leaf, &rest, &name, &[], time).is_ok()
         };
         assert!(check("web.apps.localhost", now) && check("apps.localhost", now));
         assert!(!check("web.example.com", now) && !check("a.b.apps.localhost", now));
@@ -251,7 +407,7 @@ mod tests {
         let ca = InternalCa::load_or_create(dir.path(), later).expect("made anew");
         assert!(root.exists());
         let issued = ca.issue(&["web.apps.localhost".to_owned()], later).expect("issued");
-        let leaf = CertificateDer::from_pem_slice(issued.chain_pem.as_bytes()).expect("a leaf");
+        let (leaf, rest) = chain(&issued);
         let mut roots = RootCertStore::empty();
         roots.add(old).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -261,7 +417,7 @@ mod tests {
         let name = ServerName::try_from("web.apps.localhost").expect("a name");
         let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(later.timestamp().unsigned_abs()));
         verifier
-            .verify_server_cert(&leaf, &[], &name, &[], at)
+            .verify_server_cert(&leaf, &rest, &name, &[], at)
             .expect("the old root vouches for it");
     }
 

@@ -234,3 +234,38 @@ fn a_certificate_is_replaced_in_the_window_that_its_ca_suggests_and_the_order_sa
     assert!(replaces.as_str().is_some_and(|id| id.contains('.')), "{replaces}");
     until_state(&platform, "window", "window.example.com", "active");
 }
+
+/// In a mount namespace of its own, so that this machine goes on trusting whom it trusted.
+#[test]
+fn a_machine_is_made_to_trust_the_internal_ca_and_can_be_made_to_forget_it() {
+    let platform = Platform::start();
+    with_app(&platform, "trusted");
+    let (code, out, err) = platform.cli(&["certs", "trust", "--print"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let root = std::fs::read_to_string(platform.data().join("ca/root.pem")).expect("a root");
+    assert_eq!(out.trim(), root.trim());
+    let script = "set -e; copy=$(mktemp -d); cp -a /etc/ssl/certs/. $copy; mount -t tmpfs tmpfs /usr/local/share/ca-certificates; \
+                  mount --bind $copy /etc/ssl/certs; visit() { curl --silent --output /dev/null --resolve $2 $1 && echo visit 0 || echo visit $?; }; \
+                  visit $1 $2; $3 certs trust; visit $1 $2; $3 certs trust --remove; visit $1 $2";
+    let url = platform.url("trusted.apps.localhost", "/");
+    let resolve = format!("trusted.apps.localhost:{}:127.0.0.1", platform.https.port());
+    let mut command = platform.command(&[]);
+    let program = command.get_program().to_owned();
+    let variables: Vec<_> = command
+        .get_envs()
+        .filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned())))
+        .collect();
+    drop(command);
+    command = std::process::Command::new("unshare");
+    let output = command
+        .args(["--mount", "sh", "-c", script, "sh", &url, &resolve])
+        .arg(program)
+        .envs(variables)
+        .env("SLIPWAY_TOKEN", platform.token())
+        .output()
+        .expect("unshare runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let visits: Vec<&str> = said.lines().filter(|line| line.starts_with("visit ")).collect();
+    // 60: the certificate cannot be verified.
+    assert_eq!(visits, ["visit 60", "visit 0", "visit 60"], "{said}");
+}
