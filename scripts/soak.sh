@@ -5,6 +5,7 @@
 #   DEPLOYS=1000        rolling deploys under load
 #   PER_SECOND=500      requests a second during them
 #   NETWORKS=250        networks on the engine at once
+#   DOMAINS=200         certificates at a CA that refuses nine nonces of ten
 #   CALLS=1             every call of the engine and every round trip to the database broken once; of the silences of
 #                       the database, each of which takes its 12 s, a hundred
 set -euo pipefail
@@ -23,6 +24,10 @@ fi
 if [ "${NETWORKS:=250}" != 0 ]; then
   say "== $NETWORKS networks"
   CHAOS_NETWORKS=$NETWORKS PACKAGES="--package slipway-engine" scripts/test.sh -E 'test(f35_)'
+fi
+if [ "${DOMAINS:=200}" != 0 ]; then
+  say "== $DOMAINS domains at a CA that refuses nine nonces of ten"
+  CHAOS_DOMAINS=$DOMAINS PACKAGES="--package slipway" scripts/test.sh --release --profile soak -E 'test(refuses_most_nonces)'
 fi
 if [ "${CALLS:=1}" != 0 ]; then
   say "== every call broken once"

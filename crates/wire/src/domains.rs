@@ -97,8 +97,8 @@ pub struct Domain {
     pub hsts: DomainHsts,
     /// Whether visitors must show a certificate.
     pub client_ca: bool,
-    /// `pending_dns`, `issuing`, `active` or `failing`.
-    pub state: String,
+    /// Where it stands.
+    pub state: DomainState,
     /// Why it is not `active`, or why it will not stay so.
     pub reason: Option<DomainReason>,
     /// The records to make.
@@ -185,6 +185,20 @@ impl RevocationReason {
 pub struct ClientCa {
     /// The certificates of CAs, PEM.
     pub certificates: String,
+}
+
+/// Where a domain stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DomainState {
+    /// It is not proven, or its records are not as they must be.
+    PendingDns,
+    /// Its first certificate is on its way.
+    Issuing,
+    /// It is served with a certificate.
+    Active,
+    /// It was not given a certificate, or has one and will lose it or its visitors unless something is done.
+    Failing,
 }
 
 /// An order that was only to show whether it would succeed.

@@ -18,12 +18,12 @@ pub(crate) mod trial;
 use serde::Deserialize;
 use slipway_domain::Timestamp;
 use slipway_domain::domains::{
-    CertificateFacts, Finding, Hsts, HstsStep, Inspection, IssuanceFacts, Level, Reason, standing,
+    CertificateFacts, Finding, Hsts, HstsStep, Inspection, IssuanceFacts, Level, Reason, State, standing,
 };
 use slipway_domain::name::{DomainName, EnvironmentName, HostName};
 use slipway_store::{App, CustomDomain, Tx};
 use slipway_wire::Code;
-use slipway_wire::domains::{Domain, DomainCertificate, DomainHsts, DomainReason, DomainRecord};
+use slipway_wire::domains::{Domain, DomainCertificate, DomainHsts, DomainReason, DomainRecord, DomainState};
 
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -185,7 +185,12 @@ fn shown(row: CustomDomain, inspection: Option<&Inspection>, now: Timestamp) -> 
         redirect_to: row.redirect_to.map(|to| to.to_string()),
         hsts: remembered(&row.hsts, now),
         client_ca: row.asks_visitors,
-        state: stands.state.as_str().into(),
+        state: match stands.state {
+            State::PendingDns => DomainState::PendingDns,
+            State::Issuing => DomainState::Issuing,
+            State::Active => DomainState::Active,
+            State::Failing => DomainState::Failing,
+        },
         reason: stands.reason.map(reason),
         records: records
             .iter()

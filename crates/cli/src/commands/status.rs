@@ -34,13 +34,21 @@ pub(crate) async fn run(ctx: &mut Context, app: AppArg) -> Result<(), CliError> 
     };
     let newest = Call::get(&["apps", name.as_str(), "deployments"]).query("environment", &environment);
     let newest = ctx.list(newest, 1).await?.items.into_iter().next();
+    // A token that may not read domains sees the rest.
+    let call = Call::get(&["apps", name.as_str(), "domains"]).query("environment", &environment);
+    let domains = ctx.list_all(call).await.ok().map(|listing| listing.items);
     if ctx.globals.json {
-        return ctx.print_json(&json!({ "app": app, "instances": running, "deployment": newest }));
+        return ctx.print_json(&json!({
+            "app": app, "domains": domains, "instances": running, "deployment": newest,
+        }));
     }
     ctx.print(format!("{:<12} {name}", "app"))?;
     ctx.print(format!("{:<12} {environment}", "environment"))?;
     if let Some(url) = environment_member(&app, environment.as_str(), "url") {
         ctx.print(format!("{:<12} {}", "address", clean(&url)))?;
+    }
+    for domain in domains.iter().flatten() {
+        ctx.print(format!("{:<12} {}", "domain", domain_text(ctx, domain)))?;
     }
     if let Some(state) = environment_member(&app, environment.as_str(), "state") {
         ctx.print(format!("{:<12} {}", "state", state_text(ctx, &state)))?;
@@ -70,6 +78,22 @@ pub(crate) async fn run(ctx: &mut Context, app: AppArg) -> Result<(), CliError> 
     }
     let rows: Vec<_> = running.iter().map(|item| instances::row(item, now)).collect();
     ctx.print(table(&instances::HEADINGS, &rows))
+}
+
+/// A domain with how it stands, and why where that is not well.
+fn domain_text(ctx: &Context, domain: &Value) -> String {
+    let of = |path: &str| clean(&crate::show::cell(domain, path)).into_owned();
+    let state = of("state");
+    let why = match of("reason.code") {
+        none if none.is_empty() => String::new(),
+        code => format!(": {code}"),
+    };
+    let shown = match state.as_str() {
+        "active" => ctx.out.good(&state),
+        "failing" => ctx.out.bad(&state),
+        _ => ctx.out.warn(&state),
+    };
+    format!("https://{} ({shown}{why})", of("host"))
 }
 
 /// The image of the release that serves: of the newest deployment, if that is its, else of the release itself. Not

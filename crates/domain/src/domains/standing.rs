@@ -73,6 +73,7 @@ pub struct Standing {
 /// | no | any other | any | any | pending_dns |
 /// | yes | wrong | none | any | pending_dns |
 /// | yes | wrong | valid | any | failing |
+/// | yes | cannot be told now | valid | any | active, with the reason |
 /// | yes | right | none | none failed | issuing |
 /// | yes | right | none | failed | failing |
 /// | yes | right | valid | any | active, with the reason while renewals fail |
@@ -100,12 +101,18 @@ pub fn standing(
         (false, None, _) if inspection.is_some_and(|i| i.proof.is_some()) => (State::Issuing, None),
         (false, reason, _) => (State::PendingDns, reason.or_else(|| Some(unproven()))),
         (true, Some(reason), false) => (State::PendingDns, Some(reason)),
+        (true, Some(reason), true) if is_unknown(&reason.code) => (State::Active, Some(reason)),
         (true, Some(reason), true) => (State::Failing, Some(reason)),
         (true, None, true) => (State::Active, failed),
         (true, None, false) if failed.is_some() => (State::Failing, failed),
         (true, None, false) => (State::Issuing, None),
     };
     Standing { state, reason }
+}
+
+/// Whether a finding says only that nothing could be found out: what served a moment ago serves still.
+fn is_unknown(code: &str) -> bool {
+    matches!(code, "dns_unavailable" | "caa_unavailable")
 }
 
 fn not_looked() -> Reason {
@@ -131,9 +138,13 @@ mod tests {
     use crate::clock::testing::at;
 
     fn inspection(wrong: bool) -> Inspection {
+        found("no_such_name", wrong)
+    }
+
+    fn found(code: &str, wrong: bool) -> Inspection {
         let finding = Finding {
             level: Level::Error,
-            code: "no_such_name".into(),
+            code: code.into(),
             detail: "d".into(),
             hint: "h".into(),
         };
@@ -161,13 +172,15 @@ mod tests {
         };
         let valid = Some(CertificateFacts { not_after: at(10) });
         let over = Some(CertificateFacts { not_after: at(1) });
-        let (right, wrong) = (inspection(false), inspection(true));
+        let (right, wrong, silent) = (inspection(false), inspection(true), found("dns_unavailable", true));
         for (proven, looked, certificate, issuance, state, code) in [
             (false, None, None, None, "pending_dns", Some("not_checked_yet")),
             (false, Some(&wrong), None, None, "pending_dns", Some("no_such_name")),
             (false, Some(&right), None, None, "pending_dns", Some("not_proven")),
             (true, Some(&wrong), over, None, "pending_dns", Some("no_such_name")),
             (true, Some(&wrong), valid, None, "failing", Some("no_such_name")),
+            (true, Some(&silent), valid, None, "active", Some("dns_unavailable")),
+            (true, Some(&silent), None, None, "pending_dns", Some("dns_unavailable")),
             (true, Some(&right), None, None, "issuing", None),
             (true, Some(&right), over, Some(&failing), "failing", Some("ca_refused")),
             (true, Some(&right), valid, None, "active", None),

@@ -183,16 +183,18 @@ fn a_ca_that_refuses_most_nonces_issues_all_the_same() {
     };
     let (platform, _authority, names) = public(manners);
     with_app(&platform, "nonces");
-    let hosts: Vec<String> = (0..4).map(|n| format!("n{n}.example.com")).collect();
+    let count = std::env::var("CHAOS_DOMAINS").map_or(4, |n| n.parse().expect("a number"));
+    let hosts: Vec<String> = (0..count).map(|n| format!("n{n}.example.com")).collect();
     for host in &hosts {
         names.update(&[&format!("add {host}. 60 A 127.0.0.1")]);
         add(&platform, "nonces", &json!({"host": host}));
     }
     for host in &hosts {
+        // One after the other, each with some patience: all at once they are many for a CA that says no nine times.
         until_state(&platform, "nonces", host, "active");
     }
     let orders = platform.sql("select count(*) from acme_ledger where kind = 'order'");
-    assert_eq!(orders.trim(), "4", "one order for each");
+    assert_eq!(orders.trim(), count.to_string(), "one order for each");
 }
 
 #[test]
