@@ -1,6 +1,6 @@
 //! How many TLS handshakes a second a proxy does with one certificate and with many, and what memory it takes.
 //!
-//! `SLIPWAY=target/release/slipway handshakes [NAMES] [SECONDS]`: a proxy is started on a state directory with that many
+//! `SLIPWAY=target/release/slipway handshakes [NAMES] [SLICES]`: a proxy is started on a state directory with that many
 //! certificates (20,000 by default), each with an intermediate; clients of this process, which check nothing so that
 //! they cost little, take the names in a random order.
 
@@ -28,6 +28,7 @@ use tokio_rustls::TlsConnector;
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const CLIENTS: u64 = 16;
+const SLICE: Duration = Duration::from_secs(1);
 
 struct Real;
 
@@ -103,7 +104,6 @@ impl Proxy {
         let child = Command::new(program)
             .arg("proxy")
             .env("SLIPWAY_DATA_DIR", dir)
-            .env("SLIPWAY_CONTROL_SOCKET", dir.join("nobody.sock"))
             .env("SLIPWAY_HTTP_LISTEN", http.to_string())
             .env("SLIPWAY_HTTPS_LISTEN", https.to_string())
             .env("SLIPWAY_PROXY_ADMIN_LISTEN", admin.to_string())
@@ -208,7 +208,8 @@ async fn handshakes(address: SocketAddr, names: u64, time: Option<Duration>) -> 
     Ok(done.load(Ordering::Relaxed))
 }
 
-async fn measure(names: u64, time: Duration) -> Outcome<f64> {
+/// A proxy with so many certificates, each of which was asked for once.
+async fn warm(names: u64) -> Outcome<(tempfile::TempDir, Proxy)> {
     let dir = tempfile::tempdir()?;
     state(dir.path(), names)?;
     let begun = Instant::now();
@@ -216,37 +217,38 @@ async fn measure(names: u64, time: Duration) -> Outcome<f64> {
     let (ready, at_first) = (begun.elapsed(), proxy.pss_mib()?);
     let begun = Instant::now();
     handshakes(proxy.address, names, None).await?;
-    let first_round = begun.elapsed();
-    handshakes(proxy.address, names, Some(time / 4)).await?;
-    let done = handshakes(proxy.address, names, Some(time)).await?;
-    let rate = f64::from(u32::try_from(done)?) / time.as_secs_f64();
     writeln!(
         std::io::stdout(),
-        "{names} certificates: listens after {} ms with {at_first:.1} MiB; each name once in {:.1} s; then {rate:.0} handshakes/s with {:.1} MiB",
+        "{names} certificates: listens after {} ms with {at_first:.1} MiB; each name once in {:.1} s, then {:.1} MiB",
         ready.as_millis(),
-        first_round.as_secs_f64(),
+        begun.elapsed().as_secs_f64(),
         proxy.pss_mib()?
     )?;
-    Ok(rate)
+    Ok((dir, proxy))
 }
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let names = arguments.next().map_or(Ok(20_000), |n| n.parse())?;
-    let seconds = arguments.next().map_or(Ok(10), |n| n.parse())?;
-    let time = Duration::from_secs(seconds);
-    // One and many in turn, so that a machine that grows slower harms both.
-    let mut ratios = Vec::new();
-    for _ in 0..3 {
-        let one = measure(1, time).await?;
-        ratios.push(measure(names, time).await? / one);
+    let slices: u32 = arguments.next().map_or(Ok(30), |n| n.parse())?;
+    let (_one_dir, one) = warm(1).await?;
+    let (_many_dir, many) = warm(names).await?;
+    // In turn, a short while each, so that what else a machine does harms both alike.
+    let (mut with_one, mut with_many) = (0, 0);
+    for _ in 0..slices {
+        with_one += handshakes(one.address, 1, Some(SLICE)).await?;
+        with_many += handshakes(many.address, names, Some(SLICE)).await?;
     }
-    ratios.sort_by(f64::total_cmp);
+    let rate = |done: u64| {
+        Ok::<_, std::num::TryFromIntError>(f64::from(u32::try_from(done)?) / (SLICE * slices).as_secs_f64())
+    };
+    let (with_one, with_many) = (rate(with_one)?, rate(with_many)?);
     writeln!(
         std::io::stdout(),
-        "many to one: {:.3} (median of {ratios:.3?})",
-        ratios[1]
+        "handshakes a second: {with_one:.0} with one, {with_many:.0} with {names}, ratio {:.3}; {:.1} MiB at the end",
+        with_many / with_one,
+        many.pss_mib()?
     )?;
     Ok(())
 }
