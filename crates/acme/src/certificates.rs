@@ -50,7 +50,7 @@ pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, 
     let mut tx = deps.store.begin().await?;
     let due = tx.due_certificates(&ordered, false, now, PER_ROUND_MAX).await?;
     drop(tx);
-    retire(deps, lead, ordered).await?;
+    retire(deps, lead, &deps.platform.all(ordered, has_wildcard)).await?;
     let attempts: Vec<BoxFuture<'_, Result<(), StoreError>>> = due
         .iter()
         .map(|due| -> BoxFuture<'_, _> { Box::pin(attempt(deps, lead, due)) })
@@ -65,10 +65,9 @@ pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, 
 }
 
 /// Takes out of use what nobody wants. What is wanted and may not be ordered just now is kept.
-async fn retire(deps: &Deps, lead: Lead, ordered: OwnNames) -> Result<(), StoreError> {
-    let own = deps.platform.all(ordered);
+async fn retire(deps: &Deps, lead: Lead, own: &OwnNames) -> Result<(), StoreError> {
     let mut tx = deps.store.begin().await?;
-    let unwanted = tx.unwanted_certificates(&own).await?;
+    let unwanted = tx.unwanted_certificates(own).await?;
     drop(tx);
     if unwanted.is_empty() {
         return Ok(());

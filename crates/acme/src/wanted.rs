@@ -47,11 +47,13 @@ impl Platform {
         }
     }
 
-    /// What is to be kept, whoever issued it.
-    pub(crate) fn all(&self, ordered: OwnNames) -> OwnNames {
-        let local = self.local();
+    /// What is to be kept, whoever issued it. One certificate for all apps is kept while it is valid, though the platform
+    /// may not change the zone any more: until each app has its own, it is the only one they have.
+    pub(crate) fn all(&self, ordered: OwnNames, has_wildcard: bool) -> OwnNames {
+        let kept = has_wildcard.then(|| self.wildcard());
+        let sets = self.local().sets.into_iter().chain(ordered.sets).chain(kept);
         OwnNames {
-            sets: local.sets.into_iter().chain(ordered.sets).collect(),
+            sets: sets.collect(),
             apps: ordered.apps,
         }
     }
@@ -95,7 +97,11 @@ mod tests {
             ];
             assert_eq!((sets(&with), with.apps), (all, apps));
         }
-        // Who may no more change the zone goes back to one for each app.
-        assert!(platform.ordered(&[], true).apps);
+        // Who may no more change the zone goes back to one for each app, and keeps the one for all meanwhile.
+        let without = platform.ordered(&[], true);
+        assert!(without.apps && sets(&without).len() == 1);
+        let wildcard = "*.apps.example.com apps.example.com".to_owned();
+        assert!(sets(&platform.all(without.clone(), true)).contains(&wildcard));
+        assert!(!sets(&platform.all(without, false)).contains(&wildcard));
     }
 }
