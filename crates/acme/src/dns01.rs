@@ -3,14 +3,12 @@
 //! Promises: a record is noted before it is made, and taken back when its order is over, also after a crash; the CA is
 //! told to look only after every server of the zone that can be asked tells the record.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use slipway_domain::domains::{Way, ZoneAccess, challenge_name, way};
 use slipway_domain::name::DomainName;
-use slipway_domain::ports::{SealContext, TextRecord, ZoneAccount};
-use slipway_domain::secret::Secret;
+use slipway_domain::ports::{TextRecord, ZoneAccount};
 use slipway_store::{AcmeRecord, DnsZone, StoreError};
 use tokio::time::Instant;
 
@@ -81,8 +79,9 @@ async fn make(
     let mut tx = deps.store.begin().await?;
     let zone = tx.dns_zone(way.zone.id).await?.ok_or_else(|| needed(&answer.host))?;
     drop(tx);
-    let account =
-        account(deps, &zone).map_err(|why| failed("internal", why, "Set the zone's credentials anew.", true))?;
+    let account = zone
+        .account(deps.sealer.as_ref())
+        .map_err(|why| failed("internal", why, "Set the zone's credentials anew.", true))?;
     let record = TextRecord {
         name: way.name,
         value: answer.value.clone(),
@@ -145,28 +144,6 @@ pub(crate) async fn platforms(tx: &mut slipway_store::Tx) -> Result<Vec<ZoneAcce
     Ok(tx.dns_zones(None).await?.iter().map(DnsZone::access).collect())
 }
 
-fn account(deps: &Deps, zone: &DnsZone) -> Result<ZoneAccount, String> {
-    let context = SealContext {
-        team: zone.team,
-        kind: "dns_zone",
-        id: zone.zone.as_str(),
-    };
-    let settings = deps
-        .sealer
-        .open(context, &zone.sealed_settings)
-        .map_err(|e| format!("The credentials of the zone {} do not open: {e}.", zone.zone))?;
-    let settings: BTreeMap<String, String> = serde_json::from_str(settings.expose())
-        .map_err(|_| format!("The credentials of the zone {} cannot be read.", zone.zone))?;
-    Ok(ZoneAccount {
-        zone: zone.zone.clone(),
-        provider: zone.provider.clone(),
-        settings: settings
-            .into_iter()
-            .map(|(key, value)| (key, Secret::new(value)))
-            .collect(),
-    })
-}
-
 /// Takes back what orders left behind.
 pub(crate) async fn tidy(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
     let mut tx = deps.store.begin().await?;
@@ -181,7 +158,7 @@ pub(crate) async fn withdraw(deps: &Deps, lead: Lead, records: &[AcmeRecord]) ->
         let mut tx = deps.store.begin().await?;
         let zone = tx.dns_zone(record.zone).await?;
         drop(tx);
-        let removed = match zone.as_ref().map(|zone| account(deps, zone)) {
+        let removed = match zone.as_ref().map(|zone| zone.account(deps.sealer.as_ref())) {
             Some(Ok(account)) => deps.zones.remove(&account, &record.record).await,
             Some(Err(error)) => Err(error),
             None => Ok(()),

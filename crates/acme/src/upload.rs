@@ -62,12 +62,8 @@ impl CertificateChecker for UploadChecker {
     }
 
     fn check_client_ca(&self, pem: &str) -> Result<(), String> {
-        let chain = chain(pem)?;
-        if chain.is_empty() {
-            return Err("It has no certificate.".into());
-        }
         let mut roots = RootCertStore::empty();
-        for der in chain {
+        for der in chain(pem)? {
             let (_, ca) = x509_parser::parse_x509_certificate(&der).map_err(|e| format!("It cannot be read: {e}."))?;
             if !ca.is_ca() {
                 return Err(format!(

@@ -267,6 +267,9 @@ impl Table {
 
     /// The `Strict-Transport-Security` of a name.
     pub(crate) fn hsts(&self, host: &str) -> Option<HeaderValue> {
+        if self.hsts.is_empty() {
+            return None;
+        }
         if self.hosts.contains_key(host) {
             return self.hsts.get(host).cloned();
         }

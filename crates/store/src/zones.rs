@@ -1,11 +1,13 @@
 //! `dns_zones` and `acme_records`: zones that the platform may change, and what it made in them.
 
+use std::collections::BTreeMap;
+
 use slipway_domain::Timestamp;
 use slipway_domain::domains::ZoneAccess;
 use slipway_domain::ids::{TeamId, ZoneId};
 use slipway_domain::name::HostName;
-use slipway_domain::ports::TextRecord;
-use slipway_domain::secret::Sealed;
+use slipway_domain::ports::{SealContext, Sealer, TextRecord, ZoneAccount};
+use slipway_domain::secret::{Sealed, Secret};
 
 use crate::row::parse;
 use crate::{StoreError, Tx};
@@ -39,6 +41,31 @@ pub struct DnsZone {
 }
 
 impl DnsZone {
+    /// What its settings are sealed for.
+    pub fn seal_context(team: Option<TeamId>, zone: &HostName) -> SealContext<'_> {
+        SealContext {
+            team,
+            kind: "dns_zone",
+            id: zone.as_str(),
+        }
+    }
+
+    /// The account that it is changed with, opened.
+    pub fn account(&self, sealer: &dyn Sealer) -> Result<ZoneAccount, String> {
+        let settings = sealer
+            .open(Self::seal_context(self.team, &self.zone), &self.sealed_settings)
+            .map_err(|e| format!("The credentials of the zone {} do not open: {e}.", self.zone))?;
+        let settings: BTreeMap<String, String> = serde_json::from_str(settings.expose())
+            .map_err(|_| format!("The credentials of the zone {} cannot be read.", self.zone))?;
+        Ok(ZoneAccount {
+            zone: self.zone.clone(),
+            provider: self.provider.clone(),
+            settings: (settings.into_iter())
+                .map(|(key, value)| (key, Secret::new(value)))
+                .collect(),
+        })
+    }
+
     /// As decisions are made about it.
     pub fn access(&self) -> ZoneAccess {
         ZoneAccess {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use slipway_domain::ports::{TextRecord, ZoneAccount};
-use slipway_domain::secret::Secret;
 use slipway_wire::dns::DnsZoneCheck;
 
-use super::{OwnerParams, Settings, context, existing};
+use super::{OwnerParams, existing};
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 use crate::extract::{Names, Params};
@@ -35,16 +34,7 @@ pub(crate) async fn dns_zone_check(
     drop(tx);
     let row = rows.into_iter().find(|row| row.zone == parsed);
     let row = row.ok_or_else(|| ApiError::not_found("zone", &zone))?;
-    let opened = call.state.sealer.open(context(team, &row.zone), &row.sealed_settings)?;
-    let settings: Settings = serde_json::from_str(opened.expose()).map_err(|e| ApiError::Internal(e.to_string()))?;
-    let account = ZoneAccount {
-        zone: row.zone.clone(),
-        provider: row.provider,
-        settings: settings
-            .into_iter()
-            .map(|(key, value)| (key, Secret::new(value)))
-            .collect(),
-    };
+    let account = row.account(call.state.sealer.as_ref()).map_err(ApiError::Internal)?;
     let checked = attempt(&call, &account).await;
     let mut tx = call.begin().await?;
     tx.note_zone_change(row.id, checked.as_ref().err().map(String::as_str))

@@ -7,12 +7,9 @@ pub(crate) mod delete;
 pub(crate) mod list;
 pub(crate) mod put;
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use slipway_domain::ids::TeamId;
 use slipway_domain::name::{HostName, TeamName};
-use slipway_domain::ports::SealContext;
 use slipway_store::Tx;
 use slipway_wire::Code;
 use slipway_wire::dns::DnsZone;
@@ -47,17 +44,6 @@ impl Call {
             ));
         }
         Ok(None)
-    }
-}
-
-/// What a provider wants to know, as it is sealed.
-type Settings = BTreeMap<String, String>;
-
-fn context(team: Option<TeamId>, zone: &HostName) -> SealContext<'_> {
-    SealContext {
-        team,
-        kind: "dns_zone",
-        id: zone.as_str(),
     }
 }
 

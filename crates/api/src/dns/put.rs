@@ -9,7 +9,7 @@ use slipway_domain::secret::Secret;
 use slipway_wire::dns::{DnsZone, NewDnsZone};
 use slipway_wire::{Code, Problem};
 
-use super::{OwnerParams, Settings, context, shown};
+use super::{OwnerParams, shown};
 use crate::audit::Target;
 use crate::call::Call;
 use crate::domains::spelled;
@@ -61,8 +61,11 @@ pub(crate) async fn dns_zone_put(
         let detail = format!("{} is for that already: teams are told one zone.", other.zone);
         return Err(ApiError::Refused(Code::Conflict, detail));
     }
-    let text = serde_json::to_string::<Settings>(&body.settings).map_err(|e| ApiError::Internal(e.to_string()))?;
-    let sealed_settings = call.state.sealer.seal(context(team, &zone), &Secret::new(text))?;
+    let text = serde_json::to_string(&body.settings).map_err(|e| ApiError::Internal(e.to_string()))?;
+    let sealed_settings = call
+        .state
+        .sealer
+        .seal(slipway_store::DnsZone::seal_context(team, &zone), &Secret::new(text))?;
     let row = slipway_store::DnsZone {
         id: ZoneId::mint(call.now(), call.state.entropy.as_ref()),
         zone,
