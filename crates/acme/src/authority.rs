@@ -6,9 +6,11 @@ use slipway_domain::secret::Secret;
 use slipway_domain::{Clock, Entropy, Timestamp};
 use slipway_store::{Certificate, Store, StoreError};
 
-use crate::certificates::PER_ROUND_MAX;
 use crate::lead::Lead;
 use crate::{Names, Platform, renewal};
+
+/// So many are issued in one go; the rest follow at the next.
+const AT_ONCE_MAX: i64 = 256;
 
 /// A certificate with its key.
 #[derive(Clone)]
@@ -69,7 +71,7 @@ impl LocalIssue<'_> {
         let now = self.clock.now();
         let mut tx = self.store.begin().await?;
         let due = tx
-            .due_certificates(&self.platform.local(), true, now, PER_ROUND_MAX)
+            .due_certificates(&self.platform.local(), true, now, AT_ONCE_MAX)
             .await?;
         drop(tx);
         for due in due {

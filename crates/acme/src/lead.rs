@@ -6,10 +6,15 @@ use chrono::TimeDelta;
 use slipway_domain::ports::BoxFuture;
 use slipway_domain::{Epoch, Timestamp};
 use slipway_store::{Hint, Hints, Store, StoreError, Tx};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Deps, certificates, looks, requests};
+use crate::certificates::Orders;
+use crate::looks::Looks;
+use crate::requests::Trials;
+use crate::windows::Windows;
+use crate::{Deps, dns01, queue, requests, upkeep};
 
 const LEASE: &str = "acme";
 const LEASE_TTL_MS: i64 = 15_000;
@@ -95,72 +100,98 @@ async fn release(deps: &Deps, epoch: Epoch) {
     }
 }
 
-/// Domains and certificates go their own ways, so that a slow CA holds up no look and a slow DNS no renewal.
+/// Each goes its own way, so that a slow CA holds up no look, a slow DNS no renewal and neither what the database alone
+/// decides.
 async fn work(deps: &Deps, lead: Lead) {
+    let hints = watch::Sender::new(());
+    let waits = || Waits(hints.subscribe());
     tokio::join!(
-        each(deps, lead, Round::Looks),
-        each(deps, lead, Round::Certificates),
-        each(deps, lead, Round::Requests)
+        listen(deps, &hints),
+        queue::follow::<Looks>(deps, lead, waits()),
+        queue::follow::<Orders>(deps, lead, waits()),
+        queue::follow::<Windows>(deps, lead, waits()),
+        queue::follow::<Trials>(deps, lead, waits()),
+        each(deps, lead, Round::Upkeep, waits()),
+        each(deps, lead, Round::Requests, waits()),
+        each(deps, lead, Round::Records, waits()),
     );
 }
 
 /// What is done again and again.
 #[derive(Clone, Copy)]
 enum Round {
-    Looks,
-    Certificates,
+    Upkeep,
     Requests,
+    Records,
 }
 
 impl Round {
-    fn run(self, deps: &Deps, lead: Lead) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+    fn run(self, deps: &Deps, lead: Lead) -> BoxFuture<'_, Result<(), StoreError>> {
         match self {
-            Self::Looks => Box::pin(looks::round(deps, lead)),
-            Self::Certificates => Box::pin(certificates::round(deps, lead)),
-            Self::Requests => Box::pin(async move { requests::round(deps, lead).await.map(|()| None) }),
+            Self::Upkeep => Box::pin(upkeep::round(deps, lead)),
+            Self::Requests => Box::pin(requests::round(deps, lead)),
+            Self::Records => Box::pin(dns01::tidy(deps, lead)),
         }
     }
 }
 
-/// Does something whenever there is a hint, and whenever it says that it is due.
-async fn each(deps: &Deps, lead: Lead, round: Round) {
-    let mut hints: Option<Hints> = None;
+/// Does something whenever there is a hint.
+async fn each(deps: &Deps, lead: Lead, round: Round, mut waits: Waits) {
     loop {
-        if hints.is_none() {
-            hints = deps.store.hints().await.ok();
-        }
-        let due = match round.run(deps, lead).await {
-            Ok(due) => due,
+        waits.begin();
+        match round.run(deps, lead).await {
+            Ok(()) => {}
             // Another leads: `keep` is about to see it and end this.
             Err(StoreError::Fenced) => return std::future::pending().await,
-            Err(error) => {
-                tracing::warn!(%error, "acme.database_away");
-                None
+            Err(error) => tracing::warn!(%error, "acme.database_away"),
+        }
+        waits.until(deps, None).await;
+    }
+}
+
+/// Passes on that a domain or a route changed, on one line to the database for all.
+async fn listen(deps: &Deps, changed: &watch::Sender<()>) {
+    let mut hints: Option<Hints> = None;
+    loop {
+        match &mut hints {
+            None => {
+                hints = deps.store.hints().await.ok();
+                if hints.is_none() {
+                    tokio::time::sleep(LEASE_EVERY).await;
+                }
+                // Anything may have changed meanwhile.
+                changed.send_replace(());
             }
-        };
+            Some(line) => match line.next().await {
+                Ok(Hint::Domains | Hint::Reconnected) => changed.send_replace(()),
+                Ok(Hint::Environments | Hint::Routes | Hint::Events) => {}
+                Err(_) => hints = None,
+            },
+        }
+    }
+}
+
+/// Waits until something may be due.
+pub(crate) struct Waits(watch::Receiver<()>);
+
+impl Waits {
+    /// What changes from now on ends the next wait.
+    pub(crate) fn begin(&mut self) {
+        self.0.mark_unchanged();
+    }
+
+    /// Until there is a hint, or a time has come; not long, if there is neither.
+    pub(crate) async fn until(&mut self, deps: &Deps, due: Option<Timestamp>) {
         let until = Instant::now() + due.map_or(POLL, |at| wait(at - deps.clock.now()));
         tokio::time::sleep(PAUSE).await;
         tokio::select! {
             () = sleep_until(until) => {}
-            broken = hinted(&mut hints) => if broken { hints = None },
+            // They end together.
+            _ = self.0.changed() => {}
         }
     }
 }
 
 fn wait(delta: TimeDelta) -> Duration {
     delta.to_std().unwrap_or_default().min(POLL)
-}
-
-/// Returns when a domain or a route changed; whether the line is broken.
-async fn hinted(hints: &mut Option<Hints>) -> bool {
-    let Some(hints) = hints else {
-        return std::future::pending().await;
-    };
-    loop {
-        match hints.next().await {
-            Ok(Hint::Domains | Hint::Reconnected) => return false,
-            Ok(Hint::Environments | Hint::Routes | Hint::Events) => {}
-            Err(_) => return true,
-        }
-    }
 }

@@ -15,11 +15,14 @@ mod lead;
 mod looks;
 mod nonce;
 mod order;
+mod queue;
 mod renewal;
 mod requests;
+mod upkeep;
 mod upload;
 mod wanted;
 mod warn;
+mod windows;
 
 use std::sync::Arc;
 

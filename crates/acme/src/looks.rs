@@ -6,36 +6,45 @@
 //! | all is well | after 6 h |
 
 use chrono::TimeDelta;
-use futures_util::StreamExt as _;
-use futures_util::stream;
-use slipway_domain::Timestamp;
+use slipway_domain::ids::DomainId;
 use slipway_domain::ports::BoxFuture;
 use slipway_store::{CustomDomain, StoreError};
 
 use crate::Deps;
 use crate::lead::Lead;
+use crate::queue::{Due, Queue};
 use crate::renewal::{doubled, jittered};
 
-/// So many are looked at at once.
-const AT_ONCE_MAX: usize = 16;
-const PER_ROUND_MAX: i64 = 64;
 const WELL: TimeDelta = TimeDelta::hours(6);
 const WRONG_FIRST: TimeDelta = TimeDelta::seconds(5);
 const WRONG_MAX: TimeDelta = TimeDelta::minutes(15);
 
-/// Looks at what is due; gives when the next is.
-pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<Option<Timestamp>, StoreError> {
-    let mut tx = deps.store.begin().await?;
-    let due = tx.domains_due(deps.clock.now(), PER_ROUND_MAX).await?;
-    drop(tx);
-    let mut looks: Vec<BoxFuture<'_, Result<(), StoreError>>> = Vec::with_capacity(due.len());
-    for domain in &due {
-        looks.push(Box::pin(look(deps, lead, domain)));
+/// Looks at domains.
+pub(crate) struct Looks;
+
+impl Queue for Looks {
+    type Item = CustomDomain;
+    type Key = DomainId;
+    const AT_ONCE_MAX: usize = 16;
+
+    fn key(item: &CustomDomain) -> DomainId {
+        item.id
     }
-    let results: Vec<Result<(), StoreError>> = stream::iter(looks).buffer_unordered(AT_ONCE_MAX).collect().await;
-    results.into_iter().collect::<Result<(), _>>()?;
-    let mut tx = deps.store.begin().await?;
-    tx.next_look_at().await
+
+    fn due(deps: &Deps, limit: i64) -> BoxFuture<'_, Result<Due<CustomDomain>, StoreError>> {
+        Box::pin(async move {
+            let now = deps.clock.now();
+            let mut tx = deps.store.begin().await?;
+            Ok(Due {
+                now: tx.domains_due(now, limit).await?,
+                next: tx.next_look_at(now).await?,
+            })
+        })
+    }
+
+    fn work(deps: &Deps, lead: Lead, item: CustomDomain) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { look(deps, lead, &item).await })
+    }
 }
 
 /// Looks at one, and takes note of what that comes to.

@@ -2,21 +2,20 @@
 //! gets a new key.
 
 use chrono::TimeDelta;
-use futures_util::StreamExt as _;
-use futures_util::stream;
 use instant_acme::{Account, RevocationReason, RevocationRequest};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use slipway_domain::domains::Reason;
 use slipway_domain::ids::DomainId;
 use slipway_domain::ports::BoxFuture;
-use slipway_store::{Revocation, StoreError};
+use slipway_store::{DueTrial, Revocation, StoreError};
 
 use crate::account::CaSettings;
 use crate::certificates::reach;
 use crate::lead::Lead;
 use crate::nonce::{CallError, call};
 use crate::order::{self, OrderError, Wish};
+use crate::queue::{Due, Queue};
 use crate::{Deps, challenge};
 
 const PER_ROUND_MAX: i64 = 8;
@@ -26,8 +25,34 @@ const AGAIN: TimeDelta = TimeDelta::minutes(10);
 /// Does what was asked for.
 pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
     roll(deps, lead).await?;
-    revoke(deps, lead).await?;
-    try_out(deps, lead).await
+    revoke(deps, lead).await
+}
+
+/// Trials.
+pub(crate) struct Trials;
+
+impl Queue for Trials {
+    type Item = DueTrial;
+    type Key = DomainId;
+    const AT_ONCE_MAX: usize = 4;
+
+    fn key(item: &DueTrial) -> DomainId {
+        item.domain
+    }
+
+    fn due(deps: &Deps, limit: i64) -> BoxFuture<'_, Result<Due<DueTrial>, StoreError>> {
+        Box::pin(async move {
+            let mut tx = deps.store.begin().await?;
+            Ok(Due {
+                now: tx.trials_due(limit).await?,
+                next: None,
+            })
+        })
+    }
+
+    fn work(deps: &Deps, lead: Lead, item: DueTrial) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(trial(deps, lead, item))
+    }
 }
 
 async fn roll(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
@@ -115,22 +140,10 @@ async fn ask(account: &Account, der: &CertificateDer<'static>, reason: u8) -> Re
     })
 }
 
-async fn try_out(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
-    let mut tx = deps.store.begin().await?;
-    let due = tx.trials_due(PER_ROUND_MAX).await?;
-    drop(tx);
-    let trials: Vec<BoxFuture<'_, Result<(), StoreError>>> = due
-        .into_iter()
-        .map(|(id, host, directory)| -> BoxFuture<'_, _> { Box::pin(trial(deps, lead, id, host, directory)) })
-        .collect();
-    let trials: Vec<Result<(), StoreError>> = stream::iter(trials).buffer_unordered(4).collect().await;
-    trials.into_iter().collect()
-}
-
-async fn trial(deps: &Deps, lead: Lead, id: DomainId, host: String, directory: String) -> Result<(), StoreError> {
-    let names = vec![host];
+async fn trial(deps: &Deps, lead: Lead, due: DueTrial) -> Result<(), StoreError> {
+    let names = vec![due.host];
     let staged = deps.cas.iter().filter_map(CaSettings::staged);
-    let ca = staged.into_iter().find(|ca| ca.directory == directory);
+    let ca = staged.into_iter().find(|ca| ca.directory == due.ca);
     let mut tx = deps.store.begin().await?;
     let reach = reach(&mut tx, &names).await?;
     drop(tx);
@@ -147,7 +160,7 @@ async fn trial(deps: &Deps, lead: Lead, id: DomainId, host: String, directory: S
         }
         None => Err(order::failed(
             "no_staging",
-            format!("{directory} is not among the settings any more."),
+            format!("{} is not among the settings any more.", due.ca),
             "Ask again.",
             false,
         )),
@@ -158,6 +171,6 @@ async fn trial(deps: &Deps, lead: Lead, id: DomainId, host: String, directory: S
         Err(OrderError::Wait(_, reason) | OrderError::Failed { reason, .. }) => Some(reason),
     };
     let mut tx = lead.begin(&deps.store).await?;
-    tx.end_trial(id, error.as_ref(), deps.clock.now()).await?;
+    tx.end_trial(due.domain, error.as_ref(), deps.clock.now()).await?;
     tx.commit().await
 }

@@ -1,10 +1,11 @@
 //! The platform's own names, and who issues for them.
 
+use slipway_domain::Timestamp;
 use slipway_domain::domains::{ZoneAccess, way};
 use slipway_domain::name::{DomainName, HostName};
-use slipway_store::OwnNames;
+use slipway_store::{OwnNames, StoreError, Tx};
 
-use crate::Names;
+use crate::{Names, dns01};
 
 /// The platform's own names.
 #[derive(Debug, Clone)]
@@ -56,6 +57,29 @@ impl Platform {
             sets: sets.collect(),
             apps: ordered.apps,
         }
+    }
+}
+
+/// What there is to be beside custom domains.
+pub(crate) struct Wanted {
+    /// What is ordered.
+    pub(crate) ordered: OwnNames,
+    has_wildcard: bool,
+}
+
+impl Wanted {
+    pub(crate) async fn read(tx: &mut Tx, platform: &Platform, now: Timestamp) -> Result<Self, StoreError> {
+        let zones = dns01::platforms(tx).await?;
+        let has_wildcard = tx.has_certificate(&platform.wildcard(), now).await?;
+        Ok(Self {
+            ordered: platform.ordered(&zones, has_wildcard),
+            has_wildcard,
+        })
+    }
+
+    /// What stays in use.
+    pub(crate) fn kept(self, platform: &Platform) -> OwnNames {
+        platform.all(self.ordered, self.has_wildcard)
     }
 }
 

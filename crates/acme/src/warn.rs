@@ -24,6 +24,10 @@ fn days_left(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> Opt
 
 /// What there is to say of a domain's certificate.
 fn warning(domain: &CustomDomain, now: Timestamp) -> Option<String> {
+    // A visitor's name that leads elsewhere is forgotten when its certificate ends, and nobody has to do anything.
+    if domain.on_demand && domain.inspection.as_ref().is_some_and(|found| !found.may_order()) {
+        return None;
+    }
     let certificate = domain.certificate.as_ref()?;
     let days = days_left(certificate.not_before, certificate.not_after, now)?;
     let facts = CertificateFacts {

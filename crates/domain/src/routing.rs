@@ -9,6 +9,8 @@
 //!   are compared anywhere, or the number of instances follows the requests;
 //! - `POST /internal/v1/wakes` with a [`Wake`] — when a request arrives for what is asleep, and every second while one
 //!   waits for it;
+//! - `POST /internal/v1/names` with a [`NameWish`], answered with a [`NameAnswer`] — when a visitor comes with a name that
+//!   has no certificate, while names may be brought along anywhere;
 //! - `GET /internal/v1/certificates/<id>` — a [`CertificateMaterial`].
 //!
 //! Promises: a proxy applies versions only upwards, keeps the last one on disk, and needs nothing else to serve.
@@ -22,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::generation::{ReleaseNumber, RouteVersion};
 use crate::ids::{CertificateId, EnvironmentId, ProxyId};
 use crate::name::{AppName, DomainName, EnvironmentName, HostName};
+use crate::spec::OnDemandTls;
 
 /// The format of [`Snapshot`] that this build writes and reads.
 pub const SNAPSHOT_FORMAT: u32 = 1;
@@ -97,6 +100,9 @@ pub struct EnvironmentRoute {
     /// Whether the control plane wants to know how many requests are in flight.
     #[serde(default)]
     pub counted: bool,
+    /// Names that visitors may bring along to it.
+    #[serde(default)]
+    pub on_demand_tls: Option<OnDemandTls>,
     /// Bounds on requests.
     pub limits: Limits,
 }
@@ -204,6 +210,20 @@ pub struct CertificateMaterial {
 pub struct Wake {
     /// For which.
     pub environments: Vec<EnvironmentId>,
+}
+
+/// A visitor came with a name that nobody added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameWish {
+    /// The name.
+    pub host: HostName,
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameAnswer {
+    /// Whether a certificate is on its way.
+    pub wanted: bool,
 }
 
 /// What a proxy says it does.

@@ -19,7 +19,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, ProxyId};
-use slipway_domain::routing::{Ack, CertificateMaterial, Snapshot, Wake};
+use slipway_domain::name::HostName;
+use slipway_domain::routing::{Ack, CertificateMaterial, NameAnswer, NameWish, Snapshot, Wake};
 use slipway_domain::traffic::TrafficReport;
 use tokio::net::UnixStream;
 use tokio_util::task::TaskTracker;
@@ -41,6 +42,8 @@ const SAMPLES_PER_REPORT: u32 = 10;
 /// After the control plane could not be told that something is to wake.
 const WAKE_RETRY: Duration = Duration::from_millis(200);
 const CALL_MAX: Duration = Duration::from_secs(10);
+/// An app that sleeps is woken before it is asked about a name.
+const NAME_MAX: Duration = Duration::from_secs(20);
 const CERTIFICATE_RETRY: Duration = Duration::from_secs(5);
 
 /// Why the line broke.
@@ -108,7 +111,10 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, FeedErr
 
 async fn certificate(control: &Control, id: CertificateId) -> Result<CertificateMaterial, FeedError> {
     let path = format!("/internal/v1/certificates/{id}");
-    let response = call(control, Method::GET, &path, Bytes::new()).await?;
+    read(call(control, Method::GET, &path, Bytes::new()).await?).await
+}
+
+async fn read<T: serde::de::DeserializeOwned>(response: Response<Incoming>) -> Result<T, FeedError> {
     let body = Limited::new(response.into_body(), CERTIFICATE_BYTES_MAX)
         .collect()
         .await;
@@ -259,6 +265,18 @@ fn acknowledgement(proxy: &Proxy, id: ProxyId) -> Ack {
         applied: RouteVersion(table.version.0),
         draining: proxy.draining().names(&table),
     }
+}
+
+/// Whether a certificate for a name is on its way.
+pub(crate) async fn ask_for_name(control: &Control, host: &HostName) -> Result<bool, impl std::error::Error + use<>> {
+    let wish = NameWish { host: host.clone() };
+    let asked = async {
+        let body = serde_json::to_vec(&wish).map_err(|error| FeedError::Unreadable(error.to_string()))?;
+        let response = call(control, Method::POST, "/internal/v1/names", body.into()).await?;
+        let answer: NameAnswer = read(response).await?;
+        Ok(answer.wanted)
+    };
+    within(NAME_MAX, asked).await
 }
 
 async fn post(control: &Control, path: &str, said: &impl serde::Serialize) -> Result<(), FeedError> {

@@ -27,6 +27,7 @@ mod host;
 mod listen;
 mod load;
 mod metrics;
+mod on_demand;
 mod pages;
 mod phases;
 mod proxy;

@@ -170,6 +170,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Family<3>,
     pub(crate) handshakes: AtomicU64,
     pub(crate) handshake_failures: Family<5>,
+    pub(crate) on_demand: Family<6>,
     pub(crate) upstream_errors: Family<8>,
     pub(crate) upstream_connects: AtomicU64,
     pub(crate) upstream_reuses: AtomicU64,
@@ -189,6 +190,7 @@ impl Metrics {
             connections_refused: Family::new(["per_ip", "accept", "other"]),
             handshakes: AtomicU64::new(0),
             handshake_failures: Family::new(["unknown_name", "no_name", "timeout", "failed", "other"]),
+            on_demand: Family::new(["served", "refused", "busy", "away", "late", "other"]),
             upstream_errors: Family::new([
                 "app_refused_connection",
                 "app_broke_connection",
@@ -316,6 +318,9 @@ fn write_connections(out: &mut String, m: &Metrics) {
     let help = "TLS handshakes that did not.";
     m.handshake_failures
         .write(out, "slipway_proxy_tls_handshake_failures_total", help, "reason");
+    let help = "TLS handshakes for names that had no certificate yet, by what came of them.";
+    m.on_demand
+        .write(out, "slipway_proxy_on_demand_names_total", help, "outcome");
 }
 
 fn write_upstreams(out: &mut String, m: &Metrics, gauges: &Gauges) {

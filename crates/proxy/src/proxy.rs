@@ -23,6 +23,7 @@ use crate::drain::Draining;
 use crate::error::ProxyError;
 use crate::load::Wakes;
 use crate::metrics::{Gauges, Metrics};
+use crate::on_demand::OnDemand;
 use crate::serve::Scheme;
 use crate::table::{Environment, InstanceMaker, Table};
 use crate::tls::Tls;
@@ -48,6 +49,7 @@ pub(crate) struct Proxy {
     draining: Draining,
     metrics: Metrics,
     wakes: Wakes,
+    on_demand: OnDemand,
     /// Answers of the proxy's own.
     own: Arc<Environment>,
     /// Client connections, tunnels and what they leave behind for a moment.
@@ -104,6 +106,10 @@ impl Proxy {
 
     pub(crate) const fn wakes(&self) -> &Wakes {
         &self.wakes
+    }
+
+    pub(crate) const fn on_demand(&self) -> &OnDemand {
+        &self.on_demand
     }
 
     pub(crate) const fn own(&self) -> &Arc<Environment> {
@@ -193,6 +199,8 @@ pub(crate) async fn run(
     let http = listen::open(config.http, "http")?;
     let https = listen::open(config.https, "https")?;
     let admin = config.admin.map(|listen| listen::open(listen, "admin")).transpose()?;
+    let wires = TaskTracker::new();
+    let control = feed::Control::new(&config.control_socket, wires.clone());
     let proxy = Arc::new(Proxy {
         limits: config.limits,
         trusted: config.trusted_proxies,
@@ -208,9 +216,10 @@ pub(crate) async fn run(
         draining: Draining::new(),
         metrics: Metrics::new(),
         wakes: Wakes::default(),
+        on_demand: OnDemand::new(control.clone()),
         own: Arc::new(Environment::new("-", "-")),
         tracker: TaskTracker::new(),
-        wires: TaskTracker::new(),
+        wires,
         stopping: shutdown.clone(),
         cut: CancellationToken::new(),
     });
@@ -221,7 +230,6 @@ pub(crate) async fn run(
     if let Some(admin) = admin {
         side.spawn(admin::serve(Arc::clone(&proxy), admin));
     }
-    let control = feed::Control::new(&config.control_socket, proxy.wires.clone());
     side.spawn(feed::acknowledge(Arc::clone(&proxy), control.clone(), id));
     side.spawn(feed::ask_to_wake(Arc::clone(&proxy), control.clone()));
     side.spawn(feed::report(Arc::clone(&proxy), control.clone(), id));

@@ -1,7 +1,7 @@
 //! Plain HTTP: ACME answers and the way to HTTPS; and the way from one name of an app to another.
 //!
-//! Promises: nothing of an app is ever served here; a redirect keeps path and query, and goes only to names that have
-//! a route, so it cannot be used to send people elsewhere.
+//! Promises: nothing of an app is ever served here; a redirect keeps path and query, and goes to the same name or to one
+//! that has a route, so it cannot be used to send people elsewhere.
 
 use bytes::Bytes;
 use http::header::LOCATION;
@@ -44,7 +44,8 @@ pub(crate) fn answer(
             return rescue::finish(page, exchange);
         }
     }
-    if !is_known {
+    // A name that nobody added yet is only asked about over TLS.
+    if !is_known && !proxy.table().names_on_demand {
         return rescue::answer(Failure::NoSuchApp, manner, exchange);
     }
     to(&target.host.name, proxy, parts, manner, exchange)

@@ -17,16 +17,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::client_io::{Activity, ClientIo, IoLimits};
 use crate::config::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX, ms};
 use crate::framing::Framing;
 use crate::listen::Ticket;
+use crate::on_demand;
 use crate::phases;
 use crate::proxy::Proxy;
-use crate::tls::{Certificate, Visitor};
+use crate::tls::{Certificate, HandshakeError, Hello, Secured, Visitor};
 
 const H2_STREAMS_MAX: u32 = 128;
 const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -105,13 +106,12 @@ pub(crate) async fn connection(proxy: Arc<Proxy>, stream: TcpStream, peer: IpAdd
     if scheme == Scheme::Http {
         return serve_h1(&proxy, stream, Arc::new(plain)).await;
     }
-    let limit = ms(proxy.limits().handshake_ms_max);
     let handshake = tokio::select! {
-        handshake = tokio::time::timeout(limit, proxy.tls().accept(stream)) => handshake,
+        handshake = handshake(&proxy, stream, peer) => handshake,
         () = proxy.cut().cancelled() => return,
     };
     match handshake {
-        Ok(Ok(secured)) => {
+        Ok(secured) => {
             proxy.metrics().handshakes.fetch_add(1, Ordering::Relaxed);
             let is_h2 = secured.is_h2;
             let connection = Arc::new(Connection {
@@ -126,12 +126,26 @@ pub(crate) async fn connection(proxy: Arc<Proxy>, stream: TcpStream, peer: IpAdd
                 serve_h1(&proxy, secured.stream, connection).await;
             }
         }
-        Ok(Err(error)) => {
+        Err(error) => {
             proxy.metrics().handshake_failures.add(error.reason());
             tracing::debug!(%peer, %error, "proxy.handshake_failed");
         }
-        Err(_) => proxy.metrics().handshake_failures.add("timeout"),
     }
+}
+
+/// Does the handshake within its time; in between an unknown name may wait for its certificate.
+async fn handshake(proxy: &Proxy, stream: TcpStream, peer: IpAddr) -> Result<Secured<TcpStream>, HandshakeError> {
+    let limit = ms(proxy.limits().handshake_ms_max);
+    let hello = timeout(limit, Hello::read(stream))
+        .await
+        .map_err(|_| HandshakeError::TimedOut)??;
+    if let Some(name) = hello.visited().filter(|name| !proxy.tls().knows(name)) {
+        // Whatever comes of it: the name is looked up again.
+        let _ = on_demand::obtain(proxy, name, peer).await;
+    }
+    timeout(limit, proxy.tls().accept(hello))
+        .await
+        .map_err(|_| HandshakeError::TimedOut)?
 }
 
 fn io_limits(proxy: &Proxy) -> IoLimits {

@@ -113,6 +113,8 @@ pub(crate) struct Table {
     instances: HashMap<Upstream, Arc<Instance>>,
     challenges: BTreeMap<String, String>,
     redirects: BTreeMap<HostName, HostName>,
+    /// Whether an app may have names that nobody added.
+    pub(crate) names_on_demand: bool,
     /// What browsers are told to remember, by name.
     hsts: HashMap<String, HeaderValue>,
 }
@@ -152,6 +154,7 @@ impl Table {
             instances: HashMap::new(),
             challenges: BTreeMap::new(),
             redirects: BTreeMap::new(),
+            names_on_demand: false,
             hsts: HashMap::new(),
         }
     }
@@ -166,6 +169,7 @@ impl Table {
         table.hsts = (snapshot.policies.iter())
             .filter_map(|(name, policy)| Some((name.to_string(), policy.hsts.as_ref()?.parse().ok()?)))
             .collect();
+        table.names_on_demand = snapshot.environments.iter().any(|e| e.on_demand_tls.is_some());
         for route in &snapshot.environments {
             let compiled = Arc::new(table.compile_environment(previous, route, maker));
             table.routes.insert(route.id, compiled);
@@ -357,6 +361,7 @@ mod tests {
                     .collect(),
             }],
             sticky: false,
+            on_demand_tls: None,
             counted: false,
             limits: Limits {
                 body_bytes_max: 1,

@@ -193,6 +193,8 @@ pub(crate) enum HandshakeError {
     UnknownName(String),
     #[error("the client named no server")]
     NoName,
+    #[error("it took too long")]
+    TimedOut,
     #[error("a CA looked for its answer")]
     Challenge,
     #[error("the certificate of {0:?} cannot be used: {1}")]
@@ -206,10 +208,39 @@ impl HandshakeError {
         match self {
             Self::UnknownName(_) => "unknown_name",
             Self::NoName => "no_name",
+            Self::TimedOut => "timeout",
             Self::Challenge => "challenge",
             Self::Certificate(..) => "certificate",
             Self::Failed(_) => "failed",
         }
+    }
+}
+
+/// What a client said first.
+pub(crate) struct Hello<IO> {
+    start: StartHandshake<IO>,
+    /// In its uniform spelling.
+    name: Option<String>,
+    is_challenge: bool,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Hello<IO> {
+    /// Waits for it. The caller bounds the time.
+    pub(crate) async fn read(io: IO) -> Result<Self, HandshakeError> {
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await?;
+        let hello = start.client_hello();
+        let name = hello.server_name().map(normalize);
+        let is_challenge = (hello.alpn()).is_some_and(|mut alpn| alpn.any(|protocol| protocol == ACME_TLS));
+        Ok(Self {
+            start,
+            name,
+            is_challenge,
+        })
+    }
+
+    /// The name that a visitor, and no CA, came with.
+    pub(crate) fn visited(&self) -> Option<&str> {
+        self.name.as_deref().filter(|_| !self.is_challenge)
     }
 }
 
@@ -340,6 +371,11 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
+    /// Whether there is a certificate for a name in its uniform spelling.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.current.load().find(name).is_some()
+    }
+
     /// Shows a CA what it asked for; nothing is ever sent over such a connection (RFC 8737 section 3).
     async fn prove<IO>(&self, start: StartHandshake<IO>, name: Option<String>) -> HandshakeError
     where
@@ -361,17 +397,16 @@ impl Tls {
         }
     }
 
-    /// Does the handshake. The caller bounds the time.
-    pub(crate) async fn accept<IO>(&self, io: IO) -> Result<Secured<IO>, HandshakeError>
+    /// Goes on with a handshake. The caller bounds the time.
+    pub(crate) async fn accept<IO>(&self, hello: Hello<IO>) -> Result<Secured<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await?;
-        let name = start.client_hello().server_name().map(normalize);
-        let is_challenge = start
-            .client_hello()
-            .alpn()
-            .is_some_and(|mut alpn| alpn.any(|protocol| protocol == ACME_TLS));
+        let Hello {
+            start,
+            name,
+            is_challenge,
+        } = hello;
         if is_challenge {
             return Err(self.prove(start, name).await);
         }

@@ -19,7 +19,7 @@ use slipway_domain::Clock;
 use slipway_domain::generation::RouteVersion;
 use slipway_domain::ids::{CertificateId, ProxyId};
 use slipway_domain::ports::{SealContext, Sealer};
-use slipway_domain::routing::{Ack, CertificateMaterial, Snapshot, Wake};
+use slipway_domain::routing::{Ack, CertificateMaterial, NameAnswer, NameWish, Snapshot, Wake};
 use slipway_domain::traffic::TrafficReport;
 use slipway_scheduler::{Bell, TrafficBoard};
 use slipway_store::{Store, StoreError};
@@ -28,6 +28,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::on_demand::OnDemand;
 
 /// An empty line this often keeps the connection alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -45,6 +47,8 @@ pub(crate) struct Control {
     pub traffic: Arc<TrafficBoard>,
     /// The present moment.
     pub clock: Arc<dyn Clock>,
+    /// Asks apps about names that visitors come with.
+    pub on_demand: Arc<OnDemand>,
     /// Rung when a proxy said something.
     pub bell: Bell,
     /// Streams end with it.
@@ -73,6 +77,7 @@ pub(crate) async fn serve(listener: UnixListener, control: Control) -> std::io::
         .route("/internal/v1/acks", post(ack))
         .route("/internal/v1/traffic", post(traffic))
         .route("/internal/v1/wakes", post(wakes))
+        .route("/internal/v1/names", post(names))
         .route("/internal/v1/certificates/{id}", get(certificate))
         .with_state(control);
     axum::serve(listener, router)
@@ -180,6 +185,13 @@ async fn wakes(State(control): State<Control>, Json(wake): Json<Wake>) -> Respon
             control.bell.wanted(&wake.environments);
             StatusCode::NO_CONTENT.into_response()
         }
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn names(State(control): State<Control>, Json(wish): Json<NameWish>) -> Response {
+    match control.on_demand.is_wanted(&wish.host).await {
+        Ok(wanted) => Json(NameAnswer { wanted }).into_response(),
         Err(error) => unavailable(&error),
     }
 }

@@ -127,6 +127,7 @@ fn snapshot(rows: SnapshotRows, fixed: &Fixed, now: slipway_domain::Timestamp) -
                 groups,
                 sticky: e.sticky,
                 counted: e.spec.scale.sleeps() || e.spec.scale.follows_load(),
+                on_demand_tls: e.spec.on_demand_tls,
                 limits,
             }
         })

@@ -20,6 +20,7 @@ mod inspector;
 mod log_queue;
 mod mail;
 mod metrics;
+mod on_demand;
 mod ports;
 pub mod postgres;
 mod proxy_role;

@@ -26,6 +26,7 @@ use crate::feeds::{Feeds, Fixed};
 use crate::inspector::{self, Inspector};
 use crate::mail::Mailer;
 use crate::metrics::Metrics;
+use crate::on_demand::OnDemand;
 use crate::ports::EnginePorts;
 use crate::tellers::Tellers;
 use crate::up::stand_in;
@@ -226,7 +227,7 @@ impl Plane {
         };
 
         self.spawn_feeds(&tasks, &feeds);
-        self.spawn_control(&tasks, listener, &feeds, &bell);
+        self.spawn_control(&tasks, listener, &feeds, &bell)?;
         if self.does(Role::Scheduler) {
             let deps = self.deps(&engine, &metrics)?;
             tasks.spawn(slipway_scheduler::run(deps, bell.clone(), self.shutdown.clone()));
@@ -299,18 +300,33 @@ impl Plane {
         tasks.spawn(async move { feeds.run(&store, &fixed, clock.as_ref(), &shutdown).await });
     }
 
-    fn spawn_control(&self, tasks: &TaskTracker, listener: tokio::net::UnixListener, feeds: &Feeds, bell: &Bell) {
+    fn spawn_control(
+        &self,
+        tasks: &TaskTracker,
+        listener: tokio::net::UnixListener,
+        feeds: &Feeds,
+        bell: &Bell,
+    ) -> Result<(), ServerError> {
+        let on_demand = OnDemand::new(
+            self.store.clone(),
+            feeds.snapshots.subscribe(),
+            bell.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.entropy),
+        )?;
         let control = Control {
             store: self.store.clone(),
             sealer: Arc::clone(&self.vault) as _,
             snapshots: feeds.snapshots.subscribe(),
             traffic: Arc::clone(&self.traffic),
             clock: Arc::clone(&self.clock),
+            on_demand: Arc::new(on_demand),
             bell: bell.clone(),
             shutdown: self.shutdown.clone(),
             tasks: tasks.clone(),
         };
         tasks.spawn(async move { report("control socket", control_socket::serve(listener, control).await) });
+        Ok(())
     }
 
     fn spawn_housekeeping(&self, tasks: &TaskTracker) {

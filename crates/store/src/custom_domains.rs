@@ -33,6 +33,8 @@ pub struct CustomDomain {
     pub hsts: Hsts,
     /// Whether visitors must show a certificate.
     pub asks_visitors: bool,
+    /// Whether a visitor brought it along.
+    pub on_demand: bool,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// By whom.
@@ -108,6 +110,8 @@ pub struct NewCustomDomain {
     pub token: String,
     /// Where visitors are sent on to.
     pub redirect_to: Option<HostName>,
+    /// Whether a visitor brought it along.
+    pub on_demand: bool,
     /// When.
     pub created_at: Timestamp,
     /// By whom.
@@ -139,6 +143,7 @@ impl OtherTeams {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "a row has what the table has")]
 struct Row {
     id: uuid::Uuid,
     host: String,
@@ -154,6 +159,7 @@ struct Row {
     hsts_preload: bool,
     hsts_remembered_until: Option<Timestamp>,
     asks_visitors: bool,
+    on_demand: bool,
     created_at: Timestamp,
     created_by: String,
     proof: Option<String>,
@@ -220,6 +226,7 @@ impl TryFrom<Row> for CustomDomain {
                 remembered_until: r.hsts_remembered_until,
             },
             asks_visitors: r.asks_visitors,
+            on_demand: r.on_demand,
             created_at: r.created_at,
             created_by: r.created_by,
             proof,
@@ -252,7 +259,7 @@ macro_rules! domains {
             "select d.id, d.host, d.team_id, d.environment_id, a.name as app, e.name as environment, d.token, d.redirect_to,
                     d.hsts_max_age_seconds, d.hsts_since, d.hsts_include_subdomains, d.hsts_preload, d.hsts_remembered_until,
                     d.client_ca_pem is not null as \"asks_visitors!\",
-                    d.created_at, d.created_by, d.proof, d.inspection, d.looked_at, d.look_at, d.look_failures,
+                    d.on_demand, d.created_at, d.created_by, d.proof, d.inspection, d.looked_at, d.look_at, d.look_failures,
                     c.issuer as \"issuer?\", c.uploaded as \"uploaded?\", c.not_before as \"not_before?\", c.not_after as \"not_after?\",
                     i.failures as \"failures?\", i.next_try_at, i.error
              from custom_domains d
@@ -291,8 +298,8 @@ impl Tx {
     #[tracing::instrument(name = "db.insert_custom_domain", level = "debug", skip_all)]
     pub async fn insert_custom_domain(&mut self, d: &NewCustomDomain) -> Result<(), StoreError> {
         sqlx::query!(
-            "insert into custom_domains (id, host, team_id, environment_id, token, redirect_to, created_at, created_by, look_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $7)",
+            "insert into custom_domains (id, host, team_id, environment_id, token, redirect_to, created_at, created_by, look_at, on_demand)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $7, $9)",
             d.id.uuid(),
             d.host.as_str(),
             d.team.uuid(),
@@ -300,7 +307,8 @@ impl Tx {
             d.token,
             d.redirect_to.as_ref().map(HostName::as_str),
             d.created_at,
-            d.created_by
+            d.created_by,
+            d.on_demand
         )
         .execute(self.c())
         .await?;
@@ -350,10 +358,10 @@ impl Tx {
         domains!(self, None, None, None, None, Some(now), limit)
     }
 
-    /// When the next look is due.
+    /// When the next look is due that is not due yet.
     #[tracing::instrument(name = "db.next_look_at", level = "debug", skip_all)]
-    pub async fn next_look_at(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let next = sqlx::query_scalar!("select min(look_at) from custom_domains")
+    pub async fn next_look_at(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let next = sqlx::query_scalar!("select min(look_at) from custom_domains where look_at > $1", now)
             .fetch_one(self.c())
             .await?;
         Ok(next)

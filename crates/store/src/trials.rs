@@ -20,6 +20,17 @@ pub struct Trial {
     pub error: Option<Reason>,
 }
 
+/// One that is to be made.
+#[derive(Debug, Clone)]
+pub struct DueTrial {
+    /// The domain.
+    pub domain: DomainId,
+    /// Its name.
+    pub host: String,
+    /// The staging directory.
+    pub ca: String,
+}
+
 impl Tx {
     /// Asks for one, in place of the last one.
     #[tracing::instrument(name = "db.ask_trial", level = "debug", skip_all)]
@@ -56,9 +67,9 @@ impl Tx {
         .transpose()
     }
 
-    /// Those that are to be made: the domain, its name, and where.
+    /// Those that are to be made, the oldest first.
     #[tracing::instrument(name = "db.trials_due", level = "debug", skip_all)]
-    pub async fn trials_due(&mut self, limit: i64) -> Result<Vec<(DomainId, String, String)>, StoreError> {
+    pub async fn trials_due(&mut self, limit: i64) -> Result<Vec<DueTrial>, StoreError> {
         let rows = sqlx::query!(
             "select t.domain_id, d.host, t.ca from acme_trials t join custom_domains d on d.id = t.domain_id
              where t.ended_at is null order by t.asked_at limit $1",
@@ -66,9 +77,11 @@ impl Tx {
         )
         .fetch_all(self.c())
         .await?;
-        let due = rows
-            .into_iter()
-            .map(|r| (DomainId::from_uuid(r.domain_id), r.host, r.ca));
+        let due = rows.into_iter().map(|r| DueTrial {
+            domain: DomainId::from_uuid(r.domain_id),
+            host: r.host,
+            ca: r.ca,
+        });
         Ok(due.collect())
     }
 

@@ -117,6 +117,8 @@ pub struct Domain {
     pub checked_at: Option<DateTime<Utc>>,
     /// When it is asked next.
     pub next_check_at: DateTime<Utc>,
+    /// Whether a visitor brought it along: it goes again by itself once it leads elsewhere.
+    pub on_demand: bool,
     /// When it was added.
     pub created_at: DateTime<Utc>,
     /// By whom.

@@ -76,6 +76,12 @@ fn answer(request: &mut Request) -> std::io::Result<bool> {
         "/sse" => events(request),
         "/ws" => websocket::serve(request),
         "/exit" => std::process::exit(7),
+        "/ask" => {
+            let asked = request.query("domain").unwrap_or_default();
+            println!("asked about {asked}");
+            let is_ours = variable("DOMAINS").split(' ').any(|own| own == asked);
+            respond(request, if is_ours { 200 } else { 404 }, "text/plain", b"\n")
+        }
         "/" => respond(request, 200, "text/plain", b"the test app\n"),
         _ => respond(request, 404, "text/plain", b"no such page\n"),
     }

@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
-use slipway_domain::domains::COOL_DOWN;
+use slipway_domain::domains::{COOL_DOWN, Unfit, unfit};
 use slipway_domain::ids::DomainId;
 use slipway_domain::name::{DomainName, HostName};
 use slipway_domain::ports::Claim;
@@ -55,6 +55,7 @@ pub(crate) async fn domain_create(
         environment: environment.id,
         token: hex::encode(token),
         redirect_to,
+        on_demand: false,
         created_at: call.now(),
         created_by: call.caller.name.to_string(),
     };
@@ -85,21 +86,24 @@ pub(crate) async fn domain_create(
 
 /// Refuses what the team may not ask for; whether records that point here will prove that it is the team's.
 async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &DomainName) -> Result<bool> {
-    let base = &call.state.settings.base_domain;
-    let lowest = host.bare();
-    let is_below = lowest == *base || lowest.as_str().ends_with(&format!(".{base}"));
-    if is_below || host.covers(base) {
-        let detail = format!("Names below {base} are the apps' own. Bring a domain of yours along.");
-        return Err(ApiError::Refused(Code::Conflict, detail));
-    }
-    let api = call.state.settings.api_domain.as_ref();
-    if api.is_some_and(|api| host.covers(api)) {
-        let detail = format!("The platform itself answers at {host}. Choose another name.");
-        return Err(ApiError::Refused(Code::Conflict, detail));
-    }
-    if !host.is_local() && lowest.registered().is_none() {
-        let detail = format!("{lowest} is nobody's alone: names below it are registered by many. Give one of those.");
-        return Err(ApiError::member(Code::InvalidName, "/host", detail));
+    let settings = &call.state.settings;
+    match unfit(host, &settings.base_domain, settings.api_domain.as_ref()) {
+        Some(Unfit::BelowBase) => {
+            let base = &settings.base_domain;
+            let detail = format!("Names below {base} are the apps' own. Bring a domain of yours along.");
+            return Err(ApiError::Refused(Code::Conflict, detail));
+        }
+        Some(Unfit::Api) => {
+            let detail = format!("The platform itself answers at {host}. Choose another name.");
+            return Err(ApiError::Refused(Code::Conflict, detail));
+        }
+        Some(Unfit::Registry) => {
+            let lowest = host.bare();
+            let detail =
+                format!("{lowest} is nobody's alone: names below it are registered by many. Give one of those.");
+            return Err(ApiError::member(Code::InvalidName, "/host", detail));
+        }
+        None => {}
     }
     if let Some(own) = tx.custom_domain_of_team(app.team, host).await? {
         let detail = format!(
@@ -124,7 +128,8 @@ async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &DomainName) -> R
         );
         return Err(ApiError::Refused(Code::Conflict, detail));
     }
-    if tx.custom_domains(app.id).await?.len() >= DOMAINS_MAX {
+    let added = tx.custom_domains(app.id).await?.iter().filter(|d| !d.on_demand).count();
+    if added >= DOMAINS_MAX {
         let detail = format!("The app has {DOMAINS_MAX} domains already. Remove one first.");
         return Err(ApiError::Refused(Code::InvalidBody, detail));
     }

@@ -211,6 +211,7 @@ fn shown(row: CustomDomain, inspection: Option<&Inspection>, now: Timestamp) -> 
         certificate,
         checked_at: row.looked_at,
         next_check_at: row.look_at,
+        on_demand: row.on_demand,
         created_at: row.created_at,
         created_by: row.created_by,
     }

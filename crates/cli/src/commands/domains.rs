@@ -63,9 +63,18 @@ async fn list(ctx: &mut Context) -> Result<(), CliError> {
         row.push(cell(item, "reason.code"));
         row.push(until(item, now));
         row.push(cell(item, "redirect_to"));
+        row.push(cell(item, "created_by"));
         row
     };
-    let headings = ["HOST", "ENVIRONMENT", "STATE", "REASON", "CERTIFICATE", "REDIRECTS TO"];
+    let headings = [
+        "HOST",
+        "ENVIRONMENT",
+        "STATE",
+        "REASON",
+        "CERTIFICATE",
+        "REDIRECTS TO",
+        "ADDED BY",
+    ];
     ctx.print_list(
         &listing,
         &headings,

@@ -6,6 +6,7 @@
 mod hsts;
 mod inspection;
 mod look;
+mod on_demand;
 mod providers;
 mod standing;
 mod zones;
@@ -13,6 +14,7 @@ mod zones;
 pub use hsts::{Hsts, HstsStep};
 pub use inspection::{Finding, Inspection, Level, Proof, RecordCheck, RecordType};
 pub use look::{Answer, Caa, CaaRecord, Dnssec, Look, LookFailure, ResolverAnswer};
+pub use on_demand::{BroughtNames, Unfit, Verdict, Word, no_place, question, unfit, verdict};
 pub use providers::{PROVIDERS, Provider};
 pub use standing::{CertificateFacts, IssuanceFacts, Reason, Standing, State, standing};
 pub use zones::{Way, ZoneAccess, challenge_name, delegated_name, for_delegation, way};

@@ -8,7 +8,7 @@ mod section;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cron::Schedule;
 use crate::name::{CronName, EnvironmentName, VariableName, VolumeName};
@@ -38,6 +38,9 @@ pub struct Spec {
     pub security: Security,
     /// Bounds on requests.
     pub http: Http,
+    /// Names that visitors may bring along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_demand_tls: Option<OnDemandTls>,
     /// Named volumes.
     pub mounts: Vec<Mount>,
     /// Commands that run by the clock.
@@ -311,6 +314,15 @@ pub struct Http {
     pub queue_timeout: Span,
 }
 
+/// Names that nobody added and that visitors come with: the app is asked whether it serves them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnDemandTls {
+    /// The path and query to GET, with `domain` added to the query; any 2xx says yes.
+    pub ask: String,
+    /// So many names the environment may get in this way.
+    pub max: u32,
+}
+
 /// A named volume at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mount {
@@ -415,6 +427,7 @@ impl Default for Spec {
                 queue: 100,
                 queue_timeout: Span::from_secs(5),
             },
+            on_demand_tls: None,
             mounts: Vec::new(),
             cron: Vec::new(),
         }

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::section::{FieldError, FieldErrorKind, Section, kind_of};
 use super::{
-    CanaryStep, Concurrency, CronJob, Deploy, Health, Http, KillSignal, Mount, REPLICAS_MAX, Resources, RunAs, STAY_UP,
-    Scale, Security, Smoke, Spec, Strategy,
+    CanaryStep, Concurrency, CronJob, Deploy, Health, Http, KillSignal, Mount, OnDemandTls, REPLICAS_MAX, Resources,
+    RunAs, STAY_UP, Scale, Security, Smoke, Spec, Strategy,
 };
 use crate::cron::{Schedule, ScheduleError};
 use crate::image::ImageReference;
@@ -35,6 +35,8 @@ pub const RUN_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
 const COMMAND_WORDS_MAX: usize = 64;
 /// At most so many steps of a canary.
 const CANARY_STEPS_MAX: usize = 16;
+/// So many names visitors may bring along if nothing else is said.
+const ON_DEMAND_NAMES_DEFAULT: u32 = 100;
 /// At most so many mounts.
 const MOUNT_COUNT_MAX: usize = 16;
 
@@ -148,6 +150,7 @@ fn read(top: &mut Section<'_>) -> Spec {
     top.table("resources", |s| resources(s, &mut spec.resources));
     top.table("security", |s| security(s, &mut spec.security));
     top.table("http", |s| http(s, &mut spec.http));
+    top.table("on_demand_tls", |s| spec.on_demand_tls = on_demand_tls(s));
     spec.mounts = mounts(top);
     spec.cron = cron(top);
     spec
@@ -549,6 +552,21 @@ fn http(section: &mut Section<'_>, http: &mut Http) {
     for key in ["rate_limit", "headers"] {
         section.not_available(key);
     }
+}
+
+fn on_demand_tls(section: &mut Section<'_>) -> Option<OnDemandTls> {
+    let ask = section.get("ask").and_then(Value::as_str);
+    let ask = ask.filter(|path| is_path_and_query(path)).map(str::to_owned);
+    if ask.is_none() {
+        section.invalid(
+            "ask",
+            "must be the path that tells which names the app serves: it begins with `/`, without spaces, up to 1024 bytes"
+                .into(),
+        );
+    }
+    let mut max = ON_DEMAND_NAMES_DEFAULT;
+    section.number("max", 1..=10_000, &mut max);
+    Some(OnDemandTls { ask: ask?, max })
 }
 
 fn mounts(top: &mut Section<'_>) -> Vec<Mount> {

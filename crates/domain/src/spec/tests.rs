@@ -35,6 +35,7 @@ fn what_is_shown_is_taken_back_unchanged() {
         "resources": {"cpu": "0.25", "memory": "64MiB"},
         "security": {"read_only": false, "user": "image"},
         "http": {"max_body": "1GiB"},
+        "on_demand_tls": {"ask": "/tls/ask"},
         "mounts": [{"volume": "uploads", "path": "/data"}],
     }))
     .expect("valid");
@@ -205,4 +206,23 @@ fn a_deadline_that_no_app_without_a_health_path_can_keep_is_refused() {
 fn a_spec_that_is_no_table_says_so() {
     check(&json!([]), &[("", "must be a table, not a list")]);
     check(&json!({"health": 3}), &[("/health", "must be a table, not a number")]);
+}
+
+#[test]
+fn names_on_demand_need_a_path_to_ask_at() {
+    for bad in [
+        json!({}),
+        json!({"ask": "tls"}),
+        json!({"ask": "/a b"}),
+        json!({"max": 5}),
+    ] {
+        check(
+            &json!({"on_demand_tls": bad}),
+            &[("/on_demand_tls/ask", "the path that tells")],
+        );
+    }
+    check(
+        &json!({"on_demand_tls": {"ask": "/tls", "max": 0}}),
+        &[("/on_demand_tls/max", "from 1 to 10000")],
+    );
 }

@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use slipway_domain::routing::{Ack, CertificateMaterial, Snapshot};
+use slipway_domain::routing::{Ack, CertificateMaterial, NameAnswer, NameWish, Snapshot};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,9 @@ struct Shared {
     snapshot: watch::Sender<Option<Snapshot>>,
     certificates: Mutex<BTreeMap<String, CertificateMaterial>>,
     acks: watch::Sender<Vec<Ack>>,
+    /// Names that are wanted, and all that were asked for.
+    wanted: Mutex<Vec<String>>,
+    asked: watch::Sender<Vec<String>>,
 }
 
 /// The control plane.
@@ -43,6 +46,8 @@ impl Control {
             snapshot: watch::Sender::new(None),
             certificates: Mutex::default(),
             acks: watch::Sender::new(Vec::new()),
+            wanted: Mutex::default(),
+            asked: watch::Sender::new(Vec::new()),
         });
         Self {
             socket: socket.to_owned(),
@@ -99,6 +104,23 @@ impl Control {
             .insert(material.id.to_string(), material);
     }
 
+    /// From now on a certificate for this name is on its way.
+    pub(crate) fn wants(&self, name: &str) {
+        self.shared.wanted.lock().push(name.to_owned());
+    }
+
+    /// Names that were asked for.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.shared.asked.borrow().clone()
+    }
+
+    /// Waits until a name was asked for.
+    pub(crate) async fn is_asked_for(&self, name: &str) {
+        let mut asked = self.shared.asked.subscribe();
+        let found = within(name, asked.wait_for(|asked| asked.iter().any(|one| one == name))).await;
+        found.expect("open");
+    }
+
     pub(crate) fn forget_acks(&self) {
         self.shared.acks.send_replace(Vec::new());
     }
@@ -139,6 +161,16 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             let ack: Ack = serde_json::from_slice(&body).expect("an ack");
             shared.acks.send_modify(|acks| acks.push(ack));
             text(StatusCode::NO_CONTENT, "")
+        }
+        (&Method::POST, "/internal/v1/names") => {
+            let body = request.into_body().collect().await.expect("a body").to_bytes();
+            let wish: NameWish = serde_json::from_slice(&body).expect("a wish");
+            let wanted = shared.wanted.lock().contains(&wish.host.to_string());
+            shared.asked.send_modify(|asked| asked.push(wish.host.to_string()));
+            text(
+                StatusCode::OK,
+                serde_json::to_vec(&NameAnswer { wanted }).expect("JSON"),
+            )
         }
         (&Method::GET, path) if path.starts_with("/internal/v1/certificates/") => {
             let id = path.rsplit('/').next().unwrap_or_default();

@@ -10,6 +10,7 @@ mod failures;
 mod framing;
 mod headers;
 mod names;
+mod on_demand;
 mod operators;
 mod outages;
 mod streams;

@@ -15,6 +15,7 @@ use slipway_domain::routing::{
     ApiRoute, CertificateMaterial, CertificateReference, EnvironmentRoute, GroupRoute, Limits, RouteState,
     SNAPSHOT_FORMAT, Snapshot, Upstream,
 };
+use slipway_domain::spec::OnDemandTls;
 use slipway_proxy::{Config, Listen, ProxyError, ProxyLimits};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -101,8 +102,27 @@ impl Scene {
             }],
             sticky: false,
             counted: false,
+            on_demand_tls: None,
             limits,
         });
+        self
+    }
+
+    /// The same, where apps may have names that visitors bring along.
+    pub(crate) fn on_demand(mut self) -> Self {
+        for environment in &mut self.snapshot.environments {
+            environment.on_demand_tls = Some(OnDemandTls {
+                ask: "/ask".into(),
+                max: 100,
+            });
+        }
+        self
+    }
+
+    /// One more name for the last app.
+    pub(crate) fn also(mut self, name: &str) -> Self {
+        let id = self.snapshot.environments.last().expect("an app").id;
+        self.snapshot.hosts.insert(DomainName::from(host(name)), id);
         self
     }
 

@@ -455,3 +455,62 @@ fn browsers_are_told_to_remember_for_longer_after_each_clean_renewal_only() {
         (self::header(&platform, &root, "ramp.test", "strict-transport-security") == "max-age=0").then_some(())
     });
 }
+
+#[test]
+fn a_visitors_own_name_is_served_when_one_app_alone_says_that_it_serves_it() {
+    let (platform, authority, names) = public(Manners::default());
+    platform.log_in_to_registry();
+    let asked = |domains: &str| {
+        let mut spec = spec();
+        spec["env"] = json!({"DOMAINS": domains});
+        spec["on_demand_tls"] = json!({"ask": "/ask"});
+        spec
+    };
+    for (app, domains) in [
+        ("sites", "one.example.com both.example.com"),
+        ("pages", "both.example.com"),
+    ] {
+        platform.app(app, &asked(domains));
+        platform.deploy(app, "1").expect(200);
+    }
+    let root = authority.root_pem();
+    for host in ["one", "two", "both"] {
+        names.update(&[&format!("add {host}.example.com. 60 A 127.0.0.1")]);
+    }
+    // The first handshake waits for the certificate.
+    let seen = visit(&platform, &root, "one.example.com");
+    assert_eq!(seen, Some((200, String::new())), "{}", platform.log());
+    let found = domain(&platform, "sites", "one.example.com");
+    assert_eq!(
+        (&found["state"], &found["on_demand"], &found["created_by"]),
+        (&json!("active"), &json!(true), &json!("a visitor")),
+        "{found}"
+    );
+    let orders = authority.asked("POST /order-plz");
+    for host in ["two.example.com", "both.example.com", "x.apps.localhost.example"] {
+        assert_eq!(visit(&platform, &root, host), None, "{host}");
+    }
+    assert_eq!(authority.asked("POST /order-plz"), orders);
+    assert!(platform.log().contains("on_demand.unclear"), "{}", platform.log());
+    for app in ["sites", "pages"] {
+        let all = platform.get(&format!("/v1/apps/{app}/domains"));
+        let count = all["items"].as_array().expect("a list").len();
+        assert_eq!(count, usize::from(app == "sites"), "{all}");
+    }
+    let recorded = platform.get("/v1/audit?action=domain.create");
+    assert_eq!(recorded["items"][0]["actor"]["type"], "platform", "{recorded}");
+
+    // Once it leads elsewhere and has no certificate any more it is nobody's again.
+    names.update(&["del one.example.com. A", "add one.example.com. 60 A 192.0.2.1"]);
+    recheck(&platform, "sites", "one.example.com");
+    until_state(&platform, "sites", "one.example.com", "failing");
+    platform.sql(
+        "update custom_domains set created_at = created_at - interval '2 hours';
+         update certificates set not_before = now() - interval '2 days', not_after = now() - interval '1 day'
+         where names = array['one.example.com']",
+    );
+    until("it is forgotten", || {
+        let all = platform.get("/v1/apps/sites/domains");
+        all["items"].as_array().expect("a list").is_empty().then_some(())
+    });
+}
