@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a name lacks one, or its own is to be replaced | it is ordered, at one CA after the other |
 //! | the last attempt failed | it is tried again after 1 min, twice as long each time, at most 12 h |
+//! | the clock of this machine cannot be believed | renewals are put off by an hour, but for a few |
 //! | the budget is used up | it is tried again when the CA allows it, and its next one is asked meanwhile |
 
 use chrono::TimeDelta;
@@ -11,6 +12,7 @@ use slipway_domain::ports::BoxFuture;
 use slipway_store::{DueCertificate, LedgerKind, StoreError, Tx};
 
 use crate::challenge::Reach;
+use crate::doubt::PUT_OFF;
 use crate::lead::Lead;
 use crate::order::{self, OrderError, Wish};
 use crate::queue::{Due, Queue};
@@ -52,6 +54,11 @@ impl Queue for Orders {
 /// Tries one CA after the other.
 async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), StoreError> {
     let names = &due.names;
+    let now = deps.clock.now();
+    if let Some(reason) = deps.doubt.reason(now).filter(|_| due.replaces.is_some()) {
+        let until = now + renewal::jittered(PUT_OFF, deps.entropy.as_ref());
+        return note(deps, lead, due, Some(OrderError::Wait(until, reason))).await;
+    }
     let mut tx = deps.store.begin().await?;
     let replaces = match due.replaces {
         Some(id) => tx.certificate(id).await?,

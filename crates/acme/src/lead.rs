@@ -36,6 +36,14 @@ impl Lead {
         tx.hold_lease(LEASE, self.0).await?;
         Ok(tx)
     }
+
+    #[cfg(test)]
+    pub(crate) async fn for_an_hour(deps: &Deps) -> Option<Self> {
+        let mut tx = deps.store.begin().await.ok()?;
+        let epoch = tx.acquire_lease(LEASE, deps.holder, 3_600_000).await.ok()??;
+        tx.commit().await.ok()?;
+        Some(Self(epoch))
+    }
 }
 
 /// Looks at domains and gets certificates while it leads, until told to stop.

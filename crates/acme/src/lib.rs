@@ -10,6 +10,7 @@ mod budget;
 mod certificates;
 mod challenge;
 mod dns01;
+mod doubt;
 mod hsts;
 mod lead;
 mod looks;
@@ -18,6 +19,8 @@ mod order;
 mod queue;
 mod renewal;
 mod requests;
+#[cfg(test)]
+mod simulation;
 mod upkeep;
 mod upload;
 mod wanted;
@@ -34,6 +37,7 @@ use uuid::Uuid;
 
 pub use account::{CaSettings, ExternalAccount};
 pub use authority::{Issued, LocalAuthority, LocalError, LocalIssue};
+pub use doubt::ClockDoubt;
 pub use lead::run;
 pub use upload::UploadChecker;
 pub use wanted::Platform;
@@ -59,6 +63,8 @@ pub struct Deps {
     pub cas: Vec<CaSettings>,
     /// The platform's own names.
     pub platform: Platform,
+    /// Whether the clock can be believed.
+    pub doubt: Arc<ClockDoubt>,
     /// Under which name it leads.
     pub holder: Uuid,
 }

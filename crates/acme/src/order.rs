@@ -279,29 +279,35 @@ async fn ordered(
     let identifiers: Vec<Identifier> = wish.names.iter().cloned().map(Identifier::Dns).collect();
     let der = replaced.and_then(|c| CertificateDer::from_pem_slice(c.chain_pem.as_bytes()).ok());
     let id = der.as_ref().and_then(|der| CertificateIdentifier::try_from(der).ok());
-    let order = match call!(order(ca, account, &identifiers, id.clone())) {
-        Ok(order) => order,
-        // It has been replaced already, or the CA knows no such thing: then it is an order like any other.
-        Err(CallError::Refused(_)) if id.is_some() => {
-            call!(order(ca, account, &identifiers, None)).map_err(|e| told(ca, e))?
+    if let Some(id) = id {
+        match call!(replacing(ca, account, &identifiers, id.clone())) {
+            Ok(Some(order)) => return Ok((order, key)),
+            Ok(None) => {}
+            Err(CallError::Refused(problem)) if is_about_replacing(&problem) => {}
+            Err(error) => return Err(not_made(deps, lead, ca, error).await?),
         }
-        Err(error) => {
-            if matches!(&error, CallError::Refused(problem) if is_unknown_account(problem)) {
-                ca.disown(deps, lead).await?;
-                return Err(failed(
-                    "ca_account_gone",
-                    format!(
-                        "The CA {} does not know this platform's account any more.",
-                        ca_host(&ca.directory)
-                    ),
-                    "A new account is made, and it is tried again by itself.",
-                    false,
-                ));
-            }
-            return Err(told(ca, error));
-        }
-    };
-    Ok((order, key))
+        // Then it is an order like any other, and counts as one.
+        spend(deps, lead, ca, wish.names, false).await?;
+    }
+    match call!(account.new_order(&new_order(ca, account, &identifiers))) {
+        Ok(order) => Ok((order, key)),
+        Err(error) => Err(not_made(deps, lead, ca, error).await?),
+    }
+}
+
+/// What it means that no order was made.
+async fn not_made(deps: &Deps, lead: Lead, ca: &CaSettings, error: CallError) -> Result<OrderError, StoreError> {
+    if !matches!(&error, CallError::Refused(problem) if is_unknown_account(problem)) {
+        return Ok(told(ca, error));
+    }
+    ca.disown(deps, lead).await?;
+    let host = ca_host(&ca.directory);
+    Ok(failed(
+        "ca_account_gone",
+        format!("The CA {host} does not know this platform's account any more."),
+        "A new account is made, and it is tried again by itself.",
+        false,
+    ))
 }
 
 /// Writes an order into the ledger, unless the budget is used up.
@@ -340,29 +346,42 @@ fn is_unknown_account(problem: &Problem) -> bool {
         .is_some_and(|t| t.ends_with(":accountDoesNotExist"))
 }
 
-/// An order, of the kind that is wanted and with what it replaces, where the CA knows of such things.
-async fn order(
+/// Whether a refusal may be for what is to be replaced, and not for the order: it was replaced already, say.
+fn is_about_replacing(problem: &Problem) -> bool {
+    let kind = problem.r#type.as_deref().and_then(|kind| kind.rsplit(':').next());
+    !matches!(
+        kind,
+        Some("rateLimited" | "serverInternal" | "badNonce" | "accountDoesNotExist" | "userActionRequired")
+    )
+}
+
+/// An order of the kind that is wanted, where the CA knows of kinds.
+fn new_order<'a>(ca: &'a CaSettings, account: &Account, identifiers: &'a [Identifier]) -> NewOrder<'a> {
+    let new = NewOrder::new(identifiers);
+    let wanted = ca.profile.as_deref();
+    match wanted.filter(|wanted| account.profiles().any(|offered| offered.name == *wanted)) {
+        Some(profile) => new.profile(profile),
+        None => new,
+    }
+}
+
+/// An order that says what it replaces (RFC 9773 section 5); `None` from a CA that knows no such thing.
+async fn replacing(
     ca: &CaSettings,
     account: &Account,
     identifiers: &[Identifier],
-    replaces: Option<CertificateIdentifier<'_>>,
-) -> Result<Order, Error> {
-    let wanted = ca.profile.as_deref();
-    let profile = wanted.filter(|wanted| account.profiles().any(|offered| offered.name == *wanted));
-    let new = || {
-        let new = NewOrder::new(identifiers);
-        match profile {
-            Some(profile) => new.profile(profile),
-            None => new,
-        }
-    };
-    if let Some(id) = replaces {
-        match account.new_order(&new().replaces(id)).await {
-            Err(Error::Unsupported(_)) => {}
-            other => return other,
-        }
+    id: CertificateIdentifier<'_>,
+) -> Result<Option<Order>, Error> {
+    match account
+        .new_order(&new_order(ca, account, identifiers).replaces(id))
+        .await
+    {
+        Ok(order) => Ok(Some(order)),
+        Err(Error::Unsupported(_)) => Ok(None),
+        // It has windows for renewals, and does not say in the order that it took note of what is replaced.
+        Err(Error::Other(error)) if error.to_string().starts_with("replaces field mismatch") => Ok(None),
+        Err(error) => Err(error),
     }
-    account.new_order(&new()).await
 }
 
 /// Has the CA check the names: answers where it looks, tells it to, and waits until it has.
@@ -498,6 +517,7 @@ async fn keep(
 ) -> Result<(), OrderError> {
     let now = deps.clock.now();
     let issued = read(ca, chain_pem, key, wish.names)?;
+    deps.doubt.issued(now, issued.not_before);
     let window = window(account, &issued.chain_pem).await;
     let (renew_at, ari_at) = window.map_or_else(
         || {

@@ -356,6 +356,7 @@ impl Plane {
             local: Arc::new(self.ca.clone()),
             cas: self.config.domains.cas.clone(),
             platform: self.platform.clone(),
+            doubt: Arc::default(),
             holder: self.holder(),
         }
     }

@@ -238,8 +238,10 @@ impl Tx {
              from wanted w
              left join certificates c on c.names = w.names and c.replaced_at is null
              left join issuances i on i.names = w.names
-             where (c.id is null or $4 >= c.renew_at or $4 < c.not_before)
-               and (i.next_try_at is null or i.next_try_at <= $4)
+             -- A CA goes by its own clock: to order anew does not help against one of ours that was set back.
+             where (c.id is null or $4 >= c.renew_at or $1 and $4 < c.not_before)
+               -- Nothing waits for longer than that: it was planned by a clock that was set back since.
+               and (i.next_try_at is null or i.next_try_at <= $4 or i.next_try_at > $4 + interval '9 days')
              order by c.renew_at nulls first, w.names limit $5",
             is_local,
             own.apps,
@@ -295,7 +297,10 @@ impl Tx {
             Row,
             "select id, names, issuer, chain_pem, sealed_key, key_version, not_before, not_after, created_at, ca, renew_at, ari_at,
                     failures, uploaded
-             from certificates where replaced_at is null and ari_at <= $1 order by ari_at limit $2",
+             from certificates
+             -- Nothing is planned later than that, but by a clock that was set back since.
+             where replaced_at is null and (ari_at <= $1 or ari_at > $1 + interval '3 days')
+             order by ari_at limit $2",
             now,
             limit
         )

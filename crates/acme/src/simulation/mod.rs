@@ -1,0 +1,191 @@
+//! Months of certificates within a minute: the real queues, database and protocol, at a CA with a simulated clock.
+
+mod ca;
+mod platform;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use chrono::TimeDelta;
+use slipway_domain::{Clock, Timestamp};
+
+use ca::Certified;
+use platform::simulate;
+
+/// How often everything is looked at.
+const TICK: TimeDelta = TimeDelta::hours(1);
+
+/// A clock that is set.
+#[derive(Debug, Clone)]
+struct SimulatedClock(Arc<AtomicI64>);
+
+impl SimulatedClock {
+    fn starting() -> Self {
+        // Any day at all.
+        Self(Arc::new(AtomicI64::new(1_800_000_000_000)))
+    }
+
+    fn turn(&self, by: TimeDelta) {
+        self.0.fetch_add(by.num_milliseconds(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for SimulatedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_timestamp_millis(self.0.load(Ordering::Relaxed)).expect("a time")
+    }
+}
+
+/// Names of which none had no valid certificate, from its first one on.
+fn expired(issued: &[Certified], now: Timestamp) -> BTreeSet<String> {
+    let mut by_name: BTreeMap<&str, Vec<&Certified>> = BTreeMap::new();
+    for certificate in issued {
+        by_name.entry(&certificate.names[0]).or_default().push(certificate);
+    }
+    let lapsed = |all: &Vec<&Certified>| {
+        let mut all = all.clone();
+        all.sort_by_key(|certificate| certificate.at);
+        let followed = all.windows(2).all(|pair| pair[1].at < pair[0].not_after);
+        !followed || all.last().is_some_and(|last| last.not_after <= now)
+    };
+    let lapsed = by_name.into_iter().filter(|(_, all)| lapsed(all));
+    lapsed.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Renewals in the hour with the most of them, and on average from the first to the last hour that has any.
+fn peak_and_mean(issued: &[Certified]) -> (u32, f64) {
+    let mut by_hour: BTreeMap<i64, u32> = BTreeMap::new();
+    for renewal in issued.iter().filter(|c| c.renews_in_window.is_some()) {
+        *by_hour.entry(renewal.at.timestamp() / 3600).or_default() += 1;
+    }
+    let hours = match (by_hour.first_key_value(), by_hour.last_key_value()) {
+        (Some((first, _)), Some((last, _))) => i32::try_from(last - first + 1).expect("few"),
+        _ => 1,
+    };
+    let peak = by_hour.values().copied().max().unwrap_or(0);
+    (peak, f64::from(by_hour.values().sum::<u32>()) / f64::from(hours))
+}
+
+/// `SLIPWAY_SIMULATED_DOMAINS=1000` is what `docs/BENCHMARKS.md` tells of.
+#[tokio::test]
+async fn in_ninety_days_nothing_expires_and_no_limit_is_passed() {
+    let domains = std::env::var("SLIPWAY_SIMULATED_DOMAINS").map_or(24, |n| n.parse().expect("a number"));
+    simulate(async |mut world| {
+        world.add_domains(domains).await;
+        for _ in 0..90 * 24 {
+            world.pass(TICK).await;
+        }
+        let issued = world.ca.issued();
+        assert_eq!(expired(&issued, world.clock.now()), BTreeSet::new());
+        assert_eq!(world.ca.refusals(), 0, "orders beyond the limits");
+        let renewals: Vec<bool> = issued.iter().filter_map(|c| c.renews_in_window).collect();
+        assert_eq!(renewals.len(), domains, "each was renewed once");
+        assert!(renewals.iter().all(|in_window| *in_window));
+        assert_eq!(issued.len(), 2 * domains, "nothing was ordered beside that");
+        let (peak, mean) = peak_and_mean(&issued);
+        // Of a few, some fall into one hour by chance.
+        assert!(
+            f64::from(peak) <= (3.0 * mean).max(5.0),
+            "{peak} in an hour, {mean} on average"
+        );
+        let told = format!("{domains} domains: {peak} renewals in the peak hour, {mean:.1} on average\n");
+        std::io::stdout().write_all(told.as_bytes()).expect("written");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ca_that_is_shut_for_a_week_when_renewals_are_due_lets_nothing_expire() {
+    simulate(async |mut world| {
+        world.add_domains(12).await;
+        world.pass(TICK).await;
+        world.clock.turn(TimeDelta::days(58));
+        world.ca_clock.turn(TimeDelta::days(58));
+        world.ca.refuse_until(world.clock.now() + TimeDelta::days(7));
+        for _ in 0..10 * 24 {
+            world.pass(TICK).await;
+        }
+        let issued = world.ca.issued();
+        assert_eq!(issued.len(), 24, "{:?}", world.rows().await);
+        assert_eq!(expired(&issued, world.clock.now()), BTreeSet::new());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ca_with_windows_that_takes_no_note_of_what_is_replaced_renews_all_the_same() {
+    simulate(async |mut world| {
+        world.ca.ignore_replaces();
+        world.add_domains(5).await;
+        world.pass(TICK).await;
+        for clock in [&world.clock, &world.ca_clock] {
+            clock.turn(TimeDelta::days(62));
+        }
+        world.pass(TICK).await;
+        assert_eq!(world.ca.issued().len(), 10, "{:?}", world.rows().await);
+    })
+    .await;
+}
+
+/// F-56: a CA that says "too many" is believed, and what it says is told.
+#[tokio::test]
+async fn f56_what_a_ca_says_of_its_limits_is_told_with_the_time_of_the_next_attempt() {
+    simulate(async |mut world| {
+        let until = world.clock.now() + TimeDelta::hours(5);
+        world.ca.refuse_until(until);
+        world.add_domains(1).await;
+        world.pass(TimeDelta::seconds(10)).await;
+        let row = world.rows().await.remove(0);
+        let told = row.error.clone().expect("a reason");
+        assert_eq!(told.code, "ca_rate_limited", "{told:?}");
+        assert!(told.detail.contains("too many new orders"), "{told:?}");
+        assert!(row.next_try_at >= Some(until - TimeDelta::seconds(1)), "{row:?}");
+        assert!(world.ca.issued().is_empty());
+        world.pass(TimeDelta::hours(5)).await;
+        assert_eq!(world.ca.issued().len(), 1);
+    })
+    .await;
+}
+
+/// F-59: our clock, not the CA's, is wrong.
+#[tokio::test]
+async fn f59_a_clock_that_jumps_ahead_renews_a_few_and_one_that_jumps_back_nothing() {
+    simulate(async |mut world| {
+        world.add_domains(60).await;
+        world.pass(TICK).await;
+        world.clock.turn(TimeDelta::days(40));
+        world.ca_clock.turn(TimeDelta::days(40));
+        world.pass(TICK).await;
+        assert_eq!(world.ca.issued().len(), 60);
+
+        // The CA's day 40 is our day 10: what was got is valid from tomorrow on.
+        world.clock.turn(TimeDelta::days(-41));
+        world.pass(TICK).await;
+        assert_eq!(world.ca.issued().len(), 60, "to order anew does not set a clock");
+        world.clock.turn(TimeDelta::days(41));
+
+        world.clock.turn(TimeDelta::days(30));
+        world.pass(TICK).await;
+        let renewed = world.ca.issued().len() - 60;
+        assert!((1..=16).contains(&renewed), "{renewed} at once");
+        let reasons: Vec<_> = world.rows().await.into_iter().filter_map(|row| row.error).collect();
+        assert_eq!(reasons.len(), 60 - renewed);
+        assert!(reasons.iter().all(|reason| reason.code == "clock_wrong"), "{reasons:?}");
+
+        // Set right, all goes on as if nothing had been.
+        world.clock.turn(TimeDelta::days(-30));
+        for clock in [&world.clock, &world.ca_clock] {
+            clock.turn(TimeDelta::days(18));
+        }
+        for _ in 0..6 * 24 {
+            world.pass(TICK).await;
+        }
+        let issued = world.ca.issued();
+        assert_eq!(expired(&issued, world.clock.now()), BTreeSet::new());
+        assert_eq!(issued.len(), 120);
+        assert_eq!(world.ca.refusals(), 0);
+    })
+    .await;
+}
