@@ -73,7 +73,7 @@ async fn look(deps: &Deps, lead: Lead, domain: &CustomDomain) -> Result<(), Stor
     };
     let pause = if well { WELL } else { pause(failures) };
     let next = now + jittered(pause, deps.entropy.as_ref());
-    tx.note_look(domain.id, &inspection, failures, (now, next)).await?;
+    tx.note_look(domain, &inspection, failures, (now, next)).await?;
     tx.commit().await
 }
 

@@ -28,7 +28,7 @@ use crate::account::CaSettings;
 use crate::authority::{Issued, Plan, sealed};
 use crate::lead::Lead;
 use crate::nonce::{CallError, call};
-use crate::renewal::{self, Window};
+use crate::renewal::{self, Got, Window};
 use crate::{Deps, Names, budget, challenge, dns01};
 
 /// A CA may take so long to look at a name, and to issue.
@@ -524,7 +524,13 @@ async fn keep(
             let by_life = renewal::by_life(issued.not_before, issued.not_after, deps.entropy.as_ref());
             (by_life, None)
         },
-        |window| window.plan(None, now, deps.entropy.as_ref()),
+        |window| {
+            let got = Got {
+                at: now,
+                life: issued.not_after - issued.not_before,
+            };
+            window.plan(None, got, now, deps.entropy.as_ref())
+        },
     );
     let plan = Plan {
         ca: Some(&ca.directory),

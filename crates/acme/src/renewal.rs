@@ -22,6 +22,18 @@ fn share(span: TimeDelta, dice: i64) -> TimeDelta {
     TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(0))
 }
 
+/// So long a certificate is used at least.
+const KEPT_MIN: TimeDelta = TimeDelta::hours(6);
+
+/// A certificate that is in use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Got {
+    /// Since when.
+    pub(crate) at: Timestamp,
+    /// From its beginning to its end.
+    pub(crate) life: TimeDelta,
+}
+
 /// When a CA would have a certificate replaced, and when it wants to be asked again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
@@ -32,15 +44,18 @@ pub(crate) struct Window {
 
 impl Window {
     /// The time of the renewal, and the one to ask again: what was planned stays as long as it is in the window, so
-    /// that asking often does not draw earlier and earlier times.
+    /// that asking often does not draw earlier and earlier times. One that was got just now is kept for a while, whatever
+    /// the CA says: else one that has its windows wrong would have each replaced as soon as it is there.
     pub(crate) fn plan(
         self,
         planned: Option<Timestamp>,
+        got: Got,
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> (Timestamp, Option<Timestamp>) {
         let kept = planned.filter(|at| *at >= self.start && *at <= self.end);
         let renew_at = kept.unwrap_or_else(|| in_window(self.start, self.end, entropy));
+        let renew_at = renew_at.max(got.at + (got.life / 6).min(KEPT_MIN));
         (renew_at, Some(now + self.again.clamp(ARI_MIN, ARI_MAX)))
     }
 }
@@ -97,14 +112,34 @@ mod tests {
             end: at(200),
             again: TimeDelta::seconds(1),
         };
-        let plan = |planned| window.plan(planned, at(0), &FixedEntropy(7)).0;
+        let got = Got {
+            at: at(-86_400_000),
+            life: TimeDelta::days(1),
+        };
+        let plan = |planned| window.plan(planned, got, at(0), &FixedEntropy(7)).0;
         assert_eq!(plan(Some(at(100))), at(100));
         assert_eq!(plan(Some(at(200))), at(200));
         for outside in [None, Some(at(99)), Some(at(201))] {
             let drawn = plan(outside);
             assert!(drawn >= at(100) && drawn <= at(200), "{drawn}");
         }
-        assert_eq!(window.plan(None, at(0), &FixedEntropy(7)).1, Some(at(0) + ARI_MIN));
+        let again = window.plan(None, got, at(0), &FixedEntropy(7)).1;
+        assert_eq!(again, Some(at(0) + ARI_MIN));
+    }
+
+    #[test]
+    fn a_certificate_that_was_got_just_now_is_kept_for_a_while_whatever_its_ca_says() {
+        let past = Window {
+            start: at(0),
+            end: at(1),
+            again: TimeDelta::hours(6),
+        };
+        let now = at(500_000_000);
+        for (life, kept) in [(90, TimeDelta::hours(6)), (1, TimeDelta::hours(4))] {
+            let life = TimeDelta::days(life);
+            let (renew_at, _) = past.plan(None, Got { at: now, life }, now, &FixedEntropy(7));
+            assert_eq!(renew_at, now + kept);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use slipway_store::{Certificate, StoreError};
 
 use crate::lead::Lead;
 use crate::queue::{Due, Queue};
+use crate::renewal::Got;
 use crate::{Deps, order, renewal};
 
 /// Windows of renewal.
@@ -59,6 +60,12 @@ async fn ask(deps: &Deps, lead: Lead, certificate: &Certificate, now: Timestamp)
             let later = renewal::jittered(renewal::ARI_MIN * 6, deps.entropy.as_ref());
             (certificate.renew_at, Some(now + later))
         },
-        |window| window.plan(Some(certificate.renew_at), now, deps.entropy.as_ref()),
+        |window| {
+            let got = Got {
+                at: certificate.created_at,
+                life: certificate.not_after - certificate.not_before,
+            };
+            window.plan(Some(certificate.renew_at), got, now, deps.entropy.as_ref())
+        },
     )
 }

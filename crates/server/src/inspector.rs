@@ -8,17 +8,9 @@ use slipway_domain::name::HostName;
 use slipway_domain::ports::{BoxFuture, Claim, DomainInspector};
 use slipway_planner::domains::{Wanted, inspect};
 
+use crate::caa::CaaIdentities;
 use crate::config::{Config, PublicAddresses};
 use crate::error::ServerError;
-
-/// CAs, and what they call themselves in CAA records.
-const CAA_IDENTITIES: &[(&str, &[&str])] = &[
-    ("letsencrypt.org", &["letsencrypt.org"]),
-    ("zerossl.com", &["sectigo.com", "zerossl.com"]),
-    ("pki.goog", &["pki.goog"]),
-    ("buypass.com", &["buypass.com"]),
-    ("ssl.com", &["ssl.com"]),
-];
 
 /// Addresses that are reached over the interface that leads to the world (RFC 5737, RFC 3849). Nothing is sent.
 const AWAY: [&str; 2] = ["192.0.2.1:9", "[2001:db8::1]:9"];
@@ -41,29 +33,23 @@ pub(crate) struct Inspector {
     dns: Option<Dns>,
     addresses: Vec<IpAddr>,
     target: Option<HostName>,
-    ca_identities: Vec<String>,
+    identities: CaaIdentities,
 }
 
 impl Inspector {
     /// As the settings say.
-    pub(crate) fn new(config: &Config, dns: Option<Dns>) -> Self {
+    pub(crate) fn new(config: &Config, dns: Option<Dns>, identities: CaaIdentities) -> Self {
         let domains = &config.domains;
         let (addresses, target) = match &domains.public_addresses {
             PublicAddresses::Own => (own_addresses(), None),
             PublicAddresses::These(addresses) => (addresses.clone(), None),
             PublicAddresses::Behind(name) => (Vec::new(), Some(name.clone())),
         };
-        let known = |directory: &str| {
-            let host = directory.split('/').nth(2).unwrap_or_default();
-            let known = CAA_IDENTITIES.iter().find(|(suffix, _)| host.ends_with(suffix));
-            known.map_or(&[][..], |(_, identities)| identities)
-        };
-        let identities = domains.cas.iter().flat_map(|ca| known(&ca.directory));
         Self {
             dns,
             addresses,
             target,
-            ca_identities: identities.map(|i| (*i).to_owned()).collect(),
+            identities,
         }
     }
 }
@@ -92,7 +78,7 @@ impl DomainInspector for Inspector {
                 is_proven: claim.is_proven,
                 is_anothers: claim.is_anothers,
                 zones: claim.zones,
-                ca_identities: self.ca_identities.clone(),
+                ca_identities: self.identities.all(),
             };
             let dns = self.dns.as_ref().filter(|_| !wanted.host.is_local());
             let look = match dns {

@@ -6,6 +6,7 @@
 mod admin;
 mod bootstrap;
 mod ca;
+mod caa;
 pub mod clock;
 pub mod command;
 pub mod config;

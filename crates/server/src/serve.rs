@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
 use crate::ca::InternalCa;
+use crate::caa::CaaIdentities;
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::control_socket::{self, Control};
@@ -112,7 +113,8 @@ pub(crate) async fn run(
     move_domains(&store, &config).await?;
     let dns = inspector::dns(&config)?;
     let zones = Arc::new(Editor::new(dns.clone(), config.domains.hook.clone()));
-    let inspector = Arc::new(Inspector::new(&config, dns));
+    let identities = CaaIdentities::known(&config.domains.cas);
+    let inspector = Arc::new(Inspector::new(&config, dns, identities.clone()));
     Plane {
         config,
         installation,
@@ -123,6 +125,7 @@ pub(crate) async fn run(
         ca,
         platform,
         inspector,
+        identities,
         zones,
         traffic: Arc::default(),
         roles: options.roles,
@@ -195,6 +198,7 @@ struct Plane {
     ca: InternalCa,
     platform: Platform,
     inspector: Arc<Inspector>,
+    identities: CaaIdentities,
     zones: Arc<Editor>,
     traffic: Arc<TrafficBoard>,
     roles: Vec<Role>,
@@ -227,6 +231,8 @@ impl Plane {
         };
 
         self.spawn_feeds(&tasks, &feeds);
+        let cas = self.config.domains.cas.clone();
+        tasks.spawn(self.identities.clone().keep_asking(cas, self.shutdown.clone()));
         self.spawn_control(&tasks, listener, &feeds, &bell)?;
         if self.does(Role::Scheduler) {
             let deps = self.deps(&engine, &metrics)?;

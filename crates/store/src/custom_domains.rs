@@ -402,27 +402,31 @@ impl Tx {
         })
     }
 
-    /// Notes what a look came to and when the next one is due; false when the domain has gone meanwhile.
+    /// Notes what a look came to and when the next one is due. What was asked for while it was under way is due still.
     #[tracing::instrument(name = "db.note_look", level = "debug", skip_all)]
     pub async fn note_look(
         &mut self,
-        id: DomainId,
+        domain: &CustomDomain,
         inspection: &Inspection,
         failures: u32,
         (now, next): (Timestamp, Timestamp),
-    ) -> Result<bool, StoreError> {
-        let done = sqlx::query!(
-            "update custom_domains set inspection = $2, looked_at = $3, look_at = $4, look_failures = $5, may_order = $6 where id = $1",
-            id.uuid(),
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update custom_domains
+             set inspection = $2, looked_at = $3, look_at = case when look_at = $7 then $4 else look_at end,
+                 look_failures = $5, may_order = $6
+             where id = $1",
+            domain.id.uuid(),
             to_json(inspection)?,
             now,
             next,
             i32::try_from(failures).unwrap_or(i32::MAX),
-            inspection.may_order()
+            inspection.may_order(),
+            domain.look_at
         )
         .execute(self.c())
         .await?;
-        Ok(done.rows_affected() == 1)
+        Ok(())
     }
 
     /// Makes the name its team's and tells the proxies; false when another has it, or this one has gone.

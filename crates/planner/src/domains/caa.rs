@@ -22,15 +22,17 @@ impl Methods {
     }
 }
 
-/// The record that would let them.
-fn permit(wanted: &Wanted) -> String {
+/// What would let them.
+fn remedy(wanted: &Wanted, at: &str) -> String {
     let tag = if wanted.host.is_wildcard() {
         "issuewild"
     } else {
         "issue"
     };
-    let ca = wanted.ca_identities.first().map_or("", String::as_str);
-    format!("0 {tag} \"{ca}\"")
+    match wanted.ca_identities.iter().flatten().next() {
+        Some(ca) => format!("Add the CAA record 0 {tag} \"{ca}\" at {at}."),
+        None => format!("Add a CAA record at {at} that names this platform's CA, or remove those there are."),
+    }
 }
 
 /// Adds what stands in the way.
@@ -83,7 +85,7 @@ pub(super) fn check(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut V
             .next()
             .is_some_and(|issuer| issuer.trim().is_empty())
     };
-    if ours.is_empty() && !relevant.iter().all(nobody) {
+    if ours.iter().any(Vec::is_empty) && !relevant.iter().all(nobody) {
         return;
     }
     let list = relevant
@@ -94,7 +96,7 @@ pub(super) fn check(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut V
     findings.push(error(
         "caa_forbids",
         format!("The CAA records of {} permit {list} only.", found.at),
-        format!("Add the CAA record {} at {}.", permit(wanted), found.at),
+        remedy(wanted, &found.at),
     ));
 }
 
@@ -112,12 +114,12 @@ fn is_unknown(record: &CaaRecord) -> bool {
 }
 
 /// Whether one record permits one of our CAs by one of its methods.
-fn permits(record: &CaaRecord, ours: &[String], methods: Methods) -> bool {
+fn permits(record: &CaaRecord, ours: &[Vec<String>], methods: Methods) -> bool {
     let mut parts = record.value.split(';').map(str::trim);
     let issuer = parts.next().unwrap_or_default();
     let by_method = parts.filter_map(|p| p.split_once('=')).all(|(name, value)| {
         let offered = || value.split(',').any(|m| methods.has(m.trim()));
         !name.trim().eq_ignore_ascii_case("validationmethods") || offered()
     });
-    ours.iter().any(|ca| ca.eq_ignore_ascii_case(issuer)) && by_method
+    ours.iter().flatten().any(|ca| ca.eq_ignore_ascii_case(issuer)) && by_method
 }

@@ -53,8 +53,8 @@ pub struct Wanted {
     pub is_proven: bool,
     /// Whether another team has it, or gave it up a short while ago.
     pub is_anothers: bool,
-    /// What our CAs call themselves in CAA records; none where they do not say.
-    pub ca_identities: Vec<String>,
+    /// What each of our CAs calls itself in CAA records; of some nothing may be known.
+    pub ca_identities: Vec<Vec<String>>,
 }
 
 impl Wanted {

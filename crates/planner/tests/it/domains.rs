@@ -27,7 +27,7 @@ fn wanted() -> Wanted {
         is_proven: false,
         is_anothers: false,
         zones: Vec::new(),
-        ca_identities: vec!["letsencrypt.org".into()],
+        ca_identities: vec![vec!["letsencrypt.org".into()]],
     }
 }
 

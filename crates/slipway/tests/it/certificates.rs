@@ -228,11 +228,32 @@ fn a_certificate_is_replaced_in_the_window_that_its_ca_suggests_and_the_order_sa
 
     // The CA must take its certificates back: it would have them replaced at once.
     front.suggest((days(-2), days(-1)));
+    platform.sql("update certificates set created_at = created_at - interval '1 day'");
     ask();
     until("it is ordered anew", || (front.orders().len() == 2).then_some(()));
     let replaces = front.orders()[1]["replaces"].clone();
     assert!(replaces.as_str().is_some_and(|id| id.contains('.')), "{replaces}");
+    until("the new one is in use", || {
+        let all = platform.sql("select count(*) from certificates where names = array['window.example.com']");
+        (all.trim() == "2").then_some(())
+    });
+    assert_eq!(front.orders().len(), 2);
     until_state(&platform, "window", "window.example.com", "active");
+
+    // What it calls itself in CAA records is in its directory.
+    names.update(&["add window.example.com. 60 CAA 0 issue \"other.example\""]);
+    recheck(&platform, "window", "window.example.com");
+    let reason = until("CAA forbids it", || {
+        let reason = domain(&platform, "window", "window.example.com")["reason"].clone();
+        (reason["code"] == "caa_forbids").then_some(reason)
+    });
+    assert!(
+        reason["hint"]
+            .as_str()
+            .expect("text")
+            .contains("0 issue \"front.example\""),
+        "{reason}"
+    );
 }
 
 /// In a mount namespace of its own, so that this machine goes on trusting whom it trusted.

@@ -99,15 +99,12 @@ impl Front {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nretry-after: 3600\r\n";
             return format!("{head}content-length: {}\r\n\r\n{text}", text.len()).into_bytes();
         }
-        if path == "/order-plz" {
-            let order = payload(&body);
-            self.orders.lock().expect("no panic").push(order);
-        }
-        self.passed_on(method, path, head, body)
+        let order = (path == "/order-plz").then(|| payload(&body));
+        self.passed_on((method, path, head), body, order)
     }
 
     /// What the CA itself says, with what it lacks.
-    fn passed_on(&self, method: &str, path: &str, head: &str, body: Vec<u8>) -> Vec<u8> {
+    fn passed_on(&self, (method, path, head): (&str, &str, &str), body: Vec<u8>, order: Option<Value>) -> Vec<u8> {
         let own = reqwest::Certificate::from_pem(OWN_PAIR.0.as_bytes()).expect("a certificate");
         let client = reqwest::Client::builder()
             // The name that it was asked under goes on in a header, which HTTP/2 does not have.
@@ -127,9 +124,18 @@ impl Front {
         let answer = wait(async { request.send().await }).expect("the CA answers");
         let (status, headers) = (answer.status(), answer.headers().clone());
         let mut bytes = wait(answer.bytes()).expect("a body").to_vec();
+        if let Some(order) = order.filter(|_| status.is_success()) {
+            let mut made: Value = serde_json::from_slice(&bytes).expect("JSON");
+            if let Some(replaces) = order.get("replaces") {
+                made["replaces"] = replaces.clone();
+            }
+            bytes = made.to_string().into_bytes();
+            self.orders.lock().expect("no panic").push(order);
+        }
         if path == "/dir" {
             let mut directory: Value = serde_json::from_slice(&bytes).expect("JSON");
             directory["renewalInfo"] = format!("https://127.0.0.1:{}/renewal-info", self.port).into();
+            directory["meta"]["caaIdentities"] = json!(["front.example"]);
             directory["meta"]["profiles"] = json!({"shortlived": "six days"});
             bytes = directory.to_string().into_bytes();
         }
