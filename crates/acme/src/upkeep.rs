@@ -21,8 +21,9 @@ pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
     let wanted = Wanted::read(&mut tx, &deps.platform, deps.clock.now()).await?;
     drop(tx);
     forget(deps, lead).await?;
-    retire(deps, lead, &wanted.kept(&deps.platform)).await?;
-    warn::tell(deps, lead).await?;
+    let kept = wanted.kept(&deps.platform);
+    retire(deps, lead, &kept).await?;
+    warn::tell(deps, lead, &kept).await?;
     hsts::step(deps, lead).await
 }
 

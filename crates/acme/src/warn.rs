@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use slipway_domain::Timestamp;
-use slipway_domain::domains::{CertificateFacts, IssuanceFacts, standing};
+use slipway_domain::domains::{CertificateFacts, IssuanceFacts, Reason, standing};
 use slipway_domain::ids::{AlertId, EnvironmentId};
-use slipway_store::{CustomDomain, StoreError};
+use slipway_store::{CustomDomain, OwnEnding, OwnNames, StoreError};
 
 use crate::Deps;
 use crate::lead::Lead;
@@ -22,14 +22,39 @@ fn days_left(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> Opt
     DAYS.into_iter().find(reached).filter(|_| late)
 }
 
-/// What there is to say of a domain's certificate.
-fn warning(domain: &CustomDomain, now: Timestamp) -> Option<String> {
+/// A certificate that is about to end, or has ended, and why there is no other.
+struct Ending<'a> {
+    name: &'a str,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    why: Option<Reason>,
+}
+
+/// What there is to say of it.
+fn warning(ending: &Ending<'_>, now: Timestamp) -> Option<String> {
+    let days = days_left(ending.not_before, ending.not_after, now)?;
+    let why = ending
+        .why
+        .as_ref()
+        .map_or_else(String::new, |r| format!(": {} {}", r.detail, r.hint));
+    let when = match days {
+        0 => "has ended".to_owned(),
+        1 => "ends within a day".to_owned(),
+        days => format!("ends within {days} days"),
+    };
+    Some(format!(
+        "the certificate of {} {when} and could not be renewed{why}",
+        ending.name
+    ))
+}
+
+/// Of a domain that somebody brought along.
+fn of_domain(domain: &CustomDomain, now: Timestamp) -> Option<String> {
     // A visitor's name that leads elsewhere is forgotten when its certificate ends, and nobody has to do anything.
     if domain.on_demand && domain.inspection.as_ref().is_some_and(|found| !found.may_order()) {
         return None;
     }
     let certificate = domain.certificate.as_ref()?;
-    let days = days_left(certificate.not_before, certificate.not_after, now)?;
     let facts = CertificateFacts {
         not_after: certificate.not_after,
     };
@@ -44,46 +69,59 @@ fn warning(domain: &CustomDomain, now: Timestamp) -> Option<String> {
         issuance.as_ref(),
         now,
     );
-    let why = stands
-        .reason
-        .map_or_else(String::new, |r| format!(": {} {}", r.detail, r.hint));
-    let when = match days {
-        0 => "has ended".to_owned(),
-        1 => "ends within a day".to_owned(),
-        days => format!("ends within {days} days"),
+    let ending = Ending {
+        name: domain.host.as_str(),
+        not_before: certificate.not_before,
+        not_after: certificate.not_after,
+        why: stands.reason,
     };
-    Some(format!(
-        "the certificate of {} {when} and could not be renewed{why}",
-        domain.host
-    ))
+    warning(&ending, now)
+}
+
+/// Of a name below the base domain, of all of them, or of the API's.
+fn of_own(own: &OwnEnding, now: Timestamp) -> Option<String> {
+    let ending = Ending {
+        name: own.names.first()?,
+        not_before: own.not_before,
+        not_after: own.not_after,
+        why: own.error.clone(),
+    };
+    warning(&ending, now)
 }
 
 /// More than anybody reads.
 const TOLD_MAX: i64 = 1_000;
 
 /// Begins, repeats and ends the alerts.
-pub(crate) async fn tell(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
+pub(crate) async fn tell(deps: &Deps, lead: Lead, own: &OwnNames) -> Result<(), StoreError> {
     let now = deps.clock.now();
     let mut tx = deps.store.begin().await?;
     let ending = tx.domains_ending(now, TOLD_MAX).await?;
-    let is_quiet = ending.is_empty() && !tx.has_certificate_alerts().await?;
+    let own_ending = tx.own_ending(own, now).await?;
+    let is_quiet = ending.is_empty() && own_ending.is_empty() && !tx.has_certificate_alerts().await?;
     drop(tx);
     if is_quiet {
         return Ok(());
     }
-    let mut warnings: BTreeMap<EnvironmentId, Vec<String>> = BTreeMap::new();
-    for domain in &ending {
-        if let Some(text) = warning(domain, now) {
-            warnings.entry(domain.environment).or_default().push(text);
+    let brought = ending.iter().map(|d| (Some(d.environment), of_domain(d, now)));
+    let own = own_ending.iter().map(|o| (o.environment, of_own(o, now)));
+    let mut warnings: BTreeMap<Option<EnvironmentId>, Vec<String>> = BTreeMap::new();
+    for (environment, text) in brought.chain(own) {
+        if let Some(text) = text {
+            warnings.entry(environment).or_default().push(text);
         }
     }
+    let of_platform = warnings.remove(&None).map(|texts| texts.join("; "));
     let mut tx = lead.begin(&deps.store).await?;
+    let id = || AlertId::mint(now, deps.entropy.as_ref());
+    tx.tell_of_own_certificates(id(), of_platform.as_deref(), now).await?;
     for (environment, texts) in &warnings {
-        let id = AlertId::mint(now, deps.entropy.as_ref());
-        tx.raise_certificate_alert(id, *environment, &texts.join("; "), now)
-            .await?;
+        if let Some(environment) = environment {
+            tx.raise_certificate_alert(id(), *environment, &texts.join("; "), now)
+                .await?;
+        }
     }
-    let environments: Vec<EnvironmentId> = warnings.into_keys().collect();
+    let environments: Vec<EnvironmentId> = warnings.into_keys().flatten().collect();
     tx.clear_certificate_alerts(&environments, now).await?;
     tx.commit().await
 }

@@ -32,6 +32,27 @@ impl AlertKind {
     }
 }
 
+/// The environment that an alert is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertPlace {
+    /// The team's name.
+    pub team: String,
+    /// The app's name.
+    pub app: String,
+    /// The environment's name.
+    pub environment: String,
+}
+
+impl Notice {
+    /// Where, in words.
+    pub fn subject(&self) -> String {
+        self.place.as_ref().map_or_else(
+            || "the platform".to_owned(),
+            |place| format!("{} ({})", place.app, place.environment),
+        )
+    }
+}
+
 /// An alert as it is told to whoever is to hear of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -39,12 +60,8 @@ pub struct Notice {
     pub id: AlertId,
     /// What is wrong.
     pub kind: AlertKind,
-    /// The team's name.
-    pub team: String,
-    /// The app's name.
-    pub app: String,
-    /// The environment's name.
-    pub environment: String,
+    /// Where; `None` for the platform itself.
+    pub place: Option<AlertPlace>,
     /// What happened, in a sentence.
     pub message: String,
     /// Since when.

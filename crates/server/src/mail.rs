@@ -40,10 +40,10 @@ impl Mailer {
 
     fn message(&self, notice: &Notice) -> Result<Message, String> {
         let over = if notice.ended_at.is_some() { "over: " } else { "" };
-        let (kind, app, environment) = (notice.kind.as_str(), &notice.app, &notice.environment);
+        let (kind, subject) = (notice.kind.as_str(), notice.subject());
         let mut builder = Message::builder()
             .from(self.from.clone())
-            .subject(format!("[slipway] {over}{app} ({environment}): {kind}"))
+            .subject(format!("[slipway] {over}{subject}: {kind}"))
             // The same alert is one thread (RFC 5322 section 3.6.4).
             .references(format!("<{}@slipway>", notice.id))
             .header(header::ContentType::TEXT_PLAIN);
@@ -53,10 +53,13 @@ impl Mailer {
         let ended = notice
             .ended_at
             .map_or_else(String::new, |at| format!("It is over since {}.\n", at.to_rfc3339()));
+        let place = notice.place.as_ref().map_or_else(
+            || "It is the platform's own".to_owned(),
+            |at| format!("App {}, environment {}, team {}", at.app, at.environment, at.team),
+        );
         let text = format!(
-            "{}\n\nApp {app}, environment {environment}, team {}. It began at {}.\n{ended}\nAlert {}\n",
+            "{}\n\n{place}. It began at {}.\n{ended}\nAlert {}\n",
             notice.message,
-            notice.team,
             notice.started_at.to_rfc3339(),
             notice.id
         );

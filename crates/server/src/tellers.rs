@@ -96,9 +96,7 @@ mod tests {
         let mut notice = Notice {
             id: AlertId::mint(at(1), &FixedEntropy(1)),
             kind: AlertKind::CertificateExpiring,
-            team: "default".into(),
-            app: "web".into(),
-            environment: "production".into(),
+            place: None,
             message: "m".into(),
             started_at: at(1),
             ended_at: None,

@@ -64,12 +64,20 @@ fn payload(notice: &Notice) -> Value {
         "firing"
     };
     let kind = notice.kind.as_str();
-    let (team, app, environment) = (&notice.team, &notice.app, &notice.environment);
-    let labels = json!({
-        "alertname": kind, "team": team, "app": app, "environment": environment, "severity": "critical",
-    });
+    let mut labels = json!({"alertname": kind, "severity": "critical"});
+    let mut group = format!("alertname=\"{kind}\"");
+    if let Some(place) = &notice.place {
+        for (label, value) in [
+            ("app", &place.app),
+            ("environment", &place.environment),
+            ("team", &place.team),
+        ] {
+            labels[label] = value.as_str().into();
+            group = format!("{group}, {label}=\"{value}\"");
+        }
+    }
     let annotations = json!({
-        "summary": format!("{app} ({environment}): {kind}"),
+        "summary": format!("{}: {kind}", notice.subject()),
         "description": notice.message,
     });
     let ends_at = notice.ended_at.map_or_else(
@@ -79,7 +87,7 @@ fn payload(notice: &Notice) -> Value {
     );
     json!({
         "version": "4",
-        "groupKey": format!("{{}}:{{alertname=\"{kind}\", app=\"{app}\", environment=\"{environment}\", team=\"{team}\"}}"),
+        "groupKey": format!("{{}}:{{{group}}}"),
         "truncatedAlerts": 0,
         "status": status,
         "receiver": "slipway",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use slipway_domain::Timestamp;
-use slipway_domain::alert::{AlertKind, Notice};
+use slipway_domain::alert::{AlertKind, AlertPlace, Notice};
 use slipway_domain::ids::{AlertId, EnvironmentId, ReleaseId, TeamId};
 use slipway_domain::name::{AppName, EnvironmentName};
 
@@ -28,7 +28,7 @@ pub struct AlertFilter<'a> {
 
 struct Row {
     id: uuid::Uuid,
-    team: String,
+    team: Option<String>,
     app_name: String,
     environment_name: String,
     kind: String,
@@ -45,9 +45,11 @@ impl TryFrom<Row> for Notice {
         Ok(Self {
             id,
             kind: AlertKind::parse(&r.kind).ok_or_else(|| bad("alerts", "kind", &id))?,
-            team: r.team,
-            app: r.app_name,
-            environment: r.environment_name,
+            place: r.team.map(|team| AlertPlace {
+                team,
+                app: r.app_name,
+                environment: r.environment_name,
+            }),
             message: r.message,
             started_at: r.started_at,
             ended_at: r.ended_at,
@@ -135,6 +137,40 @@ impl Tx {
         Ok(())
     }
 
+    /// Begins the alert of the platform's own certificates, or tells it once more because there is something new to say,
+    /// or ends it because there is nothing.
+    #[tracing::instrument(name = "db.tell_of_own_certificates", level = "debug", skip_all)]
+    pub async fn tell_of_own_certificates(
+        &mut self,
+        id: AlertId,
+        message: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update alerts set ended_at = $1, tries = 0, next_try_at = $1
+             where kind = $2 and team_id is null and ended_at is null and $3::text is null",
+            now,
+            AlertKind::CertificateExpiring.as_str(),
+            message
+        )
+        .execute(self.c())
+        .await?;
+        sqlx::query!(
+            "insert into alerts (id, app_name, environment_name, kind, message, started_at, next_try_at)
+             select $1, '', '', $2, $3, $4, $4 where $3::text is not null
+             on conflict (kind) where team_id is null and ended_at is null do update
+                set message = excluded.message, started_told = false, tries = 0, next_try_at = excluded.next_try_at
+                where alerts.message <> excluded.message",
+            id.uuid(),
+            AlertKind::CertificateExpiring.as_str(),
+            message,
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
     /// Whether an alert of a certificate goes on.
     #[tracing::instrument(name = "db.has_certificate_alerts", level = "debug", skip_all)]
     pub async fn has_certificate_alerts(&mut self) -> Result<bool, StoreError> {
@@ -147,13 +183,13 @@ impl Tx {
         Ok(some)
     }
 
-    /// Ends the alerts of the certificates of all other environments than these.
+    /// Ends the alerts of the certificates of all other environments than these; the platform's own goes on.
     #[tracing::instrument(name = "db.clear_certificate_alerts", level = "debug", skip_all)]
     pub async fn clear_certificate_alerts(&mut self, but: &[EnvironmentId], now: Timestamp) -> Result<(), StoreError> {
         let but: Vec<uuid::Uuid> = but.iter().map(|id| id.uuid()).collect();
         sqlx::query!(
             "update alerts set ended_at = $2, tries = 0, next_try_at = $2
-             where kind = $3 and ended_at is null and not (environment_id = any($1))",
+             where kind = $3 and team_id is not null and ended_at is null and not coalesce(environment_id = any($1), false)",
             &but,
             now,
             AlertKind::CertificateExpiring.as_str()
@@ -196,9 +232,9 @@ impl Tx {
             .map(|names| texts(names.iter().map(EnvironmentName::as_str).collect()));
         let rows = sqlx::query_as!(
             Row,
-            "select a.id, t.name as team, a.app_name, a.environment_name, a.kind, a.message, a.started_at, a.ended_at
-             from alerts a join teams t on t.id = a.team_id
-             where ($1::uuid is null or a.team_id = $1) and ($2::text[] is null or a.app_name = any($2))
+            "select a.id, t.name as \"team?\", a.app_name, a.environment_name, a.kind, a.message, a.started_at, a.ended_at
+             from alerts a left join teams t on t.id = a.team_id
+             where ($1::uuid is null or a.team_id = $1) and ($2::text[] is null or a.app_name = any($2) and a.team_id is not null)
                and ($3::text[] is null or a.environment_name = any($3))
                and ($4::boolean is null or (a.ended_at is null) = $4) and ($5::uuid is null or a.id < $5)
              order by a.id desc limit $6",
@@ -219,8 +255,8 @@ impl Tx {
     pub async fn untold_alerts(&mut self, now: Timestamp) -> Result<Vec<Notice>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
-            "select a.id, t.name as team, a.app_name, a.environment_name, a.kind, a.message, a.started_at, a.ended_at
-             from alerts a join teams t on t.id = a.team_id
+            "select a.id, t.name as \"team?\", a.app_name, a.environment_name, a.kind, a.message, a.started_at, a.ended_at
+             from alerts a left join teams t on t.id = a.team_id
              where a.next_try_at <= $1 and started_told = (ended_at is not null) and not ended_told
              order by a.next_try_at limit $2",
             now,

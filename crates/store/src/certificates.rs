@@ -2,7 +2,7 @@
 
 use slipway_domain::Timestamp;
 use slipway_domain::domains::Reason;
-use slipway_domain::ids::{CertificateId, TeamId};
+use slipway_domain::ids::{CertificateId, EnvironmentId, TeamId};
 use slipway_domain::name::AppName;
 use slipway_domain::secret::Sealed;
 
@@ -79,6 +79,21 @@ pub struct DueCertificate {
     pub replaces: Option<CertificateId>,
     /// How the attempts to get one go.
     pub issuance: Issuance,
+}
+
+/// A certificate of the platform's own whose renewal is late.
+#[derive(Debug, Clone)]
+pub struct OwnEnding {
+    /// Its names.
+    pub names: Vec<String>,
+    /// The environment that answers there, if it is one's alone.
+    pub environment: Option<EnvironmentId>,
+    /// From when it is valid.
+    pub not_before: Timestamp,
+    /// Until when.
+    pub not_after: Timestamp,
+    /// Why there is no other.
+    pub error: Option<Reason>,
 }
 
 /// A certificate in use, or the attempts to get one, as lists show them.
@@ -262,6 +277,37 @@ impl Tx {
             },
         });
         Ok(due.collect())
+    }
+
+    /// Those of the platform's own names whose end is near, or past: when the renewal is late.
+    #[tracing::instrument(name = "db.own_ending", level = "debug", skip_all)]
+    pub async fn own_ending(&mut self, own: &OwnNames, now: Timestamp) -> Result<Vec<OwnEnding>, StoreError> {
+        let rows = sqlx::query!(
+            "select c.names, c.not_before, c.not_after, i.error, d.environment_id as \"environment_id?\"
+             from certificates c
+             left join domains d on c.names = array[d.host] and d.kind = 'platform'
+             left join issuances i on i.names = c.names
+             where c.replaced_at is null and (array_to_string(c.names, ' ') = any($1) or d.host is not null and $2)
+               and c.not_after - $3 <= least(interval '21 days', (c.not_after - c.not_before) / 4)
+             order by c.names",
+            &own.joined(),
+            own.apps,
+            now
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter()
+            .map(|r| {
+                let name = r.names.join(" ");
+                Ok(OwnEnding {
+                    environment: r.environment_id.map(EnvironmentId::from_uuid),
+                    not_before: r.not_before,
+                    not_after: r.not_after,
+                    error: r.error.map(|e| json(e, "issuances", "error", &name)).transpose()?,
+                    names: r.names,
+                })
+            })
+            .collect()
     }
 
     /// Those in use that nobody wants any more.

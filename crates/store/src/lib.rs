@@ -45,7 +45,7 @@ mod zones;
 pub use alerts::AlertFilter;
 pub use apps::{App, AppSummary, EnvironmentSummary};
 pub use audit::{AuditEntry, AuditFilter, AuditOutcome, AuditRow};
-pub use certificates::{Certificate, CertificateRow, DueCertificate, OwnNames, Revocation};
+pub use certificates::{Certificate, CertificateRow, DueCertificate, OwnEnding, OwnNames, Revocation};
 pub use custom_domains::{CustomDomain, DomainCertificate, HstsCandidate, NewCustomDomain, OtherTeams};
 pub use deployments::{Deployment, NewDeployment};
 pub use environments::{Desired, Environment};

@@ -11,14 +11,17 @@ pub struct Alert {
     pub id: String,
     /// Whether it goes on.
     pub state: AlertState,
-    /// What is wrong: `crash_loop`.
+    /// What is wrong, such as `crash_loop`.
     pub kind: String,
-    /// The team.
-    pub team: String,
+    /// The team; null where it is the platform's own.
+    #[schema(required)]
+    pub team: Option<String>,
     /// The app.
-    pub app: String,
+    #[schema(required)]
+    pub app: Option<String>,
     /// The environment.
-    pub environment: String,
+    #[schema(required)]
+    pub environment: Option<String>,
     /// What happened, for people.
     pub message: String,
     /// Since when.

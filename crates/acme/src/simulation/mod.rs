@@ -149,6 +149,34 @@ async fn f56_what_a_ca_says_of_its_limits_is_told_with_the_time_of_the_next_atte
     .await;
 }
 
+#[tokio::test]
+async fn somebody_is_told_of_the_platforms_own_certificate_too_and_that_it_is_over() {
+    simulate(async |mut world| {
+        world.answers_at("console.example.org");
+        world.pass(TICK).await;
+        assert_eq!(world.ca.issued().len(), 1);
+        for clock in [&world.clock, &world.ca_clock] {
+            clock.turn(TimeDelta::days(70));
+        }
+        world.ca.refuse_until(world.clock.now() + TimeDelta::days(5));
+        for _ in 0..12 {
+            world.pass(TICK).await;
+        }
+        let alerts = world.alerts().await;
+        assert_eq!(alerts.len(), 1, "{alerts:?}");
+        assert_eq!(alerts[0].place, None);
+        let said = &alerts[0].message;
+        assert!(said.contains("console.example.org ends within 21 days"), "{said}");
+        assert!(said.contains("too many new orders"), "{said}");
+        for _ in 0..7 * 24 {
+            world.pass(TICK).await;
+        }
+        assert_eq!(world.ca.issued().len(), 2);
+        assert_eq!(world.alerts().await, []);
+    })
+    .await;
+}
+
 /// F-59: our clock, not the CA's, is wrong.
 #[tokio::test]
 async fn f59_a_clock_that_jumps_ahead_renews_a_few_and_one_that_jumps_back_nothing() {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chrono::{TimeDelta, Timelike as _};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use slipway_domain::alert::Notice;
 use slipway_domain::clock::Clock as _;
 use slipway_domain::domains::{Inspection, Proof};
 use slipway_domain::ids::{AppId, DomainId, EnvironmentId, TeamId};
@@ -20,7 +21,8 @@ use slipway_domain::secret::{Sealed, Secret};
 use slipway_domain::spec::Spec;
 use slipway_domain::{Entropy, Generation, ReleaseNumber, Timestamp};
 use slipway_store::{
-    App, CertificateRow, Desired, Environment, NewCustomDomain, Page, Store, StoreError, StoreOptions, Team,
+    AlertFilter, App, CertificateRow, Desired, Environment, NewCustomDomain, Page, Store, StoreError, StoreOptions,
+    Team,
 };
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
@@ -165,6 +167,23 @@ impl World {
         tx.commit().await.expect("commits");
         self.domains += count;
         self.is_new = true;
+    }
+
+    /// Has the platform itself answer under a public name.
+    pub(super) fn answers_at(&mut self, api: &str) {
+        self.deps.platform.api = Some(api.parse().expect("a name"));
+        self.is_new = true;
+    }
+
+    /// The alerts that go on.
+    pub(super) async fn alerts(&self) -> Vec<Notice> {
+        let mut tx = self.deps.store.begin().await.expect("begins");
+        let firing = AlertFilter {
+            firing: Some(true),
+            ..AlertFilter::default()
+        };
+        let page = Page { after: None, limit: 50 };
+        tx.alerts(&firing, &page).await.expect("read")
     }
 
     /// Lets time pass for both, and then does what is due.

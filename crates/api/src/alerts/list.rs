@@ -44,6 +44,10 @@ pub(crate) async fn alert_list(call: Call, Params(params): Params<ListParams>) -
 }
 
 fn shown(row: Notice) -> Alert {
+    let (team, app, environment) = match row.place {
+        Some(place) => (Some(place.team), Some(place.app), Some(place.environment)),
+        None => (None, None, None),
+    };
     Alert {
         id: row.id.to_string(),
         state: if row.ended_at.is_some() {
@@ -52,9 +56,9 @@ fn shown(row: Notice) -> Alert {
             AlertState::Firing
         },
         kind: row.kind.as_str().into(),
-        team: row.team,
-        app: row.app,
-        environment: row.environment,
+        team,
+        app,
+        environment,
         message: row.message,
         started_at: row.started_at,
         ended_at: row.ended_at,
