@@ -6,6 +6,7 @@
 #   PER_SECOND=500      requests a second during them
 #   NETWORKS=250        networks on the engine at once
 #   DOMAINS=200         certificates at a CA that refuses nine nonces of ten
+#   SIMULATED_DOMAINS=1000  domains whose certificates are renewed in ninety days of a simulated clock
 #   CALLS=1             every call of the engine and every round trip to the database broken once; of the silences of
 #                       the database, each of which takes its 12 s, a hundred
 set -euo pipefail
@@ -28,6 +29,11 @@ fi
 if [ "${DOMAINS:=200}" != 0 ]; then
   say "== $DOMAINS domains at a CA that refuses nine nonces of ten"
   CHAOS_DOMAINS=$DOMAINS PACKAGES="--package slipway" scripts/test.sh --release --profile soak -E 'test(refuses_most_nonces)'
+fi
+if [ "${SIMULATED_DOMAINS:=1000}" != 0 ]; then
+  say "== ninety simulated days of $SIMULATED_DOMAINS domains"
+  CHAOS_SIMULATED_DOMAINS=$SIMULATED_DOMAINS PACKAGES="--package slipway-acme" \
+    scripts/test.sh --release --profile soak --no-capture -E 'test(in_ninety_days)'
 fi
 if [ "${CALLS:=1}" != 0 ]; then
   say "== every call broken once"

@@ -4,11 +4,14 @@
 //! |---|---|
 //! | a name lacks one, or its own is to be replaced | it is ordered, at one CA after the other |
 //! | the last attempt failed | it is tried again after 1 min, twice as long each time, at most 12 h |
+//! | a name of the platform's own is not in DNS | it is looked at again after 5 min |
 //! | the clock of this machine cannot be believed | renewals are put off by an hour, but for a few |
 //! | the budget is used up | it is tried again when the CA allows it, and its next one is asked meanwhile |
 
 use chrono::TimeDelta;
-use slipway_domain::ports::BoxFuture;
+use slipway_domain::domains::Reason;
+use slipway_domain::name::DomainName;
+use slipway_domain::ports::{BoxFuture, Claim};
 use slipway_store::{DueCertificate, LedgerKind, StoreError, Tx};
 
 use crate::challenge::Reach;
@@ -19,6 +22,18 @@ use crate::queue::{Due, Queue};
 use crate::wanted::Wanted;
 use crate::{Deps, Names, budget, challenge, renewal};
 
+/// What DNS says of a name of the platform's own where no order can succeed. That it leads to another address is not among
+/// it: this machine may not know its own.
+const HOPELESS: [&str; 6] = [
+    "no_such_name",
+    "no_addresses",
+    "alias_to_nothing",
+    "cname_loop",
+    "caa_forbids",
+    "dnssec_bogus",
+];
+/// After which it is asked again.
+const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
 const AGAIN_FIRST: TimeDelta = TimeDelta::minutes(1);
 const AGAIN_MAX: TimeDelta = TimeDelta::hours(12);
 
@@ -59,6 +74,10 @@ async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), St
         let until = now + renewal::jittered(PUT_OFF, deps.entropy.as_ref());
         return note(deps, lead, due, Some(OrderError::Wait(until, reason))).await;
     }
+    if let Some(reason) = obstacle(deps, names).await? {
+        let until = now + renewal::jittered(LOOK_AGAIN, deps.entropy.as_ref());
+        return note(deps, lead, due, Some(OrderError::Wait(until, reason))).await;
+    }
     let mut tx = deps.store.begin().await?;
     let replaces = match due.replaces {
         Some(id) => tx.certificate(id).await?,
@@ -96,6 +115,36 @@ async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), St
         }
     }
     note(deps, lead, due, last).await
+}
+
+/// What keeps a CA from issuing for a name of the platform's own, as DNS says; custom domains are looked at before they
+/// are due, and those with a wildcard are checked in a zone of ours.
+async fn obstacle(deps: &Deps, names: &Names) -> Result<Option<Reason>, StoreError> {
+    let [name] = names.as_slice() else { return Ok(None) };
+    let Ok(host) = name.parse::<DomainName>() else {
+        return Ok(None);
+    };
+    let mut tx = deps.store.begin().await?;
+    let is_brought = tx.proven_domain(name).await?.is_some();
+    drop(tx);
+    if is_brought || host.is_wildcard() {
+        return Ok(None);
+    }
+    let claim = Claim {
+        host,
+        token: String::new(),
+        routed_proves: true,
+        is_proven: true,
+        is_anothers: false,
+        zones: Vec::new(),
+    };
+    let found = deps.inspector.inspect(claim).await;
+    let obstacle = found.findings.iter().find(|f| HOPELESS.contains(&f.code.as_str()));
+    Ok(obstacle.map(|finding| Reason {
+        code: finding.code.clone(),
+        detail: finding.detail.clone(),
+        hint: finding.hint.clone(),
+    }))
 }
 
 /// How a CA can look at these names.

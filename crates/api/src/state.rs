@@ -52,7 +52,11 @@ impl ApiSettings {
 
     /// Where an environment answers.
     pub fn url(&self, app: &AppName, environment: &EnvironmentName) -> String {
-        let host = HostName::of(app, environment, &self.base_domain);
+        self.url_of(&HostName::of(app, environment, &self.base_domain))
+    }
+
+    /// Where visitors find a name.
+    pub fn url_of(&self, host: &HostName) -> String {
         match self.https_port {
             443 => format!("https://{host}"),
             port => format!("https://{host}:{port}"),

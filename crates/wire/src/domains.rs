@@ -85,6 +85,9 @@ pub struct DomainHsts {
 /// A domain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Domain {
+    /// Where visitors find it; null for a wildcard.
+    #[schema(required)]
+    pub url: Option<String>,
     /// The name.
     pub host: String,
     /// Its app.

@@ -68,10 +68,10 @@ fn peak_and_mean(issued: &[Certified]) -> (u32, f64) {
     (peak, f64::from(by_hour.values().sum::<u32>()) / f64::from(hours))
 }
 
-/// `SLIPWAY_SIMULATED_DOMAINS=1000` is what `docs/BENCHMARKS.md` tells of.
+/// `SIMULATED_DOMAINS=1000 make soak` is what `docs/BENCHMARKS.md` tells of.
 #[tokio::test]
 async fn in_ninety_days_nothing_expires_and_no_limit_is_passed() {
-    let domains = std::env::var("SLIPWAY_SIMULATED_DOMAINS").map_or(24, |n| n.parse().expect("a number"));
+    let domains = std::env::var("CHAOS_SIMULATED_DOMAINS").map_or(24, |n| n.parse().expect("a number"));
     simulate(async |mut world| {
         world.add_domains(domains).await;
         for _ in 0..90 * 24 {
@@ -144,6 +144,23 @@ async fn f56_what_a_ca_says_of_its_limits_is_told_with_the_time_of_the_next_atte
         assert!(row.next_try_at >= Some(until - TimeDelta::seconds(1)), "{row:?}");
         assert!(world.ca.issued().is_empty());
         world.pass(TimeDelta::hours(5)).await;
+        assert_eq!(world.ca.issued().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_ordered_for_the_platforms_own_name_while_it_is_not_in_dns() {
+    simulate(async |mut world| {
+        world.records.are_there(false);
+        world.answers_at("console.example.org");
+        world.pass(TICK).await;
+        let row = world.rows().await.remove(0);
+        assert_eq!(row.error.expect("a reason").code, "no_such_name");
+        world.pass(TICK).await;
+        assert!(world.ca.issued().is_empty());
+        world.records.are_there(true);
+        world.pass(TimeDelta::minutes(6)).await;
         assert_eq!(world.ca.issued().len(), 1);
     })
     .await;

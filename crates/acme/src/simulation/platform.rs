@@ -3,14 +3,14 @@
 use std::panic::AssertUnwindSafe;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use chrono::{TimeDelta, Timelike as _};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use slipway_domain::alert::Notice;
 use slipway_domain::clock::Clock as _;
-use slipway_domain::domains::{Inspection, Proof};
+use slipway_domain::domains::{Finding, Inspection, Level, Proof};
 use slipway_domain::ids::{AppId, DomainId, EnvironmentId, TeamId};
 use slipway_domain::limits::TeamLimits;
 use slipway_domain::name::HostName;
@@ -58,14 +58,31 @@ impl Entropy for Dice {
 /// Everything that is asked of the world and always well.
 struct Well;
 
-impl DomainInspector for Well {
+/// What DNS says of every name.
+#[derive(Clone)]
+pub(super) struct Records(Arc<AtomicBool>);
+
+impl Records {
+    pub(super) fn are_there(&self, here: bool) {
+        self.0.store(here, Ordering::Relaxed);
+    }
+}
+
+impl DomainInspector for Records {
     fn inspect(&self, _: Claim) -> BoxFuture<'_, Inspection> {
         Box::pin(async {
+            let here = self.0.load(Ordering::Relaxed);
+            let missing = Finding {
+                code: "no_such_name".into(),
+                level: Level::Error,
+                detail: "It is not there.".into(),
+                hint: "Make it.".into(),
+            };
             Inspection {
                 records: Vec::new(),
-                findings: Vec::new(),
+                findings: if here { Vec::new() } else { vec![missing] },
                 proof: Some(Proof::Routed),
-                points_here: true,
+                points_here: here,
                 dnssec: "insecure".into(),
                 ttl_seconds: Some(60),
                 behind_proxy: false,
@@ -133,6 +150,7 @@ pub(super) struct World {
     pub(super) clock: SimulatedClock,
     /// The CA's own.
     pub(super) ca_clock: SimulatedClock,
+    pub(super) records: Records,
     pub(super) ca: Ca,
     deps: Deps,
     lead: Lead,
@@ -315,12 +333,13 @@ async fn world(url: &str, dir: &std::path::Path) -> World {
     let roots = dir.join("ca.pem");
     std::fs::write(&roots, ca.own_pem()).expect("written");
     let holder = Uuid::from_u128(1);
+    let records = Records(Arc::new(AtomicBool::new(true)));
     let deps = Deps {
         store,
         sealer: Arc::new(Well),
         clock: Arc::new(clock.clone()),
         entropy: Arc::new(Dice(AtomicU64::new(7))),
-        inspector: Arc::new(Well),
+        inspector: Arc::new(records.clone()),
         zones: Arc::new(Well),
         local: Arc::new(Well),
         cas: vec![CaSettings::new(ca.directory(), None, Some(roots), None)],
@@ -335,6 +354,7 @@ async fn world(url: &str, dir: &std::path::Path) -> World {
     World {
         clock,
         ca_clock,
+        records,
         ca,
         deps,
         lead,

@@ -10,7 +10,6 @@ use slipway_store::Certificate;
 use slipway_wire::domains::{Domain, NewCertificate};
 use slipway_wire::{Code, Problem};
 
-use super::as_kept;
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -75,7 +74,7 @@ pub(crate) async fn certificate_put(
         .await?;
     let row = call.domain(&mut tx, &app, row.host.as_str()).await?;
     tx.commit().await?;
-    Ok(axum::Json(as_kept(row, now)))
+    Ok(axum::Json(call.domain_kept(row)))
 }
 
 /// Have a certificate ordered in place of the one that was brought along.
@@ -105,5 +104,5 @@ pub(crate) async fn certificate_delete(
     call.audit(&mut tx, Some(app.team), "certificate.give_up", target, None)
         .await?;
     tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, axum::Json(as_kept(row, now))))
+    Ok((StatusCode::ACCEPTED, axum::Json(call.domain_kept(row))))
 }

@@ -8,7 +8,7 @@ use slipway_wire::domains::{Domain, DomainChange};
 use slipway_wire::{Code, Problem};
 
 use super::create::check_redirect;
-use super::{DomainParams, as_kept, hsts, sent_from, spelled_host};
+use super::{DomainParams, hsts, sent_from, spelled_host};
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -54,7 +54,7 @@ pub(crate) async fn domain_change(
         .await?;
     let row = call.domain(&mut tx, &app, row.host.as_str()).await?;
     tx.commit().await?;
-    Ok(axum::Json(as_kept(row, call.now())))
+    Ok(axum::Json(call.domain_kept(row)))
 }
 
 async fn redirect(call: &Call, tx: &mut Tx, app: &App, row: &CustomDomain, to: Option<&HostName>) -> Result<()> {

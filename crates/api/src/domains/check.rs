@@ -4,7 +4,7 @@
 use http::StatusCode;
 use slipway_wire::domains::Domain;
 
-use super::{DomainParams, as_kept, shown};
+use super::DomainParams;
 use crate::call::Call;
 use crate::error::Result;
 use crate::extract::{Names, Params};
@@ -27,7 +27,7 @@ pub(crate) async fn domain_check(
     drop(tx);
     let claim = row.claim(&others, zones, call.now());
     let inspection = call.state.inspector.inspect(claim).await;
-    Ok(axum::Json(shown(row, Some(&inspection), call.now())))
+    Ok(axum::Json(call.domain_shown(row, Some(&inspection))))
 }
 
 /// Have the platform look at a domain now, and act on what it finds.
@@ -45,5 +45,5 @@ pub(crate) async fn domain_recheck(
     let now = call.now();
     tx.look_soon(row.id, now).await?;
     tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, axum::Json(as_kept(row, now))))
+    Ok((StatusCode::ACCEPTED, axum::Json(call.domain_kept(row))))
 }

@@ -4,7 +4,6 @@ use serde_json::json;
 use slipway_wire::Code;
 use slipway_wire::domains::{ClientCa, Domain};
 
-use super::as_kept;
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -52,5 +51,5 @@ async fn set(call: &Call, app: &str, host: &str, pem: Option<&str>) -> Result<ax
         .await?;
     let row = call.domain(&mut tx, &app, row.host.as_str()).await?;
     tx.commit().await?;
-    Ok(axum::Json(as_kept(row, call.now())))
+    Ok(axum::Json(call.domain_kept(row)))
 }

@@ -11,7 +11,7 @@ use slipway_store::{App, Environment, NewCustomDomain, Tx};
 use slipway_wire::domains::{Domain, NewDomain};
 use slipway_wire::{Code, Problem};
 
-use super::{shown, spelled, spelled_host};
+use super::{spelled, spelled_host};
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -80,7 +80,7 @@ pub(crate) async fn domain_create(
     let mut tx = call.begin().await?;
     let row = call.domain(&mut tx, &app, host.as_str()).await?;
     let path = format!("/v1/apps/{}/domains/{host}", app.name);
-    let made = shown(row, Some(&inspection), call.now());
+    let made = call.domain_shown(row, Some(&inspection));
     Ok((StatusCode::CREATED, located(&path), axum::Json(made)).into_response())
 }
 

@@ -3,7 +3,6 @@
 use slipway_wire::domains::Domain;
 
 use super::DomainParams;
-use super::as_kept;
 use crate::call::Call;
 use crate::error::Result;
 use crate::extract::{Names, Params};
@@ -20,5 +19,5 @@ pub(crate) async fn domain_get(
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
     let row = call.domain_of(&mut tx, &app, &host, &params).await?;
-    Ok(axum::Json(as_kept(row, call.now())))
+    Ok(axum::Json(call.domain_kept(row)))
 }

@@ -5,7 +5,6 @@ use slipway_domain::name::EnvironmentName;
 use slipway_wire::Page;
 use slipway_wire::domains::Domain;
 
-use super::as_kept;
 use crate::call::Call;
 use crate::error::Result;
 use crate::extract::{Names, Params};
@@ -43,10 +42,9 @@ pub(crate) async fn domain_list(
     rows.retain(|d| params.environment.as_ref().is_none_or(|e| *e == d.environment_name));
     let after = paging.wanted().after;
     rows.retain(|d| after.as_deref().is_none_or(|after| d.host.as_str() > after));
-    let now = call.now();
     Ok(axum::Json(paging.page(
         rows,
         |d| d.host.to_string(),
-        |d| as_kept(d, now),
+        |d| call.domain_kept(d),
     )))
 }

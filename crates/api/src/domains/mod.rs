@@ -154,73 +154,77 @@ fn remembered(hsts: &Hsts, now: Timestamp) -> DomainHsts {
     }
 }
 
-/// A domain as it stands, by this look at DNS.
-fn shown(row: CustomDomain, inspection: Option<&Inspection>, now: Timestamp) -> Domain {
-    let facts = row
-        .certificate
-        .as_ref()
-        .map(|c| CertificateFacts { not_after: c.not_after });
-    let issuance = row.issuance.as_ref().map(|i| IssuanceFacts {
-        failures: i.failures.max(u32::from(i.error.is_some())),
-        error: i.error.clone(),
-    });
-    let stands = standing(row.proof.is_some(), inspection, facts, issuance.as_ref(), now);
-    let told = stands.reason.as_ref().map(|r| r.code.clone());
-    let findings = inspection.map_or(&[][..], |i| &i.findings);
-    let others = findings
-        .iter()
-        .filter(|f| f.level != Level::Error || Some(&f.code) != told.as_ref());
-    let records = inspection.map_or(&[][..], |i| &i.records);
-    let certificate = (row.certificate.is_some() || row.issuance.is_some()).then(|| DomainCertificate {
-        issuer: row.certificate.as_ref().map(|c| c.issuer.clone()),
-        uploaded: row.certificate.as_ref().is_some_and(|c| c.uploaded),
-        not_after: row.certificate.as_ref().map(|c| c.not_after),
-        next_try: row.issuance.as_ref().and_then(|i| i.next_try_at),
-        failures: row.issuance.as_ref().map_or(0, |i| i.failures),
-    });
-    Domain {
-        host: row.host.to_string(),
-        app: row.app_name.to_string(),
-        environment: row.environment_name.to_string(),
-        redirect_to: row.redirect_to.map(|to| to.to_string()),
-        hsts: remembered(&row.hsts, now),
-        client_ca: row.asks_visitors,
-        state: match stands.state {
-            State::PendingDns => DomainState::PendingDns,
-            State::Issuing => DomainState::Issuing,
-            State::Active => DomainState::Active,
-            State::Failing => DomainState::Failing,
-        },
-        reason: stands.reason.map(reason),
-        records: records
+impl Call {
+    /// A domain as it stands, by this look at DNS.
+    fn domain_shown(&self, row: CustomDomain, inspection: Option<&Inspection>) -> Domain {
+        let now = self.now();
+        let facts = row
+            .certificate
+            .as_ref()
+            .map(|c| CertificateFacts { not_after: c.not_after });
+        let issuance = row.issuance.as_ref().map(|i| IssuanceFacts {
+            failures: i.failures.max(u32::from(i.error.is_some())),
+            error: i.error.clone(),
+        });
+        let stands = standing(row.proof.is_some(), inspection, facts, issuance.as_ref(), now);
+        let told = stands.reason.as_ref().map(|r| r.code.clone());
+        let findings = inspection.map_or(&[][..], |i| &i.findings);
+        let others = findings
             .iter()
-            .map(|r| DomainRecord {
-                kind: r.kind.as_str().into(),
-                name: r.name.clone(),
-                value: r.value.clone(),
-                found: r.found.clone(),
-                ok: r.ok,
-                group: r.group.clone(),
-                optional: r.optional,
-            })
-            .collect(),
-        warnings: others.map(warning).collect(),
-        proof: row.proof.map(|p| p.as_str().to_owned()),
-        dnssec: inspection.map(|i| i.dnssec.clone()),
-        ttl_seconds: inspection.and_then(|i| i.ttl_seconds),
-        certificate,
-        checked_at: row.looked_at,
-        next_check_at: row.look_at,
-        on_demand: row.on_demand,
-        created_at: row.created_at,
-        created_by: row.created_by,
+            .filter(|f| f.level != Level::Error || Some(&f.code) != told.as_ref());
+        let records = inspection.map_or(&[][..], |i| &i.records);
+        let certificate = (row.certificate.is_some() || row.issuance.is_some()).then(|| DomainCertificate {
+            issuer: row.certificate.as_ref().map(|c| c.issuer.clone()),
+            uploaded: row.certificate.as_ref().is_some_and(|c| c.uploaded),
+            not_after: row.certificate.as_ref().map(|c| c.not_after),
+            next_try: row.issuance.as_ref().and_then(|i| i.next_try_at),
+            failures: row.issuance.as_ref().map_or(0, |i| i.failures),
+        });
+        Domain {
+            url: row.host.host().map(|host| self.state.settings.url_of(&host)),
+            host: row.host.to_string(),
+            app: row.app_name.to_string(),
+            environment: row.environment_name.to_string(),
+            redirect_to: row.redirect_to.map(|to| to.to_string()),
+            hsts: remembered(&row.hsts, now),
+            client_ca: row.asks_visitors,
+            state: match stands.state {
+                State::PendingDns => DomainState::PendingDns,
+                State::Issuing => DomainState::Issuing,
+                State::Active => DomainState::Active,
+                State::Failing => DomainState::Failing,
+            },
+            reason: stands.reason.map(reason),
+            records: records
+                .iter()
+                .map(|r| DomainRecord {
+                    kind: r.kind.as_str().into(),
+                    name: r.name.clone(),
+                    value: r.value.clone(),
+                    found: r.found.clone(),
+                    ok: r.ok,
+                    group: r.group.clone(),
+                    optional: r.optional,
+                })
+                .collect(),
+            warnings: others.map(warning).collect(),
+            proof: row.proof.map(|p| p.as_str().to_owned()),
+            dnssec: inspection.map(|i| i.dnssec.clone()),
+            ttl_seconds: inspection.and_then(|i| i.ttl_seconds),
+            certificate,
+            checked_at: row.looked_at,
+            next_check_at: row.look_at,
+            on_demand: row.on_demand,
+            created_at: row.created_at,
+            created_by: row.created_by,
+        }
     }
-}
 
-/// A domain as it stands, by the last look.
-fn as_kept(mut row: CustomDomain, now: Timestamp) -> Domain {
-    let inspection = row.inspection.take();
-    shown(row, inspection.as_ref(), now)
+    /// A domain as it stands, by the last look.
+    fn domain_kept(&self, mut row: CustomDomain) -> Domain {
+        let inspection = row.inspection.take();
+        self.domain_shown(row, inspection.as_ref())
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use serde_json::json;
 use slipway_wire::domains::{Domain, Revocation};
 use slipway_wire::{Code, Problem};
 
-use super::as_kept;
 use crate::audit::Target;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -45,7 +44,7 @@ pub(crate) async fn certificate_renew(
     call.audit(&mut tx, Some(app.team), "certificate.renew", target, None)
         .await?;
     tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, axum::Json(as_kept(row, now))))
+    Ok((StatusCode::ACCEPTED, axum::Json(call.domain_kept(row))))
 }
 
 /// Have the CA told that a domain's certificate holds no more, and get another one.
@@ -79,5 +78,5 @@ pub(crate) async fn certificate_revoke(
     call.audit(&mut tx, Some(app.team), "certificate.revoke", target, Some(change))
         .await?;
     tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, axum::Json(as_kept(row, now))))
+    Ok((StatusCode::ACCEPTED, axum::Json(call.domain_kept(row))))
 }

@@ -292,7 +292,11 @@ async fn follow(ctx: &mut Context, mut domain: Value, watch: DomainWatchArgs) ->
     }
     let state = cell(&domain, "state");
     if state == "active" {
-        ctx.note(format!("https://{} has its certificate", clean(&host)));
+        let url = domain
+            .get("url")
+            .and_then(Value::as_str)
+            .map_or(host.as_str(), |url| url);
+        ctx.note(format!("{} has its certificate", clean(url)));
         reminders(ctx, &domain);
         return Ok(());
     }

@@ -239,12 +239,15 @@ fn a_certificate_is_replaced_in_the_window_that_its_ca_suggests_and_the_order_sa
     });
     assert_eq!(front.orders().len(), 2);
     until_state(&platform, "window", "window.example.com", "active");
+    caa_is_judged_by_what_the_ca_calls_itself(&platform, &names);
+}
 
-    // What it calls itself in CAA records is in its directory.
+/// The front says what that is in its directory.
+fn caa_is_judged_by_what_the_ca_calls_itself(platform: &Platform, names: &NameServer) {
     names.update(&["add window.example.com. 60 CAA 0 issue \"other.example\""]);
-    recheck(&platform, "window", "window.example.com");
+    recheck(platform, "window", "window.example.com");
     let reason = until("CAA forbids it", || {
-        let reason = domain(&platform, "window", "window.example.com")["reason"].clone();
+        let reason = domain(platform, "window", "window.example.com")["reason"].clone();
         (reason["code"] == "caa_forbids").then_some(reason)
     });
     assert!(
