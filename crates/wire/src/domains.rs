@@ -252,7 +252,7 @@ pub struct DomainRecord {
     pub kind: String,
     /// Its name in full.
     pub name: String,
-    /// What it must say.
+    /// What it must say; empty where what is there must be removed.
     pub value: String,
     /// What is there now.
     pub found: Vec<String>,

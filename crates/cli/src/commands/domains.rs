@@ -437,14 +437,20 @@ fn record_row(record: &Value) -> Vec<String> {
     let flag = |name: &str| record.get(name).and_then(Value::as_bool) == Some(true);
     let found = record.get("found").and_then(Value::as_array).into_iter().flatten();
     let found: Vec<&str> = found.filter_map(Value::as_str).collect();
+    let goes = record.get("value").and_then(Value::as_str) == Some("");
     let verdict = match (flag("ok"), flag("optional")) {
         (true, _) => "ok",
+        _ if goes => "remove",
         (false, true) => "optional",
-        (false, false) => "missing",
+        (false, false) if found.is_empty() => "missing",
+        (false, false) => "wrong",
     };
     let mut row = ["type", "name", "value"]
         .map(|path| clean(&cell(record, path)).into_owned())
         .to_vec();
+    if goes {
+        row[2] = "none".into();
+    }
     row.push(if found.is_empty() {
         "nothing".into()
     } else {

@@ -68,7 +68,7 @@ pub struct RecordCheck {
     pub kind: RecordType,
     /// Its name in full.
     pub name: String,
-    /// What it must say.
+    /// What it must say; nothing if those that are there must go.
     pub value: String,
     /// What is there now.
     pub found: Vec<String>,

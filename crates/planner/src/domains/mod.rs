@@ -113,6 +113,7 @@ pub fn inspect(wanted: &Wanted, look: &Look) -> Inspection {
         has_text,
         proven_otherwise: wanted.is_proven || proof == Some(Proof::Routed) || routed_proves && !behind_proxy,
         challenge,
+        behind_proxy,
     };
     Inspection {
         records: records::to_make(wanted, look, facts),

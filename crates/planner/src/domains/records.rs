@@ -1,9 +1,11 @@
 //! The records to make.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use slipway_domain::domains::{
-    Answer, Look, RecordCheck, RecordType, challenge_name, delegated_name, for_delegation, proof_name, proof_value,
+    Look, RecordCheck, RecordType, ResolverAnswer, challenge_name, delegated_name, for_delegation, proof_name,
+    proof_value,
 };
 
 use super::Wanted;
@@ -37,6 +39,8 @@ pub(super) struct Facts {
     pub(super) proven_otherwise: bool,
     /// Whether a CA must be answered in DNS.
     pub(super) challenge: Challenge,
+    /// Whether the addresses are those of something that answers in our place.
+    pub(super) behind_proxy: bool,
 }
 
 /// Whether a CA must be answered in DNS.
@@ -59,6 +63,13 @@ pub(super) fn to_make(wanted: &Wanted, look: &Look, facts: Facts) -> Vec<RecordC
         .iter()
         .chain(behind.iter().filter(|_| is_apex(wanted, look)));
     let mut records: Vec<RecordCheck> = addresses.map(|a| address(wanted, look, a)).collect();
+    if !facts.behind_proxy {
+        records.extend(
+            [RecordType::A, RecordType::Aaaa]
+                .into_iter()
+                .filter_map(|kind| stray(wanted, look, kind)),
+        );
+    }
     let (mut cnames, mut texts): (Vec<String>, Vec<String>) = (Vec::new(), look.proof.records().to_vec());
     for answer in &look.answers {
         cnames.extend(answer.cnames.first().map(|n| n.trim_end_matches('.').to_owned()));
@@ -113,15 +124,34 @@ pub(super) fn to_make(wanted: &Wanted, look: &Look, facts: Facts) -> Vec<RecordC
     records
 }
 
+/// The addresses of a kind that the servers tell.
+fn found(look: &Look, kind: RecordType) -> BTreeSet<IpAddr> {
+    let of_kind = |answer: &ResolverAnswer| {
+        let records = if kind == RecordType::A { &answer.a } else { &answer.aaaa };
+        records.records().to_vec()
+    };
+    look.answers.iter().flat_map(of_kind).collect()
+}
+
+/// Records of a kind that this platform has no address of: visitors would go there.
+fn stray(wanted: &Wanted, look: &Look, of: RecordType) -> Option<RecordCheck> {
+    let ours = wanted.ours(look);
+    let found = found(look, of);
+    let is_stray = !found.is_empty() && !ours.iter().any(|address| kind(address) == of);
+    is_stray.then(|| RecordCheck {
+        kind: of,
+        name: wanted.host.to_string(),
+        value: String::new(),
+        found: found.iter().map(ToString::to_string).collect(),
+        ok: false,
+        group: ADDRESSES.into(),
+        optional: false,
+    })
+}
+
 fn address(wanted: &Wanted, look: &Look, address: &IpAddr) -> RecordCheck {
     let kind = kind(address);
-    let answers = look
-        .answers
-        .iter()
-        .map(|a| if kind == RecordType::A { &a.a } else { &a.aaaa });
-    let mut found: Vec<String> = answers.flat_map(Answer::records).map(ToString::to_string).collect();
-    found.sort();
-    found.dedup();
+    let found: Vec<String> = found(look, kind).iter().map(ToString::to_string).collect();
     let has_text = look.proof.records().contains(&proof_value(&wanted.token));
     let by_wildcard = look.by_wildcard && !has_text && !wanted.is_proven;
     let has_v4 = wanted.addresses.iter().any(IpAddr::is_ipv4);

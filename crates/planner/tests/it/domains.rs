@@ -82,6 +82,27 @@ fn codes(inspection: &Inspection) -> Vec<&str> {
 }
 
 #[test]
+fn addresses_of_a_family_that_the_platform_does_not_have_are_listed_as_records_to_remove() {
+    let gone = |answers: &[&str]| {
+        let only_v4 = Wanted {
+            addresses: vec![ip(OURS)],
+            ..wanted()
+        };
+        let found = inspect(&only_v4, &look(answers));
+        let gone = found.records.into_iter().filter(|r| r.value.is_empty());
+        gone.map(|r| (r.kind.as_str(), r.found.join(" "), r.ok))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        gone(&["203.0.113.10 2001:db8::99"]),
+        [("AAAA", "2001:db8::99".into(), false)]
+    );
+    assert_eq!(gone(&["203.0.113.10"]), []);
+    assert_eq!(gone(&["198.51.100.1"]), [], "that one is to be changed");
+    assert_eq!(gone(&["104.16.1.1 2606:4700::1111"]), [], "those are a CDN's");
+}
+
+#[test]
 fn f58_each_wrong_state_of_dns_has_its_reason_and_orders_nothing() {
     for (answers, code) in [
         (&["nxdomain"][..], "no_such_name"),
