@@ -6,3 +6,9 @@ create index custom_domains_on_demand on custom_domains (environment_id, created
 alter table alerts alter column team_id drop not null;
 comment on column alerts.team_id is 'Whose it is; null where it is the platform''s own.';
 create unique index alerts_open_of_platform on alerts (kind) where team_id is null and ended_at is null;
+
+create function renewal_is_late(not_before timestamptz, not_after timestamptz, present timestamptz) returns boolean
+    language sql immutable as $$
+    select not_after - present <= least(interval '21 days', (not_after - not_before) / 4)
+$$;
+comment on function renewal_is_late is 'Whether somebody is to be told that a certificate is about to end.';

@@ -119,11 +119,7 @@ pub(crate) fn sealed(
 ) -> Result<Certificate, LocalError> {
     let id = CertificateId::mint(now, entropy);
     let text = id.to_string();
-    let context = SealContext {
-        team: None,
-        kind: "certificate",
-        id: &text,
-    };
+    let context = SealContext::certificate(&text);
     let sealed_key = sealer
         .seal(context, &Secret::new(issued.key_pem))
         .map_err(|e| LocalError::Authority(e.to_string()))?;

@@ -248,6 +248,17 @@ pub struct SealContext<'a> {
     pub id: &'a str,
 }
 
+impl<'a> SealContext<'a> {
+    /// The key of the certificate with this identifier.
+    pub const fn certificate(id: &'a str) -> Self {
+        Self {
+            team: None,
+            kind: "certificate",
+            id,
+        }
+    }
+}
+
 /// Seals and opens values at rest.
 pub trait Sealer: Send + Sync + 'static {
     /// Encrypts with a fresh data key under the newest master key.

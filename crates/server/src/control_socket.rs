@@ -207,11 +207,7 @@ async fn certificate(State(control): State<Control>, UrlPath(id): UrlPath<Certif
         Err(error) => return unavailable(&error),
     };
     let text = id.to_string();
-    let context = SealContext {
-        team: None,
-        kind: "certificate",
-        id: &text,
-    };
+    let context = SealContext::certificate(&text);
     match control.sealer.open(context, &certificate.sealed_key) {
         Ok(key) => {
             let key_pem = key.expose().to_owned();

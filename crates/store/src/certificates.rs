@@ -288,7 +288,7 @@ impl Tx {
              left join domains d on c.names = array[d.host] and d.kind = 'platform'
              left join issuances i on i.names = c.names
              where c.replaced_at is null and (array_to_string(c.names, ' ') = any($1) or d.host is not null and $2)
-               and c.not_after - $3 <= least(interval '21 days', (c.not_after - c.not_before) / 4)
+               and renewal_is_late(c.not_before, c.not_after, $3)
              order by c.names",
             &own.joined(),
             own.apps,

@@ -274,8 +274,7 @@ macro_rules! domains {
                and ($3::text is null or d.host = $3) and ($4::timestamptz is null or d.look_at <= $4
                     -- Nothing is planned later than that, but by a clock that was set back since.
                     or d.look_at > $4 + interval '1 day')
-               and ($5::timestamptz is null
-                    or c.not_after - $5 <= least(interval '21 days', (c.not_after - c.not_before) / 4))
+               and ($5::timestamptz is null or renewal_is_late(c.not_before, c.not_after, $5))
              order by case when $4::timestamptz is null then null else d.look_at end, d.host limit $6",
             $app as Option<uuid::Uuid>,
             $team as Option<uuid::Uuid>,

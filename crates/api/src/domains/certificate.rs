@@ -45,11 +45,7 @@ pub(crate) async fn certificate_put(
         .map_err(|why| ApiError::member(Code::InvalidBody, "/chain", why))?;
     let id = CertificateId::mint(now, call.state.entropy.as_ref());
     let text = id.to_string();
-    let context = SealContext {
-        team: None,
-        kind: "certificate",
-        id: &text,
-    };
+    let context = SealContext::certificate(&text);
     let certificate = Certificate {
         id,
         names: vec![row.host.to_string()],
