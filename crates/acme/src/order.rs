@@ -314,6 +314,7 @@ async fn not_made(deps: &Deps, lead: Lead, ca: &CaSettings, error: CallError) ->
 async fn spend(deps: &Deps, lead: Lead, ca: &CaSettings, names: &Names, is_renewal: bool) -> Result<(), OrderError> {
     let now = deps.clock.now();
     let mut tx = lead.begin(&deps.store).await?;
+    tx.lock_ledger(&ca.directory).await?;
     if let Some(until) = budget::wait_until(&mut tx, &ca.directory, names, is_renewal, now).await? {
         let reason = Reason {
             code: "ca_budget".into(),

@@ -219,9 +219,22 @@ async fn certificate(State(control): State<Control>, UrlPath(id): UrlPath<Certif
             .into_response()
         }
         Err(error) => {
-            tracing::error!(certificate = %id, %error, "certificate.key_unusable");
+            tracing::error!(certificate = %id, names = ?certificate.names, %error, "certificate.key_unusable: another one is got");
+            replace(&control, &certificate.names).await;
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
+    }
+}
+
+/// Has another certificate got: the key of this one is lost.
+async fn replace(control: &Control, names: &[String]) {
+    let asked = async {
+        let mut tx = control.store.begin().await?;
+        tx.renew_now(names, control.clock.now()).await?;
+        tx.commit().await
+    };
+    if let Err(error) = asked.await {
+        tracing::warn!(%error, "control_socket.database_away");
     }
 }
 

@@ -352,6 +352,16 @@ impl Tx {
         Ok(())
     }
 
+    /// Whoever reads a CA's ledger to write into it does so one after the other, until the transaction ends: else several
+    /// orders at once would take the same last place.
+    #[tracing::instrument(name = "db.lock_ledger", level = "debug", skip_all)]
+    pub async fn lock_ledger(&mut self, ca: &str) -> Result<(), StoreError> {
+        sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", ca)
+            .execute(self.c())
+            .await?;
+        Ok(())
+    }
+
     /// When a CA was asked for something since a time, the newest first, at most so often.
     #[tracing::instrument(name = "db.ledger", level = "debug", skip_all)]
     pub async fn ledger(

@@ -97,6 +97,24 @@ async fn in_ninety_days_nothing_expires_and_no_limit_is_passed() {
 }
 
 #[tokio::test]
+async fn many_orders_at_once_stay_within_what_a_ca_allows() {
+    simulate(async |mut world| {
+        world.add_domains(340).await;
+        world.pass(TICK).await;
+        assert_eq!(world.ca.refusals(), 0);
+        // Of the 68 below one registered domain fifty may be new in a week, of all 300 in three hours.
+        let waiting = world.rows().await.into_iter().filter(|row| row.error.is_some()).count();
+        assert_eq!(world.ca.issued().len() + waiting, 340);
+        assert!(world.ca.issued().len() <= 300);
+        for _ in 0..4 {
+            world.pass(TICK).await;
+        }
+        assert_eq!((world.ca.issued().len(), world.ca.refusals()), (322, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_ca_that_is_shut_for_a_week_when_renewals_are_due_lets_nothing_expire() {
     simulate(async |mut world| {
         world.add_domains(12).await;

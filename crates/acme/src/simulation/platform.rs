@@ -221,8 +221,7 @@ impl World {
     /// Does what is due until nothing is.
     async fn drain<Q: Queue>(&self) {
         loop {
-            let limit = i64::try_from(Q::AT_ONCE_MAX).expect("few");
-            let due = Q::due(&self.deps, limit).await.expect("asked");
+            let due = Q::due(&self.deps, 64).await.expect("asked");
             if due.now.is_empty() {
                 return;
             }

@@ -371,6 +371,41 @@ fn f57_an_account_that_the_ca_does_not_know_any_more_is_made_anew() {
     assert_eq!(accounts.trim(), "1");
 }
 
+/// The same holds for a certificate: proxies have copies, and one that lost its own gets another certificate.
+#[test]
+fn f57_a_certificate_whose_key_is_lost_is_replaced_when_a_proxy_asks_for_it() {
+    let platform = Platform::start();
+    let in_use =
+        || platform.sql("select id from certificates where names @> array['*.apps.localhost'] and replaced_at is null");
+    let lost = in_use();
+    platform.sql("update certificates set sealed_key = '\\x00'");
+    let log = platform.log();
+    let (_, rest) = log.split_once("\"certificate\":\"").expect("one was issued");
+    let id = rest.split('"').next().expect("its identifier");
+    let socket = platform.data().join("control.sock");
+    let url = format!("http://control/internal/v1/certificates/{id}");
+    let asked = std::process::Command::new("curl")
+        .args([
+            "--silent",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            "--unix-socket",
+        ])
+        .arg(socket)
+        .arg(url)
+        .output()
+        .expect("curl runs");
+    assert_eq!(String::from_utf8_lossy(&asked.stdout), "500");
+    until("another one is in use", || (in_use() != lost).then_some(()));
+    assert!(
+        platform.log().contains("certificate.key_unusable"),
+        "{}",
+        platform.log()
+    );
+}
+
 #[test]
 fn an_alias_that_leads_nowhere_or_in_a_circle_is_told_as_such() {
     let (platform, _authority, names) = public(Manners::default());
