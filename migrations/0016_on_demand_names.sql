@@ -12,3 +12,7 @@ create function renewal_is_late(not_before timestamptz, not_after timestamptz, p
     select not_after - present <= least(interval '21 days', (not_after - not_before) / 4)
 $$;
 comment on function renewal_is_late is 'Whether somebody is to be told that a certificate is about to end.';
+
+create trigger issuances_hastened after update on issuances for each row
+    when (new.next_try_at < old.next_try_at and new.updated_at = old.updated_at)
+    execute function notify_domains();

@@ -8,7 +8,7 @@ use instant_acme::{Account, AccountBuilder, AccountCredentials, Error, ExternalA
 use slipway_domain::ports::SealContext;
 use slipway_domain::secret::Secret;
 use slipway_store::{AcmeAccount, StoreError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::Deps;
 use crate::lead::Lead;
@@ -34,6 +34,8 @@ pub struct CaSettings {
     pub profile: Option<String>,
     /// The account in use.
     account: Arc<Mutex<Option<Account>>>,
+    /// Held by whoever calls with its key, so that none is replaced meanwhile.
+    calls: Arc<RwLock<()>>,
 }
 
 /// What a CA knows a customer by.
@@ -61,6 +63,7 @@ impl CaSettings {
             staging: None,
             profile: None,
             account: Arc::default(),
+            calls: Arc::default(),
         }
     }
 
@@ -91,6 +94,11 @@ impl CaSettings {
         };
         *cached = Some(account.clone());
         Ok(account)
+    }
+
+    /// As long as that is held the account keeps its key.
+    pub(crate) async fn in_use(&self) -> RwLockReadGuard<'_, ()> {
+        self.calls.read().await
     }
 
     /// Forgets the account: the CA does not know it any more, and the next use makes a new one.
@@ -188,6 +196,8 @@ impl CaSettings {
     /// Gives the account a new key. One that the CA took and that cannot be kept costs the account: then the next order
     /// makes a new one.
     pub(crate) async fn roll(&self, deps: &Deps, lead: Lead) -> Result<(), CallError> {
+        // A CA refuses what is signed by the old key, orders under way among it.
+        let _alone = self.calls.write().await;
         let mut account = self.account(deps, lead).await?;
         let mut cached = self.account.lock().await;
         let credentials = call!(account.update_key())?;

@@ -109,12 +109,19 @@ async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), St
                         count_failure(deps, lead, &ca.directory, names).await?;
                     }
                 }
-                // What the first choice says is what people should mend.
-                last.get_or_insert(error);
+                // What the first choice says is what people should mend, unless it said nothing of the name.
+                if last.as_ref().is_none_or(says_nothing) {
+                    last = Some(error);
+                }
             }
         }
     }
     note(deps, lead, due, last).await
+}
+
+/// Whether a CA was not there to say anything.
+fn says_nothing(error: &OrderError) -> bool {
+    matches!(error, OrderError::Failed { reason, .. } if matches!(reason.code.as_str(), "ca_unavailable" | "ca_slow"))
 }
 
 /// What keeps a CA from issuing for a name of the platform's own, as DNS says; custom domains are looked at before they

@@ -16,6 +16,8 @@ const REFUSALS_MAX: u32 = 60;
 pub(crate) enum CallError {
     /// The CA said so.
     Refused(Problem),
+    /// It answered what cannot be read.
+    Unreadable(String),
     /// It could not be asked, or did not answer in time: nothing is known.
     Away(String),
 }
@@ -24,7 +26,7 @@ impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(problem) => write!(f, "{problem}"),
-            Self::Away(reason) => f.write_str(reason),
+            Self::Away(reason) | Self::Unreadable(reason) => f.write_str(reason),
         }
     }
 }
@@ -75,6 +77,10 @@ pub(crate) fn judge<T>(
             return None;
         }
         Ok(Err(Error::Api(problem))) => Err(CallError::Refused(problem)),
+        Ok(Err(error @ Error::Json(_))) => Err(CallError::Unreadable(format!(
+            "its answer cannot be read: {}",
+            chain(&error)
+        ))),
         Ok(Err(error)) => Err(CallError::Away(chain(&error))),
     })
 }

@@ -79,7 +79,7 @@ pub(crate) fn failed(code: &str, detail: String, hint: &str, keeps_order: bool) 
 fn told(ca: &CaSettings, error: CallError) -> OrderError {
     let host = ca_host(&ca.directory);
     match error {
-        CallError::Away(reason) => failed(
+        CallError::Away(reason) | CallError::Unreadable(reason) => failed(
             "ca_unavailable",
             format!("The CA {host} cannot be asked: {reason}."),
             "It is tried again by itself.",
@@ -165,10 +165,14 @@ pub(crate) struct Wish<'a> {
 
 /// Gets a certificate from one CA and puts it in use.
 pub(crate) async fn run(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_>) -> Result<(), OrderError> {
+    let _in_use = ca.in_use().await;
     let account = ca.account(deps, lead).await.map_err(|e| told(ca, e))?;
-    let begun = wish.begun.filter(|row| row.ca == ca.directory);
-    let (mut order, key) = match begun {
+    let begun = match wish.begun.filter(|row| row.ca == ca.directory) {
         Some(row) => resumed(deps, lead, ca, &account, row).await?,
+        None => None,
+    };
+    let (mut order, key) = match begun {
+        Some(begun) => begun,
         None => made(deps, lead, ca, &account, wish).await?,
     };
     let mut made = Vec::new();
@@ -183,6 +187,7 @@ pub(crate) async fn run(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_
 
 /// Makes an order to see whether it succeeds, and lets go of what comes of it.
 pub(crate) async fn try_out(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_>) -> Result<(), OrderError> {
+    let _in_use = ca.in_use().await;
     let account = ca.account(deps, lead).await.map_err(|e| told(ca, e))?;
     let (mut order, key) = ordered(deps, lead, ca, &account, wish).await?;
     let mut made = Vec::new();
@@ -191,28 +196,33 @@ pub(crate) async fn try_out(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wis
     issued.map(drop)
 }
 
-/// Goes on with an order.
+/// Goes on with an order; `None` if it is lost, so that another one is to be made.
 async fn resumed(
     deps: &Deps,
     lead: Lead,
     ca: &CaSettings,
     account: &Account,
     row: &OrderRow,
-) -> Result<(Order, KeyPair), OrderError> {
-    let lost = |detail: String| failed("order_lost", detail, "A new order is made.", false);
-    let key = deps
-        .sealer
-        .open(key_context(&row.url), &row.sealed_key)
-        .map_err(|e| lost(format!("The key of the order under way does not open: {e}.")))?;
-    let key = KeyPair::from_pem(key.expose()).map_err(|e| lost(format!("The key of the order is not one: {e}.")))?;
+) -> Result<Option<(Order, KeyPair)>, OrderError> {
+    let lost = |why: &dyn std::fmt::Display| {
+        tracing::warn!(ca = ca.directory, order = row.url, %why, "acme.order_lost: another one is made");
+        Ok(None)
+    };
+    let key = match deps.sealer.open(key_context(&row.url), &row.sealed_key) {
+        Ok(pem) => KeyPair::from_pem(pem.expose()),
+        Err(error) => return lost(&error),
+    };
+    let key = match key {
+        Ok(key) => key,
+        Err(error) => return lost(&error),
+    };
     match call!(account.order(row.url.clone())) {
-        Ok(order) => Ok((order, key)),
-        Err(CallError::Refused(problem)) => {
-            if is_unknown_account(&problem) {
-                ca.disown(deps, lead).await?;
-            }
-            Err(lost(format!("The CA does not know the order any more: {problem}.")))
+        Ok(order) => Ok(Some((order, key))),
+        Err(CallError::Refused(problem)) if is_unknown_account(&problem) => {
+            Err(not_made(deps, lead, ca, CallError::Refused(problem)).await?)
         }
+        // The CA forgot it; not every one says so in words.
+        Err(error @ (CallError::Refused(_) | CallError::Unreadable(_))) => lost(&error),
         Err(error) => Err(told(ca, error)),
     }
 }

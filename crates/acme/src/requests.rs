@@ -24,8 +24,8 @@ const AGAIN: TimeDelta = TimeDelta::minutes(10);
 
 /// Does what was asked for.
 pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
-    roll(deps, lead).await?;
-    revoke(deps, lead).await
+    revoke(deps, lead).await?;
+    roll(deps, lead).await
 }
 
 /// Trials.
@@ -108,6 +108,7 @@ async fn tell(deps: &Deps, lead: Lead, revocation: &Revocation) -> Result<(), Ca
     let unusable = |why: &dyn std::fmt::Display| CallError::Away(why.to_string());
     let ca = deps.cas.iter().find(|ca| ca.directory == revocation.ca);
     let ca: &CaSettings = ca.ok_or_else(|| unusable(&"the CA is not among SLIPWAY_ACME_DIRECTORY any more"))?;
+    let _in_use = ca.in_use().await;
     let account = ca.account(deps, lead).await?;
     let der = CertificateDer::from_pem_slice(revocation.chain_pem.as_bytes()).map_err(|e| unusable(&e))?;
     match ask(&account, &der, revocation.reason).await {

@@ -28,6 +28,8 @@ struct Ending<'a> {
     not_before: Timestamp,
     not_after: Timestamp,
     why: Option<Reason>,
+    /// Whether somebody brought it along: nothing renews it.
+    uploaded: bool,
 }
 
 /// What there is to say of it.
@@ -42,10 +44,15 @@ fn warning(ending: &Ending<'_>, now: Timestamp) -> Option<String> {
         1 => "ends within a day".to_owned(),
         days => format!("ends within {days} days"),
     };
-    Some(format!(
-        "the certificate of {} {when} and could not be renewed{why}",
-        ending.name
-    ))
+    let name = ending.name;
+    Some(if ending.uploaded {
+        format!(
+            "the certificate of {name} {when}, and nothing renews it, for it was uploaded: upload another one, or have one \
+             ordered (`slipway certs give-up {name}`){why}"
+        )
+    } else {
+        format!("the certificate of {name} {when} and could not be renewed{why}")
+    })
 }
 
 /// Of a domain that somebody brought along.
@@ -74,6 +81,7 @@ fn of_domain(domain: &CustomDomain, now: Timestamp) -> Option<String> {
         not_before: certificate.not_before,
         not_after: certificate.not_after,
         why: stands.reason,
+        uploaded: certificate.uploaded,
     };
     warning(&ending, now)
 }
@@ -85,6 +93,7 @@ fn of_own(own: &OwnEnding, now: Timestamp) -> Option<String> {
         not_before: own.not_before,
         not_after: own.not_after,
         why: own.error.clone(),
+        uploaded: false,
     };
     warning(&ending, now)
 }

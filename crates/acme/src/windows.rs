@@ -51,6 +51,7 @@ async fn ask(deps: &Deps, lead: Lead, certificate: &Certificate, now: Timestamp)
     let Some(ca) = deps.cas.iter().find(ca) else {
         return (certificate.renew_at, None);
     };
+    let _in_use = ca.in_use().await;
     let window = match ca.account(deps, lead).await {
         Ok(account) => order::window(&account, &certificate.chain_pem).await,
         Err(_) => None,

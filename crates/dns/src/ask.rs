@@ -136,7 +136,9 @@ impl Server {
         }
         let (mut a, mut aaaa) = (a, aaaa);
         let found = |answer: &Answer<Record>| records(answer).iter().any(|r| address(&r.data).is_some());
-        let failed = |answer: &Answer<Record>| matches!(answer, Answer::Failed(_));
+        // A server that finds out what it does not know says of a circle only that it failed.
+        let failed =
+            |answer: &Answer<Record>| matches!(answer, Answer::Failed(failure) if *failure != LookFailure::ServFail);
         if !found(&a) && !found(&aaaa) && !failed(&a) && cnames.is_empty() {
             cnames = self.aliases(name).await;
             let is_loop = cnames.len() > ALIASES_MAX || cnames.last().is_some_and(|last| same_name(last, name));

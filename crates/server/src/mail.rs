@@ -16,6 +16,8 @@ use crate::error::ServerError;
 /// One attempt may take so long.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+const SUBJECT_CHARS_MAX: usize = 100;
+
 /// A mail server, and who is written to.
 pub(crate) struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -43,8 +45,14 @@ impl Mailer {
         let (kind, subject) = (notice.kind.as_str(), notice.subject());
         let mut builder = Message::builder()
             .from(self.from.clone())
-            .subject(format!("[slipway] {over}{subject}: {kind}"))
+            .subject(format!(
+                "[slipway] {over}{subject}: {kind}: {}",
+                beginning(&notice.message)
+            ))
+            .header(header::MIME_VERSION_1_0)
+            .message_id(None)
             // The same alert is one thread (RFC 5322 section 3.6.4).
+            .in_reply_to(format!("<{}@slipway>", notice.id))
             .references(format!("<{}@slipway>", notice.id))
             .header(header::ContentType::TEXT_PLAIN);
         for to in &self.to {
@@ -65,6 +73,16 @@ impl Mailer {
         );
         builder.body(text).map_err(|error| error.to_string())
     }
+}
+
+/// So much of what happened as a subject has place for.
+fn beginning(message: &str) -> String {
+    let mut chars = message.chars();
+    let mut text: String = chars.by_ref().take(SUBJECT_CHARS_MAX).collect();
+    if chars.next().is_some() {
+        text.push('…');
+    }
+    text
 }
 
 impl Notifier for Mailer {

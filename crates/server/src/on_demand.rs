@@ -98,7 +98,12 @@ impl OnDemand {
                 Ok(false)
             }
             Verdict::Unclear => {
-                tracing::warn!(%host, ?words, "on_demand.unclear: no app gets it that another may mean, too");
+                let said = |e: &EnvironmentRoute| {
+                    let word = words.get(&e.id).filter(|word| **word != Word::No)?;
+                    Some(format!("{}/{}: {word:?}", e.app, e.environment))
+                };
+                let said: Vec<String> = snapshot.environments.iter().filter_map(said).collect();
+                tracing::warn!(%host, ?said, "on_demand.unclear: no app gets it that another may mean, too");
                 Ok(false)
             }
         }

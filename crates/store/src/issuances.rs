@@ -185,6 +185,20 @@ impl Tx {
         Ok(())
     }
 
+    /// Tries it again as soon as may be: somebody mended something. What the CA itself said to wait for is waited for.
+    #[tracing::instrument(name = "db.try_soon", level = "debug", skip_all)]
+    pub async fn try_soon(&mut self, names: &[String], now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update issuances set next_try_at = $2
+             where names = $1 and next_try_at > $2 and coalesce(error ->> 'code' <> 'ca_rate_limited', true)",
+            names,
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
     /// Notes until when it must wait, which is nobody's failure.
     #[tracing::instrument(name = "db.postpone_issuance", level = "debug", skip_all)]
     pub async fn postpone_issuance(

@@ -69,6 +69,8 @@ struct Books {
     refusals: u32,
     refuse_until: Option<Timestamp>,
     ignores_replaces: bool,
+    first_known: usize,
+    stalls: bool,
 }
 
 /// The CA.
@@ -153,6 +155,17 @@ impl Ca {
     /// Takes no note of what an order replaces, though it has windows for renewals.
     pub(super) fn ignore_replaces(&self) {
         self.books().ignores_replaces = true;
+    }
+
+    /// Forgets all orders, and answers those who ask for one with nothing.
+    pub(super) fn forget_orders(&self) {
+        let mut books = self.books();
+        books.first_known = books.orders.len();
+    }
+
+    /// Issues nothing from now on until told otherwise.
+    pub(super) fn stall(&self, stalls: bool) {
+        self.books().stalls = stalls;
     }
 
     /// Until when no more may be ordered, by the limits that Let's Encrypt publishes.
@@ -343,11 +356,18 @@ async fn order(State(ca): State<Ca>, body: Bytes) -> Response {
 }
 
 async fn order_state(State(ca): State<Ca>, Path(n): Path<usize>) -> Response {
+    if n < ca.books().first_known {
+        return answer(StatusCode::NOT_FOUND, None, ());
+    }
     let ordered = ca.books().orders[n].clone();
     answer(StatusCode::OK, None, axum::Json(shown(&ca, n, &ordered)))
 }
 
 async fn finalize(State(ca): State<Ca>, Path(n): Path<usize>, body: Bytes) -> Response {
+    if ca.books().stalls {
+        let problem = json!({"type": "urn:ietf:params:acme:error:serverInternal", "detail": "stalled", "status": 500});
+        return answer(StatusCode::INTERNAL_SERVER_ERROR, None, axum::Json(problem));
+    }
     let csr = payload(&body)["csr"]
         .as_str()
         .map(|csr| BASE64.decode(csr).expect("base64url"));

@@ -147,6 +147,36 @@ async fn a_ca_with_windows_that_takes_no_note_of_what_is_replaced_renews_all_the
     .await;
 }
 
+/// F-56: some CAs answer who asks for an order that they forgot without a word.
+#[tokio::test]
+async fn f56_an_order_that_a_ca_forgot_is_made_anew_at_once() {
+    simulate(async |mut world| {
+        world.ca.stall(true);
+        world.add_domains(1).await;
+        world.pass(TICK).await;
+        assert_eq!(world.rows().await[0].failures, 1);
+        world.ca.stall(false);
+        world.ca.forget_orders();
+        world.pass(TICK).await;
+        assert_eq!(world.ca.issued().len(), 1, "{:?}", world.rows().await);
+    })
+    .await;
+}
+
+/// F-56: of two CAs the one that looked at the name says what is to be mended.
+#[tokio::test]
+async fn f56_a_ca_that_is_away_does_not_hide_what_the_next_one_says() {
+    simulate(async |mut world| {
+        world.has_first("https://127.0.0.1:1/directory");
+        world.ca.refuse_until(world.clock.now() + TimeDelta::hours(5));
+        world.add_domains(1).await;
+        world.pass(TICK).await;
+        let row = world.rows().await.remove(0);
+        assert_eq!(row.error.expect("a reason").code, "ca_rate_limited");
+    })
+    .await;
+}
+
 /// F-56: a CA that says "too many" is believed, and what it says is told.
 #[tokio::test]
 async fn f56_what_a_ca_says_of_its_limits_is_told_with_the_time_of_the_next_attempt() {

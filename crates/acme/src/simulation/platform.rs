@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use chrono::{TimeDelta, Timelike as _};
-use futures_util::FutureExt as _;
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use slipway_domain::alert::Notice;
 use slipway_domain::clock::Clock as _;
 use slipway_domain::domains::{Finding, Inspection, Level, Proof};
@@ -193,6 +192,12 @@ impl World {
         self.is_new = true;
     }
 
+    /// Has another CA asked first.
+    pub(super) fn has_first(&mut self, directory: &str) {
+        let first = CaSettings::new(directory.to_owned(), None, None, None);
+        self.deps.cas.insert(0, first);
+    }
+
     /// The alerts that go on.
     pub(super) async fn alerts(&self) -> Vec<Notice> {
         let mut tx = self.deps.store.begin().await.expect("begins");
@@ -226,7 +231,8 @@ impl World {
                 return;
             }
             let work = due.now.into_iter().map(|item| Q::work(&self.deps, self.lead, item));
-            for done in join_all(work).await {
+            let mut under_way = stream::iter(work).buffer_unordered(Q::AT_ONCE_MAX);
+            while let Some(done) = under_way.next().await {
                 done.expect("done");
             }
         }

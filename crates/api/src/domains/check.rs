@@ -44,6 +44,7 @@ pub(crate) async fn domain_recheck(
     let row = call.domain(&mut tx, &app, &host).await?;
     let now = call.now();
     tx.look_soon(row.id, now).await?;
+    tx.try_soon(&[row.host.to_string()], now).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, axum::Json(call.domain_kept(row))))
 }

@@ -19,7 +19,7 @@ const REPLACED_WITHIN: TimeDelta = TimeDelta::hours(1);
     params(("app" = String, Path, description = "The app's name."), ("host" = String, Path, description = "The name."),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated call the same call.")),
     responses((status = 202, description = "Another one is got, within what the CA allows.", body = Domain),
-        (status = 409, description = "There is none yet, or it was brought along.", body = Problem,
+        (status = 409, description = "It was brought along.", body = Problem,
             content_type = "application/problem+json")))]
 pub(crate) async fn certificate_renew(
     call: Call,
@@ -36,10 +36,10 @@ pub(crate) async fn certificate_renew(
         );
         return Err(ApiError::Refused(Code::Conflict, detail));
     }
-    if !tx.renew_now(&[row.host.to_string()], now).await? {
-        let detail = format!("{} has no certificate yet: its first one is got by itself.", row.host);
-        return Err(ApiError::Refused(Code::Conflict, detail));
-    }
+    // Where there is none yet, the first one is tried for now.
+    let names = [row.host.to_string()];
+    tx.renew_now(&names, now).await?;
+    tx.try_soon(&names, now).await?;
     let target = Target::new("domain", row.id, &row.host);
     call.audit(&mut tx, Some(app.team), "certificate.renew", target, None)
         .await?;
@@ -73,6 +73,7 @@ pub(crate) async fn certificate_revoke(
         return Err(ApiError::Refused(Code::Conflict, detail));
     }
     tx.renew_now(&names, now).await?;
+    tx.try_soon(&names, now).await?;
     let target = Target::new("domain", row.id, &row.host);
     let change = json!({"reason": body.reason, "immediately": body.immediately});
     call.audit(&mut tx, Some(app.team), "certificate.revoke", target, Some(change))

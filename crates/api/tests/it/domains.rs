@@ -545,12 +545,10 @@ async fn a_certificate_is_brought_along_given_up_renewed_and_taken_back() {
             early.text
         );
         assert!(prove(&world, world.team, "shop.example.com").await);
-        for what in ["renew", "revoke"] {
-            let none = world
-                .post(&at(what), if what == "revoke" { json!({}) } else { Value::Null })
-                .await;
-            assert_eq!(none.code(), "conflict", "{}", none.text);
-        }
+        let none = world.post(&at("revoke"), json!({})).await;
+        assert_eq!(none.code(), "conflict", "{}", none.text);
+        let first = world.post(&at("renew"), Value::Null).await;
+        assert_eq!(first.status, 202, "the first one is tried for now: {}", first.text);
         let wrong = world
             .put(&at("certificate"), json!({"chain": "wrong", "key": "k"}))
             .await;

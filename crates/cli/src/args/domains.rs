@@ -57,10 +57,10 @@ pub enum DomainsCommand {
         /// Switch it on or off; without it what is told now is shown
         switch: Option<Switch>,
         /// The same for every name below, also those that are elsewhere
-        #[arg(long)]
+        #[arg(long, requires = "switch")]
         include_subdomains: bool,
         /// Let browsers have it built in
-        #[arg(long)]
+        #[arg(long, requires = "switch")]
         preload: bool,
         /// What cannot be taken back quickly is asked twice: the name once more
         #[arg(long, value_name = "HOST")]
@@ -78,7 +78,7 @@ pub enum DomainsCommand {
         #[arg(long)]
         off: bool,
     },
-    /// Ask DNS now, say what is wrong, and go on if nothing is
+    /// Ask DNS now, say what is wrong, and try at once what was to be tried later
     #[command(visible_alias = "show")]
     Check {
         /// The name

@@ -61,7 +61,7 @@ pub(crate) async fn run(ctx: &mut Context, command: CertsCommand) -> Result<(), 
             };
             let call = post(ctx, &host, "revoke", Some(body(&request)))?;
             let when = if immediately {
-                "now"
+                "at once, or as soon as it answers"
             } else {
                 "when another one is there, within an hour"
             };
@@ -166,7 +166,11 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
             _ => cell(item, "issuer"),
         },
         left(item, now),
-        age_cell(item, "renew_at", now),
+        if item.get("uploaded").and_then(Value::as_bool) == Some(true) {
+            "never".into()
+        } else {
+            age_cell(item, "renew_at", now)
+        },
         age_cell(item, "next_try", now),
         cell(item, "reason.code"),
     ]

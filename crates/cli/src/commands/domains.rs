@@ -182,21 +182,21 @@ async fn client_ca(ctx: &mut Context, host: &str, file: Option<&std::path::Path>
 
 /// What browsers remember, in lines.
 fn remembered(domain: &Value) -> Vec<String> {
-    let of = |path: &str| clean(&cell(domain, path)).into_owned();
-    let mut lines = match of("hsts.header") {
-        none if none.is_empty() => vec!["off: browsers are told nothing".to_owned()],
-        header => vec![format!("Strict-Transport-Security: {header}")],
+    let of = |name: &str| {
+        let value = domain.get("hsts")?.get(name).filter(|value| !value.is_null())?;
+        Some(clean(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)).into_owned())
     };
-    let next = of("hsts.next_max_age_seconds");
-    if !next.is_empty() {
+    let mut lines = vec![of("header").map_or_else(
+        || "off: browsers are told nothing".to_owned(),
+        |header| format!("Strict-Transport-Security: {header}"),
+    )];
+    if let (Some(next), Some(not_before)) = (of("next_max_age_seconds"), of("next_not_before")) {
         lines.push(format!(
-            "next: max-age={next}, not before {} and after a renewal without a failure",
-            of("hsts.next_not_before")
+            "next: max-age={next}, not before {not_before} and after a renewal without a failure"
         ));
     }
-    let until = of("hsts.remembered_until");
-    if !until.is_empty() {
-        let off = of("hsts.max_age_seconds") == "0";
+    if let Some(until) = of("remembered_until") {
+        let off = of("max_age_seconds").is_some_and(|seconds| seconds == "0");
         lines.push(if off {
             format!("browsers that come by forget it; one that does not may insist on HTTPS until {until}")
         } else {
@@ -242,8 +242,8 @@ async fn remove(ctx: &mut Context, host: &str, yes: bool) -> Result<(), CliError
     let before = ctx.send(Call::get(&path)).await?.body;
     ctx.send(Call::delete(&path).query_opt("environment", environment))
         .await?;
-    let until = clean(&cell(&before, "hsts.remembered_until")).into_owned();
-    if !until.is_empty() {
+    if let Some(until) = before.pointer("/hsts/remembered_until").and_then(Value::as_str) {
+        let until = clean(until);
         ctx.note(format!(
             "browsers that were here may insist on HTTPS until {until}: wherever {host} goes needs a certificate"
         ));
@@ -309,10 +309,7 @@ async fn follow(ctx: &mut Context, mut domain: Value, watch: DomainWatchArgs) ->
     if state == "failing" {
         return Err(CliError::Told(1));
     }
-    ctx.note(format!(
-        "when DNS says so: slipway domains check {} --wait",
-        clean(&host)
-    ));
+    ctx.note(format!("when DNS says so: {} --wait", check_command(&domain)));
     Ok(())
 }
 
@@ -323,15 +320,21 @@ fn check_command(domain: &Value) -> String {
         production if production == "production" => String::new(),
         other => format!(" -e {other}"),
     };
-    format!("slipway domains check {} -a {}{environment}", of("host"), of("app"))
+    let host = match of("host") {
+        wildcard if wildcard.contains('*') => format!("'{wildcard}'"),
+        host => host,
+    };
+    format!("slipway domains check {host} -a {}{environment}", of("app"))
 }
 
 /// What people forget when a name changes.
 fn reminders(ctx: &mut Context, domain: &Value) {
     if domain.get("redirect_to").is_none_or(Value::is_null) {
-        let host = clean(&cell(domain, "host")).into_owned();
+        let Some(url) = domain.get("url").and_then(Value::as_str).map(clean) else {
+            return;
+        };
         ctx.note(format!(
-            "if people log in with another service (OAuth), allow https://{host} there as a redirect address"
+            "if people log in with another service (OAuth), allow {url} there as a redirect address"
         ));
     }
 }
@@ -410,6 +413,12 @@ fn report(ctx: &mut Context, domain: &Value) -> Result<(), CliError> {
     for item in domain.get("warnings").and_then(Value::as_array).into_iter().flatten() {
         let [detail, hint] = texts(item);
         ctx.print(format!("  {} {detail} {hint}", style.warn("note:")))?;
+    }
+    if domain.get("client_ca").and_then(Value::as_bool) == Some(true) {
+        ctx.print("  visitors must show a certificate (`slipway domains client-ca`)")?;
+    }
+    if let Some(header) = domain.pointer("/hsts/header").and_then(Value::as_str) {
+        ctx.print(format!("  Strict-Transport-Security: {}", clean(header)))?;
     }
     let next = domain.pointer("/certificate/next_try").and_then(Value::as_str);
     if let Some(next) = next.filter(|_| state == "failing" || state == "active") {

@@ -102,9 +102,25 @@ fn told(error: Error) -> String {
         | Error::Response(said)
         | Error::Api(said)
         | Error::Serialize(said)
-        | Error::Unsupported(said) => said,
+        | Error::Unsupported(said) => of_updates(&said),
         other => format!("{other:?}"),
     }
+}
+
+/// What an update that a name server did not take (RFC 2136, RFC 8945) means: the library tells what it stumbled over.
+fn of_updates(said: &str) -> String {
+    if said.contains("truncated HMACs") || said.contains("BADKEY") || said.contains("BADSIG") {
+        return "the server refuses the TSIG key: `key_name`, `key` and `algorithm` must be those that it knows".into();
+    }
+    if said.contains("TSIG signature record not found") {
+        return "the server refuses and does not sign its answer: it does not keep this zone (NOTAUTH), or this key may not \
+                change it"
+            .into();
+    }
+    if said.contains("Connection refused") {
+        return "nothing answers at `server`".into();
+    }
+    said.to_owned()
 }
 
 impl ZoneEditor for Editor {

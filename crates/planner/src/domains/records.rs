@@ -151,7 +151,10 @@ fn stray(wanted: &Wanted, look: &Look, of: RecordType) -> Option<RecordCheck> {
 
 fn address(wanted: &Wanted, look: &Look, address: &IpAddr) -> RecordCheck {
     let kind = kind(address);
-    let found: Vec<String> = found(look, kind).iter().map(ToString::to_string).collect();
+    let found = found(look, kind);
+    let ours = wanted.ours(look);
+    let is_ours = found.iter().all(|address| ours.contains(address));
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     let has_text = look.proof.records().contains(&proof_value(&wanted.token));
     let by_wildcard = look.by_wildcard && !has_text && !wanted.is_proven;
     let has_v4 = wanted.addresses.iter().any(IpAddr::is_ipv4);
@@ -159,7 +162,7 @@ fn address(wanted: &Wanted, look: &Look, address: &IpAddr) -> RecordCheck {
         kind,
         name: wanted.host.to_string(),
         value: address.to_string(),
-        ok: found.contains(&address.to_string()) && !by_wildcard,
+        ok: found.contains(&address.to_string()) && is_ours && !by_wildcard,
         found,
         group: ADDRESSES.into(),
         optional: kind == RecordType::Aaaa && has_v4,
