@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::authority::{Authority, Manners};
-use crate::nameserver::NameServer;
+use crate::nameserver::{NameServer, Resolver};
 use crate::platform::{Options, Platform, signal, until, wait};
 
 fn spec() -> Value {
@@ -404,6 +404,23 @@ fn f57_a_certificate_whose_key_is_lost_is_replaced_when_a_proxy_asks_for_it() {
         "{}",
         platform.log()
     );
+}
+
+/// Unbound says of a circle only that it failed.
+#[test]
+fn f58_a_circle_of_aliases_is_seen_behind_a_server_that_follows_them_itself() {
+    let names = NameServer::start();
+    let resolver = Resolver::start(&names);
+    let mut platform = Platform::prepare(Options::default());
+    platform.set("SLIPWAY_DNS_RESOLVERS", resolver.address());
+    platform.up();
+    with_app(&platform, "circle");
+    names.update(&[
+        "add loop.example.com. 60 CNAME back.example.com.",
+        "add back.example.com. 60 CNAME loop.example.com.",
+    ]);
+    let made = add(&platform, "circle", &json!({"host": "loop.example.com"}));
+    assert_eq!(made["reason"]["code"], "cname_loop", "{made}");
 }
 
 #[test]
