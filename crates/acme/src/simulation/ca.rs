@@ -31,7 +31,8 @@ use super::SimulatedClock;
 pub(super) const LIFE: TimeDelta = TimeDelta::days(90);
 /// It dates them back.
 const DATED_BACK: TimeDelta = TimeDelta::hours(1);
-const ASK_AGAIN_SECONDS: &str = "21600";
+/// The longest time after which it is believed.
+const ASK_AGAIN_SECONDS: &str = "86400";
 
 /// What was ordered.
 #[derive(Clone)]
