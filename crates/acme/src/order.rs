@@ -86,10 +86,9 @@ fn told(ca: &CaSettings, error: CallError) -> OrderError {
             true,
         ),
         CallError::Refused(problem) => {
-            let kind = problem.r#type.clone().unwrap_or_default();
             let detail = words(&problem);
             let not_before = problem.detail.as_deref().and_then(budget::told_until);
-            let (code, hint, keeps_order) = match kind.rsplit(':').next() {
+            let (code, hint, keeps_order) = match kind_of(&problem) {
                 Some("rateLimited") => ("ca_rate_limited", "It is tried again when the CA allows it.", true),
                 Some("caa") => (
                     "caa_forbids",
@@ -221,6 +220,7 @@ async fn resumed(
         Err(CallError::Refused(problem)) if is_unknown_account(&problem) => {
             Err(not_made(deps, lead, ca, CallError::Refused(problem)).await?)
         }
+        Err(error) if is_passing(&error) => Err(told(ca, error)),
         // The CA forgot it; not every one says so in words.
         Err(error @ (CallError::Refused(_) | CallError::Unreadable(_))) => lost(&error),
         Err(error) => Err(told(ca, error)),
@@ -293,7 +293,7 @@ async fn ordered(
         match call!(replacing(ca, account, &identifiers, id.clone())) {
             Ok(Some(order)) => return Ok((order, key)),
             Ok(None) => {}
-            Err(CallError::Refused(problem)) if is_about_replacing(&problem) => {}
+            Err(error) if is_about_replacing(&error) => {}
             Err(error) => return Err(not_made(deps, lead, ca, error).await?),
         }
         // Then it is an order like any other, and counts as one.
@@ -351,19 +351,26 @@ async fn spend(deps: &Deps, lead: Lead, ca: &CaSettings, names: &Names, is_renew
 }
 
 fn is_unknown_account(problem: &Problem) -> bool {
-    problem
-        .r#type
-        .as_deref()
-        .is_some_and(|t| t.ends_with(":accountDoesNotExist"))
+    kind_of(problem) == Some("accountDoesNotExist")
+}
+
+/// Whether a CA would say something else later.
+fn is_passing(error: &CallError) -> bool {
+    matches!(error, CallError::Refused(problem)
+        if matches!(kind_of(problem), Some("rateLimited" | "serverInternal" | "badNonce")))
 }
 
 /// Whether a refusal may be for what is to be replaced, and not for the order: it was replaced already, say.
-fn is_about_replacing(problem: &Problem) -> bool {
-    let kind = problem.r#type.as_deref().and_then(|kind| kind.rsplit(':').next());
-    !matches!(
-        kind,
-        Some("rateLimited" | "serverInternal" | "badNonce" | "accountDoesNotExist" | "userActionRequired")
-    )
+fn is_about_replacing(error: &CallError) -> bool {
+    let CallError::Refused(problem) = error else {
+        return false;
+    };
+    !is_passing(error) && !matches!(kind_of(problem), Some("accountDoesNotExist" | "userActionRequired"))
+}
+
+/// The last word of a problem's type (RFC 8555 section 6.7).
+fn kind_of(problem: &Problem) -> Option<&str> {
+    problem.r#type.as_deref()?.rsplit(':').next()
 }
 
 /// An order of the kind that is wanted, where the CA knows of kinds.

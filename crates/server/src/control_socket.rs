@@ -191,7 +191,8 @@ async fn wakes(State(control): State<Control>, Json(wake): Json<Wake>) -> Respon
 
 async fn names(State(control): State<Control>, Json(wish): Json<NameWish>) -> Response {
     match control.on_demand.is_wanted(&wish.host).await {
-        Ok(wanted) => Json(NameAnswer { wanted }).into_response(),
+        Ok(Some(wanted)) => Json(NameAnswer { wanted }).into_response(),
+        Ok(None) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Err(error) => unavailable(&error),
     }
 }

@@ -50,6 +50,8 @@ impl OnDemand {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, ServerError> {
         let http = reqwest::Client::builder()
+            // Apps are asked over plain HTTP: no roots are needed, so that a machine without any will do.
+            .tls_certs_only([])
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(ANSWER_MAX)
@@ -67,15 +69,19 @@ impl OnDemand {
         })
     }
 
-    /// Whether a certificate for a name is on its way, or is now.
-    pub(crate) async fn is_wanted(&self, host: &HostName) -> Result<bool, StoreError> {
+    /// Whether a certificate for a name is on its way, or is now; `None` where nobody could be asked just now.
+    pub(crate) async fn is_wanted(&self, host: &HostName) -> Result<Option<bool>, StoreError> {
         let Ok(_place) = self.places.try_acquire() else {
             tracing::debug!(%host, "on_demand.busy");
-            return Ok(false);
+            return Ok(None);
         };
         let Some(snapshot) = self.snapshots.borrow().clone() else {
-            return Ok(false);
+            return Ok(None);
         };
+        self.decide(host, &snapshot).await.map(Some)
+    }
+
+    async fn decide(&self, host: &HostName, snapshot: &Snapshot) -> Result<bool, StoreError> {
         let name = DomainName::from(host.clone());
         let api = snapshot.api.as_ref().map(|api| &api.host);
         if host.is_local() || unfit(&name, &snapshot.base_domain, api).is_some() {

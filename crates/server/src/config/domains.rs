@@ -207,7 +207,11 @@ fn resolvers(v: &Values) -> Result<Vec<SocketAddr>, ConfigError> {
             .or_else(without)
             .ok_or_else(|| wrong(origin.clone(), item, expected))
     };
-    items(&value).map(server).collect()
+    let servers = items(&value).map(server).collect::<Result<Vec<_>, _>>()?;
+    if servers.len() > slipway_dns::SERVERS_MAX {
+        return Err(wrong(origin, &value, "give four DNS servers at most"));
+    }
+    Ok(servers)
 }
 
 fn email(v: &Values) -> Result<Option<String>, ConfigError> {

@@ -93,6 +93,14 @@ fn what_cannot_be_used_says_where_it_came_from_and_what_would_do() {
 }
 
 #[test]
+fn more_dns_servers_than_are_asked_are_refused() {
+    let five = "192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4,192.0.2.5";
+    let (_dir, sources) = sources(&[], &[("SLIPWAY_DNS_RESOLVERS", five)], "");
+    let error = Config::load(sources).expect_err("refused").to_string();
+    assert!(error.contains("four DNS servers at most"), "{error}");
+}
+
+#[test]
 fn all_that_is_wrong_is_told_at_once() {
     let variables = [("SLIPWAY_API_LISTN", "x"), ("SLIPWAY_LOG_FORMAT", "xml")];
     let file = "colour = \"red\"\nlog = 3.5\ndisk_free_min = \"lots\"";
