@@ -1,4 +1,4 @@
-//! Things that are due one by one, each of which takes its time: looks, orders, trials.
+//! Things that are due one by one, each of which takes its time: looks, orders, windows, trials.
 //!
 //! Promises: one that takes long holds up no other, as long as there is a place; none is under way twice; what was under
 //! way ends with the lead.
