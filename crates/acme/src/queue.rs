@@ -3,8 +3,7 @@
 //! Promises: one that takes long holds up no other, as long as there is a place; none is under way twice; what was under
 //! way ends with the lead.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::collections::HashMap;
 
 use slipway_domain::Timestamp;
 use slipway_domain::ports::BoxFuture;
@@ -20,7 +19,7 @@ pub(crate) trait Queue: 'static {
     /// One thing to do.
     type Item: Send + 'static;
     /// By what one is known from another.
-    type Key: Eq + Hash + Clone + Send + 'static;
+    type Key: PartialEq;
     /// So many are under way at once.
     const AT_ONCE_MAX: usize;
 
@@ -92,9 +91,9 @@ impl<Q: Queue> UnderWay<Q> {
         // As many more as are under way, for those are due too.
         let limit = i64::try_from(Q::AT_ONCE_MAX + self.tasks.len()).unwrap_or(i64::MAX);
         let due = Q::due(deps, limit).await?;
-        let under_way: HashSet<Q::Key> = self.keys.values().cloned().collect();
-        let new = due.now.into_iter().filter(|item| !under_way.contains(&Q::key(item)));
-        for item in new.take(places) {
+        let mut new = due.now;
+        new.retain(|item| !self.keys.values().any(|key| *key == Q::key(item)));
+        for item in new.into_iter().take(places) {
             let key = Q::key(&item);
             let deps = deps.clone();
             let work = async move { Q::work(&deps, lead, item).await };
