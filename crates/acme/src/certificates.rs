@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use slipway_domain::domains::Reason;
 use slipway_domain::name::DomainName;
 use slipway_domain::ports::{BoxFuture, Claim};
-use slipway_store::{DueCertificate, LedgerKind, StoreError, Tx};
+use slipway_store::{CustomDomain, DueCertificate, LedgerKind, StoreError, Tx};
 
 use crate::challenge::Reach;
 use crate::doubt::PUT_OFF;
@@ -74,17 +74,20 @@ async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), St
         let until = now + renewal::jittered(PUT_OFF, deps.entropy.as_ref());
         return note(deps, lead, due, Some(OrderError::Wait(until, reason))).await;
     }
-    if let Some(reason) = obstacle(deps, names).await? {
-        let until = now + renewal::jittered(LOOK_AGAIN, deps.entropy.as_ref());
-        return note(deps, lead, due, Some(OrderError::Wait(until, reason))).await;
-    }
     let mut tx = deps.store.begin().await?;
+    let domain = domain_of(&mut tx, names).await?;
     let replaces = match due.replaces {
         Some(id) => tx.certificate(id).await?,
         None => None,
     };
-    let reach = reach(&mut tx, names).await?;
     drop(tx);
+    if domain.is_none()
+        && let Some(reason) = obstacle(deps, names).await
+    {
+        let until = now + renewal::jittered(LOOK_AGAIN, deps.entropy.as_ref());
+        return note(deps, lead, due, Some(OrderError::Wait(until, reason))).await;
+    }
+    let reach = reach(names, domain.as_ref());
     let mut last = None;
     for ca in &deps.cas {
         let wish = Wish {
@@ -126,16 +129,11 @@ fn says_nothing(error: &OrderError) -> bool {
 
 /// What keeps a CA from issuing for a name of the platform's own, as DNS says; custom domains are looked at before they
 /// are due, and those with a wildcard are checked in a zone of ours.
-async fn obstacle(deps: &Deps, names: &Names) -> Result<Option<Reason>, StoreError> {
-    let [name] = names.as_slice() else { return Ok(None) };
-    let Ok(host) = name.parse::<DomainName>() else {
-        return Ok(None);
-    };
-    let mut tx = deps.store.begin().await?;
-    let is_brought = tx.proven_domain(name).await?.is_some();
-    drop(tx);
-    if is_brought || host.is_wildcard() {
-        return Ok(None);
+async fn obstacle(deps: &Deps, names: &Names) -> Option<Reason> {
+    let [name] = names.as_slice() else { return None };
+    let host: DomainName = name.parse().ok()?;
+    if host.is_wildcard() {
+        return None;
     }
     let claim = Claim {
         host,
@@ -147,30 +145,34 @@ async fn obstacle(deps: &Deps, names: &Names) -> Result<Option<Reason>, StoreErr
     };
     let found = deps.inspector.inspect(claim).await;
     let obstacle = found.findings.iter().find(|f| HOPELESS.contains(&f.code.as_str()));
-    Ok(obstacle.map(|finding| Reason {
+    obstacle.map(|finding| Reason {
         code: finding.code.clone(),
         detail: finding.detail.clone(),
         hint: finding.hint.clone(),
-    }))
+    })
+}
+
+/// The custom domain that these are the names of.
+pub(crate) async fn domain_of(tx: &mut Tx, names: &Names) -> Result<Option<CustomDomain>, StoreError> {
+    match names.first() {
+        Some(name) => tx.proven_domain(name).await,
+        None => Ok(None),
+    }
 }
 
 /// How a CA can look at these names.
-pub(crate) async fn reach(tx: &mut Tx, names: &Names) -> Result<Reach, StoreError> {
+pub(crate) fn reach(names: &Names, domain: Option<&CustomDomain>) -> Reach {
     if names.iter().any(|name| name.starts_with("*.")) {
-        return Ok(Reach {
+        return Reach {
             needs_dns: true,
             by_dns: true,
-        });
+        };
     }
-    let domain = match names.first() {
-        Some(name) => tx.proven_domain(name).await?,
-        None => None,
-    };
-    let inspection = domain.and_then(|domain| domain.inspection);
-    Ok(inspection.map_or_else(Reach::default, |found| Reach {
+    let inspection = domain.and_then(|domain| domain.inspection.as_ref());
+    inspection.map_or_else(Reach::default, |found| Reach {
         needs_dns: found.behind_proxy,
         by_dns: found.by_dns,
-    }))
+    })
 }
 
 async fn count_failure(deps: &Deps, lead: Lead, directory: &str, names: &Names) -> Result<(), StoreError> {

@@ -12,6 +12,7 @@ use slipway_domain::ports::{TextRecord, ZoneAccount};
 use slipway_store::{AcmeRecord, DnsZone, StoreError};
 use tokio::time::Instant;
 
+use crate::certificates::domain_of;
 use crate::lead::Lead;
 use crate::order::{OrderError, failed};
 use crate::{Deps, Names};
@@ -126,10 +127,7 @@ fn needed(host: &str) -> OrderError {
 async fn find(deps: &Deps, names: &Names, host: &str) -> Result<Way, OrderError> {
     let host: DomainName = host.parse().map_err(|_| needed(host))?;
     let mut tx = deps.store.begin().await?;
-    let domain = match names.first() {
-        Some(name) => tx.proven_domain(name).await?,
-        None => None,
-    };
+    let domain = domain_of(&mut tx, names).await?;
     let (token, zones) = match domain {
         Some(domain) => (domain.token, tx.zones_open_to(domain.team).await?),
         None => (String::new(), platforms(&mut tx).await?),

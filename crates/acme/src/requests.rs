@@ -11,7 +11,7 @@ use slipway_domain::ports::BoxFuture;
 use slipway_store::{DueTrial, Revocation, StoreError};
 
 use crate::account::CaSettings;
-use crate::certificates::reach;
+use crate::certificates::{domain_of, reach};
 use crate::lead::Lead;
 use crate::nonce::{CallError, call};
 use crate::order::{self, OrderError, Wish};
@@ -146,7 +146,7 @@ async fn trial(deps: &Deps, lead: Lead, due: DueTrial) -> Result<(), StoreError>
     let staged = deps.cas.iter().filter_map(CaSettings::staged);
     let ca = staged.into_iter().find(|ca| ca.directory == due.ca);
     let mut tx = deps.store.begin().await?;
-    let reach = reach(&mut tx, &names).await?;
+    let reach = reach(&names, domain_of(&mut tx, &names).await?.as_ref());
     drop(tx);
     let ended = match &ca {
         Some(ca) => {

@@ -62,6 +62,12 @@ impl CertificateChecker for UploadChecker {
     }
 
     fn check_client_ca(&self, pem: &str) -> Result<(), String> {
+        if pem.contains("PRIVATE KEY-----") {
+            return Err(
+                "There is a private key in it, which is needed nowhere but at the CA: give the certificates alone."
+                    .into(),
+            );
+        }
         let mut roots = RootCertStore::empty();
         for der in chain(pem)? {
             let (_, ca) = x509_parser::parse_x509_certificate(&der).map_err(|e| format!("It cannot be read: {e}."))?;
@@ -193,6 +199,12 @@ fn vouched(
         }
         // One that vouches for itself is a CA to itself.
         Err(rustls::Error::InvalidCertificate(Wrong::Other(_))) if is_own => Ok(()),
+        Err(rustls::Error::InvalidCertificate(Wrong::BadSignature)) => {
+            Err("A certificate of the chain was not signed by the one after it: put them in order, the site's own first.".into())
+        }
+        Err(rustls::Error::InvalidCertificate(Wrong::Other(_))) => {
+            Err("A certificate of the chain may not be used where it stands: the site's own comes first, then its issuers, each of them a CA.".into())
+        }
         Err(error) => Err(format!("The chain does not hold: {error}.")),
     }
 }
@@ -389,5 +401,8 @@ mod tests {
                 .is_err_and(|e| e.contains("is no CA"))
         );
         assert!(UploadChecker.check_client_ca("").is_err());
+        let with_key = format!("{}{}", made.chain[2], made.key);
+        let refused = UploadChecker.check_client_ca(&with_key).expect_err("refused");
+        assert!(refused.contains("private key"), "{refused}");
     }
 }

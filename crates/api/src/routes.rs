@@ -104,6 +104,7 @@ fn apps_and_specs(routes: Routes) -> Routes {
         .guarded(WRITE_DOMAIN, routes!(dns::delete::dns_zone_delete))
         .guarded(WRITE_DOMAIN, routes!(dns::check::dns_zone_check))
         .guarded(READ_DOMAIN, routes!(domains::list::domain_list))
+        .guarded(READ_DOMAIN, routes!(domains::list::domain_list_all))
         .guarded(WRITE_DOMAIN, routes!(domains::create::domain_create))
         .guarded(READ_DOMAIN, routes!(domains::get::domain_get))
         .guarded(WRITE_DOMAIN, routes!(domains::change::domain_change))

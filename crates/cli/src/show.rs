@@ -1,6 +1,6 @@
 //! Values for people: tables, cells, ages, lengths of time.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 use slipway_domain::Timestamp;
@@ -56,6 +56,14 @@ pub(crate) fn age_cell(value: &Value, path: &str, now: Timestamp) -> String {
 pub(crate) fn time_of(value: &Value, path: &str) -> Option<Timestamp> {
     let text = path.split('.').try_fold(value, |v, name| v.get(name))?.as_str()?;
     DateTime::parse_from_rfc3339(text).ok().map(|t| t.with_timezone(&Utc))
+}
+
+/// A time as people read it: RFC 3339 without parts of a second.
+pub(crate) fn to_the_second(text: &str) -> String {
+    DateTime::parse_from_rfc3339(text).map_or_else(
+        |_| clean(text).into_owned(),
+        |at| at.with_timezone(&Utc).to_rfc3339_opts(SecondsFormat::Secs, true),
+    )
 }
 
 fn plain(value: &Value) -> String {

@@ -211,18 +211,20 @@ pub(crate) struct Validator {
     anchors: Option<Arc<TrustAnchors>>,
 }
 
+/// The keys in a file.
+pub(crate) fn trust_anchors(path: &Path) -> Result<Arc<TrustAnchors>, String> {
+    let wanted = "give lines such as `. IN DNSKEY 257 3 8 AwEAA…`";
+    match TrustAnchors::from_file(path) {
+        Ok(anchors) if !anchors.is_empty() => Ok(Arc::new(anchors)),
+        Ok(_) => Err(format!("there is no key in it: {wanted}")),
+        Err(error) => Err(format!("it cannot be read: {error}: {wanted}")),
+    }
+}
+
 impl Validator {
     /// Over this server, up to the keys in the file or those of the root.
     pub(crate) fn new(address: SocketAddr, trust_anchor: Option<&Path>) -> Result<Self, String> {
-        let read = |path: &Path| {
-            TrustAnchors::from_file(path).map(Arc::new).map_err(|e| {
-                format!(
-                    "{}: {e}: give lines such as `. IN DNSKEY 257 3 8 AwEAA…`",
-                    path.display()
-                )
-            })
-        };
-        let anchors = trust_anchor.map(read).transpose()?;
+        let anchors = trust_anchor.map(trust_anchors).transpose()?;
         Server::validating(address, anchors.clone())?;
         Ok(Self { address, anchors })
     }

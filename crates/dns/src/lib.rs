@@ -56,6 +56,11 @@ struct Inner {
     validator: Validator,
 }
 
+/// Whether signatures can be checked up to the keys in a file.
+pub fn check_trust_anchor(path: &Path) -> Result<(), DnsError> {
+    ask::trust_anchors(path).map(drop).map_err(DnsError::Unusable)
+}
+
 impl Dns {
     /// Asks these servers, or the machine's own if none are given. Signatures are checked up to the keys in the file, or
     /// those of the root if there is none (RFC 7958).

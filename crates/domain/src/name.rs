@@ -9,6 +9,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// How long the name of a host is at most, without the dot of the root (RFC 1035 section 2.3.4).
+pub const HOST_BYTES_MAX: usize = 253;
+/// How long a part between two dots is at most.
+pub const LABEL_BYTES_MAX: usize = 63;
+
 /// Why a name was refused, in words for the person who typed it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{given}` is not valid: {rule}")]
@@ -151,11 +156,11 @@ fn is_variable_name(text: &str) -> bool {
 }
 
 fn is_host_name(text: &str) -> bool {
-    text.len() <= 253
+    text.len() <= HOST_BYTES_MAX
         && text.contains('.')
         && text.split('.').all(|label| {
             !label.is_empty()
-                && label.len() <= 63
+                && label.len() <= LABEL_BYTES_MAX
                 && !label.starts_with('-')
                 && !label.ends_with('-')
                 && label
@@ -165,7 +170,7 @@ fn is_host_name(text: &str) -> bool {
 }
 
 fn is_domain_name(text: &str) -> bool {
-    is_host_name(text.strip_prefix("*.").unwrap_or(text)) && text.len() <= 253
+    is_host_name(text.strip_prefix("*.").unwrap_or(text)) && text.len() <= HOST_BYTES_MAX
 }
 
 fn is_token_name(text: &str) -> bool {
@@ -233,6 +238,14 @@ impl DomainName {
     /// Whether it stands for many names.
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with("*.")
+    }
+
+    /// The label at its end, where no registry of the world is known by it: a slip, or a name of a private network.
+    pub fn unknown_top_level(&self) -> Option<&str> {
+        let is_known = psl::suffix(self.0.as_bytes()).is_some_and(|suffix| suffix.is_known());
+        (!is_known && !self.is_local())
+            .then(|| self.0.rsplit('.').next())
+            .flatten()
     }
 
     /// The host name, or the one that all of its names are below.

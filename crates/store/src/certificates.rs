@@ -121,6 +121,8 @@ pub struct CertificateRow {
     pub error: Option<Reason>,
     /// Whether somebody brought it along.
     pub uploaded: bool,
+    /// When the CA is told at the latest that one for these names holds no more, if it was asked for and is not done.
+    pub revoke_at: Option<Timestamp>,
 }
 
 impl CertificateRow {
@@ -382,7 +384,9 @@ impl Tx {
         let rows = sqlx::query!(
             "select coalesce(c.names, i.names) as \"names!\", a.name as \"app?\", c.issuer as \"issuer?\", c.ca,
                     c.not_before as \"not_before?\", c.not_after as \"not_after?\", c.renew_at as \"renew_at?\", i.next_try_at,
-                    coalesce(i.failures, 0) as \"failures!\", i.error, coalesce(c.uploaded, false) as \"uploaded!\"
+                    coalesce(i.failures, 0) as \"failures!\", i.error, coalesce(c.uploaded, false) as \"uploaded!\",
+                    (select min(r.revoke_at) from certificates r
+                     where r.names = coalesce(c.names, i.names) and r.revoked_at is null) as revoke_at
              from (select * from certificates where replaced_at is null) c
              full join issuances i on i.names = c.names
              left join domains d on d.host = (coalesce(c.names, i.names))[1]
@@ -411,6 +415,7 @@ impl Tx {
                     failures: u32::try_from(r.failures).unwrap_or(0),
                     error: r.error.map(|e| json(e, "issuances", "error", &name)).transpose()?,
                     uploaded: r.uploaded,
+                    revoke_at: r.revoke_at,
                     names: r.names,
                 })
             })

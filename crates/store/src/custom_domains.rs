@@ -7,6 +7,7 @@ use slipway_domain::name::{AppName, DomainName, EnvironmentName, HostName};
 use slipway_domain::ports::Claim;
 
 use crate::issuances::Issuance;
+use crate::page::Page;
 use crate::row::{bad, json, parse, to_json};
 use crate::{StoreError, Tx};
 
@@ -251,10 +252,42 @@ pub(crate) fn hsts_step(seconds: Option<i32>, id: &impl std::fmt::Display) -> Re
     seconds.map(step).transpose()
 }
 
-/// One statement for every way to look: all that is asked for is optional.
-macro_rules! domains {
-    ($tx:expr, $app:expr, $team:expr, $host:expr, $due:expr, $ending:expr, $limit:expr) => {
-        sqlx::query_as!(
+/// Which ones are asked for: all of it is optional.
+#[derive(Debug, Default)]
+struct Asked<'a> {
+    app: Option<AppId>,
+    team: Option<TeamId>,
+    host: Option<&'a str>,
+    /// Those to be looked at by then, the longest overdue first.
+    due: Option<Timestamp>,
+    /// Those whose renewal is late by then.
+    ending: Option<Timestamp>,
+    apps: Option<Vec<String>>,
+    environments: Option<Vec<String>>,
+    after: Option<&'a str>,
+    limit: Option<i64>,
+}
+
+/// What a caller may see of custom domains.
+#[derive(Debug, Default)]
+pub struct DomainFilter<'a> {
+    /// Those of this app.
+    pub app: Option<AppId>,
+    /// Those of this team.
+    pub team: Option<TeamId>,
+    /// Those of these apps.
+    pub apps: Option<&'a [AppName]>,
+    /// Those that lead to these environments.
+    pub environments: Option<&'a [EnvironmentName]>,
+}
+
+fn words<T: ToString>(names: Option<&[T]>) -> Option<Vec<String>> {
+    names.map(|names| names.iter().map(ToString::to_string).collect())
+}
+
+impl Tx {
+    async fn domains_asked(&mut self, asked: Asked<'_>) -> Result<Vec<CustomDomain>, StoreError> {
+        let rows = sqlx::query_as!(
             Row,
             "select d.id, d.host, d.team_id, d.environment_id, a.name as app, e.name as environment, d.token, d.redirect_to,
                     d.hsts_max_age_seconds, d.hsts_since, d.hsts_include_subdomains, d.hsts_preload, d.hsts_remembered_until,
@@ -275,26 +308,43 @@ macro_rules! domains {
                     -- Nothing is planned later than that, but by a clock that was set back since.
                     or d.look_at > $4 + interval '1 day')
                and ($5::timestamptz is null or renewal_is_late(c.not_before, c.not_after, $5))
-             order by case when $4::timestamptz is null then null else d.look_at end, d.host limit $6",
-            $app as Option<uuid::Uuid>,
-            $team as Option<uuid::Uuid>,
-            $host as Option<&str>,
-            $due as Option<Timestamp>,
-            $ending as Option<Timestamp>,
-            $limit
+               and ($6::text[] is null or a.name = any($6)) and ($7::text[] is null or e.name = any($7))
+               and ($8::text is null or d.host collate \"C\" > $8)
+             order by case when $4::timestamptz is null then null else d.look_at end, d.host collate \"C\", d.id limit $9",
+            asked.app.map(AppId::uuid),
+            asked.team.map(TeamId::uuid),
+            asked.host,
+            asked.due,
+            asked.ending,
+            asked.apps.as_deref(),
+            asked.environments.as_deref(),
+            asked.after,
+            asked.limit
         )
-        .fetch_all($tx.c())
-        .await?
-        .into_iter()
-        .map(CustomDomain::try_from)
-        .collect::<Result<Vec<_>, StoreError>>()
-    };
-}
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter().map(CustomDomain::try_from).collect()
+    }
 
-/// More than any team has.
-const ALL: i64 = 1_000_000;
+    /// One page of those that a caller may see, by name.
+    #[tracing::instrument(name = "db.custom_domains_page", level = "debug", skip_all)]
+    pub async fn custom_domains_page(
+        &mut self,
+        filter: &DomainFilter<'_>,
+        page: &Page<String>,
+    ) -> Result<Vec<CustomDomain>, StoreError> {
+        let asked = Asked {
+            app: filter.app,
+            team: filter.team,
+            apps: words(filter.apps),
+            environments: words(filter.environments),
+            after: page.after.as_deref(),
+            limit: Some(page.limit()),
+            ..Asked::default()
+        };
+        self.domains_asked(asked).await
+    }
 
-impl Tx {
     /// Asks for a name.
     #[tracing::instrument(name = "db.insert_custom_domain", level = "debug", skip_all)]
     pub async fn insert_custom_domain(&mut self, d: &NewCustomDomain) -> Result<(), StoreError> {
@@ -316,16 +366,44 @@ impl Tx {
         Ok(())
     }
 
-    /// Those of an app, by name.
-    #[tracing::instrument(name = "db.custom_domains", level = "debug", skip_all)]
-    pub async fn custom_domains(&mut self, app: AppId) -> Result<Vec<CustomDomain>, StoreError> {
-        domains!(self, Some(app.uuid()), None, None, None, None, ALL)
+    /// How many people added to an app, without those that visitors brought along.
+    #[tracing::instrument(name = "db.count_added_domains", level = "debug", skip_all)]
+    pub async fn count_added_domains(&mut self, app: AppId) -> Result<i64, StoreError> {
+        let count = sqlx::query_scalar!(
+            "select count(*) as \"count!\" from custom_domains d join environments e on e.id = d.environment_id
+             where e.app_id = $1 and not d.on_demand",
+            app.uuid()
+        )
+        .fetch_one(self.c())
+        .await?;
+        Ok(count)
+    }
+
+    /// A name of an app whose visitors are sent on to this one.
+    #[tracing::instrument(name = "db.domain_sent_on", level = "debug", skip_all)]
+    pub async fn domain_sent_on(&mut self, app: AppId, to: &HostName) -> Result<Option<DomainName>, StoreError> {
+        let host = sqlx::query_scalar!(
+            "select d.host from custom_domains d join environments e on e.id = d.environment_id
+             where e.app_id = $1 and d.redirect_to = $2 order by d.host limit 1",
+            app.uuid(),
+            to.as_str()
+        )
+        .fetch_optional(self.c())
+        .await?;
+        host.map(|host| parse(&host, "custom_domains", "host", &host))
+            .transpose()
     }
 
     /// One of an app.
     #[tracing::instrument(name = "db.custom_domain", level = "debug", skip_all)]
     pub async fn custom_domain(&mut self, app: AppId, host: &DomainName) -> Result<Option<CustomDomain>, StoreError> {
-        let found = domains!(self, Some(app.uuid()), None, Some(host.as_str()), None, None, 1)?;
+        let found = self
+            .domains_asked(Asked {
+                app: Some(app),
+                host: Some(host.as_str()),
+                ..Asked::default()
+            })
+            .await?;
         Ok(found.into_iter().next())
     }
 
@@ -336,27 +414,48 @@ impl Tx {
         team: TeamId,
         host: &DomainName,
     ) -> Result<Option<CustomDomain>, StoreError> {
-        let found = domains!(self, None, Some(team.uuid()), Some(host.as_str()), None, None, 1)?;
+        let found = self
+            .domains_asked(Asked {
+                team: Some(team),
+                host: Some(host.as_str()),
+                ..Asked::default()
+            })
+            .await?;
         Ok(found.into_iter().next())
     }
 
     /// The one that was proven, of whichever team.
     #[tracing::instrument(name = "db.proven_domain", level = "debug", skip_all)]
     pub async fn proven_domain(&mut self, host: &str) -> Result<Option<CustomDomain>, StoreError> {
-        let found = domains!(self, None, None, Some(host), None, None, ALL)?;
+        let found = self
+            .domains_asked(Asked {
+                host: Some(host),
+                ..Asked::default()
+            })
+            .await?;
         Ok(found.into_iter().find(|d| d.proof.is_some()))
     }
 
     /// Those to be looked at by now, the longest overdue first.
     #[tracing::instrument(name = "db.domains_due", level = "debug", skip_all)]
     pub async fn domains_due(&mut self, now: Timestamp, limit: i64) -> Result<Vec<CustomDomain>, StoreError> {
-        domains!(self, None, None, None, Some(now), None, limit)
+        self.domains_asked(Asked {
+            due: Some(now),
+            limit: Some(limit),
+            ..Asked::default()
+        })
+        .await
     }
 
     /// Those whose certificate is about to end, or has ended: when its renewal is late.
     #[tracing::instrument(name = "db.domains_ending", level = "debug", skip_all)]
     pub async fn domains_ending(&mut self, now: Timestamp, limit: i64) -> Result<Vec<CustomDomain>, StoreError> {
-        domains!(self, None, None, None, None, Some(now), limit)
+        self.domains_asked(Asked {
+            ending: Some(now),
+            limit: Some(limit),
+            ..Asked::default()
+        })
+        .await
     }
 
     /// When the next look is due that is not due yet.

@@ -46,7 +46,7 @@ pub use alerts::AlertFilter;
 pub use apps::{App, AppSummary, EnvironmentSummary};
 pub use audit::{AuditEntry, AuditFilter, AuditOutcome, AuditRow};
 pub use certificates::{Certificate, CertificateRow, DueCertificate, OwnEnding, OwnNames, Revocation};
-pub use custom_domains::{CustomDomain, DomainCertificate, HstsCandidate, NewCustomDomain, OtherTeams};
+pub use custom_domains::{CustomDomain, DomainCertificate, DomainFilter, HstsCandidate, NewCustomDomain, OtherTeams};
 pub use deployments::{Deployment, NewDeployment};
 pub use environments::{Desired, Environment};
 pub use error::{Constraint, StoreError};

@@ -1,3 +1,4 @@
 //! Helpers for tests of several crates. Only ever a dev-dependency.
 
 pub mod openapi;
+pub mod postgres;

@@ -31,6 +31,9 @@ pub struct Certificate {
     pub failures: u32,
     /// Why the last one failed, or must wait.
     pub reason: Option<DomainReason>,
+    /// When the CA is told at the latest that a certificate for these names holds no more, if that was asked for and is
+    /// not done.
+    pub revoke_at: Option<DateTime<Utc>>,
 }
 
 /// Accounts at CAs whose keys are to be replaced.

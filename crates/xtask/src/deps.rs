@@ -46,7 +46,7 @@ const SIBLINGS: &[(&str, Option<&[&str]>)] = &[
 
 /// A package from outside and the only crates that may use it.
 const KEPT_IN: &[(&str, &[&str])] = &[
-    ("sqlx", &["store"]),
+    ("sqlx", &["store", "testkit"]),
     ("deadpool", &["store"]),
     ("bollard", &["engine"]),
     ("hickory-resolver", &["dns"]),

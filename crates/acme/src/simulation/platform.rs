@@ -1,12 +1,10 @@
 //! A platform whose domains are all well, with a real database.
 
-use std::panic::AssertUnwindSafe;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use chrono::{TimeDelta, Timelike as _};
-use futures_util::{FutureExt as _, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use slipway_domain::alert::Notice;
 use slipway_domain::clock::Clock as _;
 use slipway_domain::domains::{Finding, Inspection, Level, Proof};
@@ -23,8 +21,8 @@ use slipway_store::{
     AlertFilter, App, CertificateRow, Desired, Environment, NewCustomDomain, Page, Store, StoreError, StoreOptions,
     Team,
 };
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _};
+use slipway_testkit::postgres::with_database;
+use sqlx::ConnectOptions as _;
 use uuid::Uuid;
 
 use super::SimulatedClock;
@@ -35,8 +33,6 @@ use crate::looks::Looks;
 use crate::queue::Queue;
 use crate::windows::Windows;
 use crate::{CaSettings, Deps, Issued, LocalAuthority, Platform, upkeep};
-
-const SERVER: &str = "postgres://postgres@127.0.0.1:5499/postgres";
 
 /// Numbers that differ, and the same ones in each run.
 struct Dice(AtomicU64);
@@ -300,34 +296,14 @@ fn base() -> HostName {
     "apps.localhost".parse().expect("a name")
 }
 
-fn server() -> PgConnectOptions {
-    let url = std::env::var("SLIPWAY_TEST_DATABASE_URL").unwrap_or_else(|_| SERVER.to_owned());
-    PgConnectOptions::from_str(&url).expect("SLIPWAY_TEST_DATABASE_URL is a Postgres URL of a superuser")
-}
-
-async fn on_server(statement: String) {
-    let mut connection = server()
-        .connect()
-        .await
-        .expect("a Postgres server answers at SLIPWAY_TEST_DATABASE_URL");
-    sqlx::raw_sql(AssertSqlSafe(statement))
-        .execute(&mut connection)
-        .await
-        .expect("the user of SLIPWAY_TEST_DATABASE_URL may create and drop databases");
-}
-
 /// Runs a test with a platform that leads on a database of its own.
 pub(super) async fn simulate<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
-    let name = format!("slipway_acme_{}", Uuid::now_v7().simple());
-    on_server(format!("create database {name}")).await;
-    let url = server().database(&name).to_url_lossy().to_string();
-    let dir = tempfile::tempdir().expect("a directory");
-    let world = world(&url, dir.path()).await;
-    let outcome = AssertUnwindSafe(test(world)).catch_unwind().await;
-    on_server(format!("drop database {name} with (force)")).await;
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
+    with_database("slipway_acme", async |options| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let world = world(options.to_url_lossy().as_str(), dir.path()).await;
+        test(world).await;
+    })
+    .await;
 }
 
 async fn world(url: &str, dir: &std::path::Path) -> World {

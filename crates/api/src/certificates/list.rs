@@ -38,5 +38,6 @@ fn shown(row: CertificateRow) -> Certificate {
         next_try: row.next_try_at,
         failures: row.failures,
         reason: row.error.map(reason),
+        revoke_at: row.revoke_at,
     }
 }

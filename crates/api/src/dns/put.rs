@@ -103,9 +103,16 @@ fn provider(body: &NewDnsZone) -> Result<&'static Provider> {
     if let Some(unknown) = body.settings.keys().find(|key| !provider.knows(key)) {
         let known = [provider.required, provider.optional].concat();
         let detail = if known.is_empty() {
-            format!("The provider {} wants to know nothing.", provider.name)
+            format!(
+                "The provider {} has no setting `{unknown}`: it wants to know nothing.",
+                provider.name
+            )
         } else {
-            format!("The provider {} wants {}.", provider.name, list(&known))
+            format!(
+                "The provider {} has no setting `{unknown}`: it knows {}.",
+                provider.name,
+                list(&known)
+            )
         };
         return Err(wrong(&format!("/settings/{unknown}"), detail));
     }

@@ -19,7 +19,7 @@ use crate::extract::{Json, Names};
 use crate::view::located;
 
 /// So many an app may have.
-const DOMAINS_MAX: usize = 200;
+const DOMAINS_MAX: i64 = 200;
 
 /// Add a domain.
 #[utoipa::path(post, path = "/v1/apps/{app}/domains", tag = "domains", operation_id = "domain_create",
@@ -128,7 +128,7 @@ async fn check_free(call: &Call, tx: &mut Tx, app: &App, host: &DomainName) -> R
         );
         return Err(ApiError::Refused(Code::Conflict, detail));
     }
-    let added = tx.custom_domains(app.id).await?.iter().filter(|d| !d.on_demand).count();
+    let added = tx.count_added_domains(app.id).await?;
     if added >= DOMAINS_MAX {
         let detail = format!("The app has {DOMAINS_MAX} domains already. Remove one first.");
         return Err(ApiError::Refused(Code::InvalidBody, detail));

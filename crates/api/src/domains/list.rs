@@ -1,14 +1,15 @@
-//! `GET /v1/apps/{app}/domains`.
+//! `GET /v1/apps/{app}/domains`, and `GET /v1/domains` for those of all apps.
 
 use serde::Deserialize;
 use slipway_domain::name::EnvironmentName;
+use slipway_store::DomainFilter;
 use slipway_wire::Page;
 use slipway_wire::domains::Domain;
 
 use crate::call::Call;
 use crate::error::Result;
 use crate::extract::{Names, Params};
-use crate::paging::Paging;
+use crate::paging::{PageParams, Paging};
 
 /// Which ones.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -37,11 +38,42 @@ pub(crate) async fn domain_list(
     let paging = Paging::<String>::parse("domains", params.limit, params.cursor.as_deref())?;
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, &app).await?;
-    let mut rows = tx.custom_domains(app.id).await?;
-    rows.retain(|d| call.caller.reach.sees_environment(&d.environment_name));
-    rows.retain(|d| params.environment.as_ref().is_none_or(|e| *e == d.environment_name));
-    let after = paging.wanted().after;
-    rows.retain(|d| after.as_deref().is_none_or(|after| d.host.as_str() > after));
+    let seen = call.caller.reach.environments.as_deref();
+    let environments = match &params.environment {
+        Some(named) if call.caller.reach.sees_environment(named) => Some(std::slice::from_ref(named)),
+        Some(_) => Some(&[][..]),
+        None => seen,
+    };
+    let filter = DomainFilter {
+        app: Some(app.id),
+        environments,
+        ..DomainFilter::default()
+    };
+    let rows = tx.custom_domains_page(&filter, &paging.wanted()).await?;
+    Ok(axum::Json(paging.page(
+        rows,
+        |d| d.host.to_string(),
+        |d| call.domain_kept(d),
+    )))
+}
+
+/// List the domains of all apps of the caller's team; for an administrator those of all teams.
+#[utoipa::path(get, path = "/v1/domains", tag = "domains", operation_id = "domain_list_all", params(PageParams),
+    responses((status = 200, description = "One page of domains.", body = Page<Domain>)))]
+pub(crate) async fn domain_list_all(
+    call: Call,
+    Params(params): Params<PageParams>,
+) -> Result<axum::Json<Page<Domain>>> {
+    let paging = Paging::<String>::parse("domains", params.limit, params.cursor.as_deref())?;
+    let reach = &call.caller.reach;
+    let filter = DomainFilter {
+        team: (!call.caller.is_admin()).then_some(call.caller.team),
+        apps: reach.apps.as_deref(),
+        environments: reach.environments.as_deref(),
+        ..DomainFilter::default()
+    };
+    let mut tx = call.begin().await?;
+    let rows = tx.custom_domains_page(&filter, &paging.wanted()).await?;
     Ok(axum::Json(paging.page(
         rows,
         |d| d.host.to_string(),

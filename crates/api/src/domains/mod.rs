@@ -20,7 +20,7 @@ use slipway_domain::Timestamp;
 use slipway_domain::domains::{
     CertificateFacts, Finding, Hsts, HstsStep, Inspection, IssuanceFacts, Level, Reason, State, standing,
 };
-use slipway_domain::name::{DomainName, EnvironmentName, HostName};
+use slipway_domain::name::{DomainName, EnvironmentName, HOST_BYTES_MAX, HostName, LABEL_BYTES_MAX};
 use slipway_store::{App, CustomDomain, Tx};
 use slipway_wire::Code;
 use slipway_wire::domains::{Domain, DomainCertificate, DomainHsts, DomainReason, DomainRecord, DomainState};
@@ -60,6 +60,11 @@ pub(crate) fn spelled(text: &str, pointer: &str) -> Result<DomainName> {
     }
     let ascii = idna::domain_to_ascii_cow(bare.as_bytes(), idna::AsciiDenyList::URL);
     let ascii = ascii.map_err(|_| wrong("That is no domain name. Give one such as `shop.example.com`."))?;
+    if star.len() + ascii.len() > HOST_BYTES_MAX || ascii.split('.').any(|label| label.len() > LABEL_BYTES_MAX) {
+        return Err(wrong(&format!(
+            "A name has at most {HOST_BYTES_MAX} characters, and at most {LABEL_BYTES_MAX} between two dots."
+        )));
+    }
     format!("{star}{ascii}")
         .parse()
         .map_err(|_| wrong("Give a full domain name such as `shop.example.com`: labels of letters, digits and `-`."))
@@ -124,10 +129,10 @@ impl Call {
 
 /// The name of the app that sends its visitors to this one, if one does.
 async fn sent_from(tx: &mut Tx, app: &App, row: &CustomDomain) -> Result<Option<DomainName>> {
-    let host = row.host.host();
-    let all = tx.custom_domains(app.id).await?;
-    let sends = |d: &CustomDomain| d.redirect_to.is_some() && d.redirect_to == host;
-    Ok(all.into_iter().find(sends).map(|d| d.host))
+    match row.host.host() {
+        Some(host) => Ok(tx.domain_sent_on(app.id, &host).await?),
+        None => Ok(None),
+    }
 }
 
 /// Why something is not as it should be, as answers have it.

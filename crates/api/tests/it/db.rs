@@ -1,40 +1,18 @@
-//! A database of its own for each test, on the server of `SLIPWAY_TEST_DATABASE_URL`, dropped when the test ends.
+//! The database of a test of the API, past the API.
 
-use std::panic::AssertUnwindSafe;
-use std::str::FromStr;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use futures_util::FutureExt;
 use slipway_store::{Store, StoreOptions};
+use slipway_testkit::postgres::with_database;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-const SERVER: &str = "postgres://postgres@127.0.0.1:5499/postgres";
-
 /// A migrated database.
 #[derive(Debug, Clone)]
 pub(crate) struct Db {
     options: PgConnectOptions,
     relay: AbortHandle,
-}
-
-fn server() -> PgConnectOptions {
-    let url = std::env::var("SLIPWAY_TEST_DATABASE_URL").unwrap_or_else(|_| SERVER.to_owned());
-    PgConnectOptions::from_str(&url).expect("SLIPWAY_TEST_DATABASE_URL is a Postgres URL of a superuser")
-}
-
-async fn on_server(statement: String) {
-    let mut connection = server()
-        .connect()
-        .await
-        .expect("a Postgres server answers at SLIPWAY_TEST_DATABASE_URL");
-    sqlx::raw_sql(AssertSqlSafe(statement))
-        .execute(&mut connection)
-        .await
-        .expect("the user of SLIPWAY_TEST_DATABASE_URL may create and drop databases");
 }
 
 /// A way to the server that can be cut.
@@ -65,14 +43,8 @@ async fn relay(server: PgConnectOptions) -> (u16, AbortHandle) {
 
 /// Runs a test with a migrated database.
 pub(crate) async fn with_store<F: Future<Output = ()>>(test: impl FnOnce(Db, Store) -> F) {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("slipway_api_{}_{count}", std::process::id());
-    on_server(format!("drop database if exists {name} with (force)")).await;
-    on_server(format!("create database {name}")).await;
-    let options = server().database(&name);
-    let (port, relay) = relay(options.clone()).await;
-    let outcome = AssertUnwindSafe(async {
+    with_database("slipway_api", async |options| {
+        let (port, relay) = relay(options.clone()).await;
         let through = options.clone().host("127.0.0.1").port(port);
         let url = through.to_url_lossy().to_string();
         let impatient = StoreOptions {
@@ -83,12 +55,7 @@ pub(crate) async fn with_store<F: Future<Output = ()>>(test: impl FnOnce(Db, Sto
         store.migrate().await.expect("migrates");
         test(Db { options, relay }, store).await;
     })
-    .catch_unwind()
     .await;
-    on_server(format!("drop database if exists {name} with (force)")).await;
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
 }
 
 impl Db {

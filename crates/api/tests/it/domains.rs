@@ -112,6 +112,12 @@ async fn what_cannot_be_a_domain_is_refused_with_what_to_do() {
             let answer = world.post(DOMAINS, json!({"host": name})).await;
             assert_eq!(answer.code(), code, "{name}: {}", answer.text);
         }
+        let long = format!("{}.example.com", "a.".repeat(130));
+        for name in [long, format!("{}.example.com", "a".repeat(64))] {
+            let answer = world.post(DOMAINS, json!({"host": name})).await;
+            assert_eq!(answer.code(), "invalid_name");
+            assert!(answer.text.contains("at most 253 characters"), "{}", answer.text);
+        }
         let to_nowhere = json!({"host": "a.example.com", "redirect_to": "b.example.com"});
         let answer = world.post(DOMAINS, to_nowhere).await;
         assert_eq!(
@@ -294,6 +300,56 @@ async fn s53_a_domain_that_was_given_up_is_nobody_elses_for_a_week_and_never_by_
 }
 
 #[tokio::test]
+async fn all_domains_are_listed_to_whose_they_are_over_all_apps() {
+    in_world(async |world| {
+        for app in ["web", "shop"] {
+            world.post("/v1/apps", json!({"name": app})).await;
+        }
+        let (_, token) = crew(&world).await;
+        for (app, name) in [
+            ("web", "b.example.com"),
+            ("shop", "*.example.org"),
+            ("shop", "a-b.example.com"),
+        ] {
+            let added = world
+                .post(&format!("/v1/apps/{app}/domains"), json!({"host": name}))
+                .await;
+            assert_eq!(added.status, 201, "{}", added.text);
+        }
+        ask(&world, &token, "crew.example.com").await;
+        let all = world.get("/v1/domains").await;
+        assert_eq!(
+            all.column("host"),
+            ["*.example.org", "a-b.example.com", "b.example.com", "crew.example.com"]
+        );
+        let mut seen = Vec::new();
+        let mut next = "/v1/domains?limit=1".to_owned();
+        for _ in 0..4 {
+            let page = world.get(&next).await;
+            seen.extend(page.column("app"));
+            let cursor = page.json["next_cursor"].as_str().unwrap_or_default().to_owned();
+            next = format!("/v1/domains?limit=1&cursor={cursor}");
+        }
+        assert_eq!(seen, ["shop", "shop", "web", "other"]);
+        assert_eq!(next, "/v1/domains?limit=1&cursor=", "nothing comes after the last");
+
+        let theirs = world.ask("GET", "/v1/domains").token(&token).send().await;
+        assert_eq!(theirs.column("host"), ["crew.example.com"]);
+        let of_one_app = world.token(&["read:domain"], json!({"apps": ["web"]})).await;
+        let narrow = world.ask("GET", "/v1/domains").token(&of_one_app).send().await;
+        assert_eq!(narrow.column("host"), ["b.example.com"]);
+        let of_staging = world
+            .token(&["read:domain"], json!({"environments": ["staging"]}))
+            .await;
+        for path in ["/v1/domains", DOMAINS, "/v1/apps/web/domains?environment=production"] {
+            let nothing = world.ask("GET", path).token(&of_staging).send().await;
+            assert_eq!((nothing.status, nothing.column("host")), (200, vec![]), "{path}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn certificates_are_listed_to_whose_they_are_with_what_is_being_tried() {
     in_world(async |world| {
         world.post("/v1/apps", json!({"name": "web"})).await;
@@ -406,7 +462,7 @@ async fn what_a_zone_cannot_be_is_refused_with_what_to_do() {
             (
                 json!({"provider": "cloudflare", "settings": {"key": "k"}}),
                 "/settings/key",
-                "wants `token`",
+                "no setting `key`: it knows `token`",
             ),
             (
                 json!({"provider": "cloudflare", "settings": {"token": "odd"}}),
@@ -610,6 +666,10 @@ async fn an_ordered_certificate_is_replaced_and_taken_back_on_request() {
         let body = json!({"reason": "key_compromise", "immediately": true});
         assert_eq!(world.post(&at("revoke"), body).await.status, 202);
         assert_eq!(row("revocation_reason").await, 1);
+        let listed = async || world.get("/v1/certificates").await.json["items"][0]["revoke_at"].clone();
+        assert!(listed().await.is_string(), "it is shown until it is done");
+        world.db.execute("update certificates set revoked_at = now()").await;
+        assert_eq!(listed().await, Value::Null);
         assert_eq!(
             world.post(&at("revoke"), json!({"reason": "no_idea"})).await.code(),
             "invalid_body"

@@ -161,6 +161,9 @@ pub enum DnsCommand {
         zone: String,
         #[command(flatten)]
         owner: ZoneOwnerArgs,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 

@@ -12,7 +12,7 @@ use crate::args::{CertsCommand, RevocationReason};
 use crate::client::{Call, body};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::show::{age_cell, cell, time_of};
+use crate::show::{age_cell, cell, time_of, to_the_second};
 use crate::style::clean;
 
 /// A CA may take so long for a trial.
@@ -106,7 +106,7 @@ async fn upload(ctx: &mut Context, cert: &Path, key: &Path, hosts: &[String]) ->
         if ctx.globals.json {
             ctx.print_json(&found)?;
         } else {
-            let until = clean(&cell(&found, "certificate.not_after")).into_owned();
+            let until = to_the_second(&cell(&found, "certificate.not_after"));
             ctx.note(format!(
                 "{host}: in use until {until}; nothing renews it, upload the next one before"
             ));
@@ -172,7 +172,11 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
             age_cell(item, "renew_at", now)
         },
         age_cell(item, "next_try", now),
-        cell(item, "reason.code"),
+        // What a person asked for is told until it is done.
+        match time_of(item, "revoke_at") {
+            None => cell(item, "reason.code"),
+            Some(_) => format!("revoked {} at the latest", age_cell(item, "revoke_at", now)),
+        },
     ]
 }
 

@@ -42,7 +42,8 @@ pub(crate) async fn run(ctx: &mut Context, command: DnsCommand) -> Result<(), Cl
             Ok(())
         }
         DnsCommand::Check { zone, owner } => check(ctx, &zone, owner).await,
-        DnsCommand::Delete { zone, owner } => {
+        DnsCommand::Delete { zone, owner, yes } => {
+            ctx.confirm("the way into zone", &zone, yes)?;
             ctx.send(of(Call::delete(&["dns", &zone]), owner)).await?;
             ctx.note(format!("forgot how {zone} is changed"));
             Ok(())

@@ -12,7 +12,7 @@ use crate::args::{DomainWatchArgs, DomainsCommand, Switch};
 use crate::client::{Call, SLOW_CALL_TIMEOUT, body};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::show::{age_cell, cell, table};
+use crate::show::{age_cell, cell, table, to_the_second};
 use crate::style::clean;
 
 /// Between two looks while it is waited for.
@@ -54,12 +54,18 @@ pub(crate) async fn run(ctx: &mut Context, command: DomainsCommand) -> Result<()
 }
 
 async fn list(ctx: &mut Context) -> Result<(), CliError> {
-    let app = ctx.app()?;
-    let environment = ctx.environment_if_named()?;
-    let call = Call::get(&["apps", app.as_str(), "domains"]).query_opt("environment", environment);
+    let call = if ctx.is_about_all_apps()? {
+        Call::get(&["domains"])
+    } else {
+        let app = ctx.app()?;
+        let environment = ctx.environment_if_named()?;
+        Call::get(&["apps", app.as_str(), "domains"]).query_opt("environment", environment)
+    };
     let listing = ctx.list_all(call).await?;
     let row = |item: &Value, now: Timestamp| {
-        let mut row = ["host", "environment", "state"].map(|path| cell(item, path)).to_vec();
+        let mut row = ["host", "app", "environment", "state"]
+            .map(|path| cell(item, path))
+            .to_vec();
         row.push(cell(item, "reason.code"));
         row.push(until(item, now));
         row.push(cell(item, "redirect_to"));
@@ -68,6 +74,7 @@ async fn list(ctx: &mut Context) -> Result<(), CliError> {
     };
     let headings = [
         "HOST",
+        "APP",
         "ENVIRONMENT",
         "STATE",
         "REASON",
@@ -192,10 +199,11 @@ fn remembered(domain: &Value) -> Vec<String> {
     )];
     if let (Some(next), Some(not_before)) = (of("next_max_age_seconds"), of("next_not_before")) {
         lines.push(format!(
-            "next: max-age={next}, not before {not_before} and after a renewal without a failure"
+            "next: max-age={next}, not before {} and after a renewal without a failure",
+            to_the_second(&not_before)
         ));
     }
-    if let Some(until) = of("remembered_until") {
+    if let Some(until) = of("remembered_until").map(|until| to_the_second(&until)) {
         let off = of("max_age_seconds").is_some_and(|seconds| seconds == "0");
         lines.push(if off {
             format!("browsers that come by forget it; one that does not may insist on HTTPS until {until}")
@@ -243,7 +251,7 @@ async fn remove(ctx: &mut Context, host: &str, yes: bool) -> Result<(), CliError
     ctx.send(Call::delete(&path).query_opt("environment", environment))
         .await?;
     if let Some(until) = before.pointer("/hsts/remembered_until").and_then(Value::as_str) {
-        let until = clean(until);
+        let until = to_the_second(until);
         ctx.note(format!(
             "browsers that were here may insist on HTTPS until {until}: wherever {host} goes needs a certificate"
         ));
@@ -301,9 +309,13 @@ async fn follow(ctx: &mut Context, mut domain: Value, watch: DomainWatchArgs) ->
         return Ok(());
     }
     if watch.wait {
+        let hint = domain.pointer("/reason/hint").and_then(Value::as_str);
         return Err(CliError::timed_out(
-            format!("{host} is still `{state}`"),
-            format!("`{}` says what is missing", check_command(&domain)),
+            format!("{host} is still {}", told(&domain)),
+            hint.map_or_else(
+                || format!("`{}` shows how it goes on", check_command(&domain)),
+                |hint| clean(hint).into_owned(),
+            ),
         ));
     }
     if state == "failing" {
@@ -406,7 +418,9 @@ fn report(ctx: &mut Context, domain: &Value) -> Result<(), CliError> {
     if !records.is_empty() && state != "active" {
         ctx.print("")?;
         ctx.print(records_title(&records))?;
-        let rows: Vec<Vec<String>> = records.iter().map(record_row).collect();
+        let code = domain.pointer("/reason/code").and_then(Value::as_str);
+        let is_known = !matches!(code, Some("dns_unavailable" | "dnssec_bogus" | "not_checked_yet"));
+        let rows: Vec<Vec<String>> = records.iter().map(|r| record_row(r, is_known)).collect();
         let lines = table(&["TYPE", "NAME", "VALUE", "NOW", ""], &rows);
         ctx.print(lines.trim_end())?;
     }
@@ -425,7 +439,7 @@ fn report(ctx: &mut Context, domain: &Value) -> Result<(), CliError> {
         let age = age_cell(domain.get("certificate").unwrap_or(&Value::Null), "next_try", ctx.now());
         ctx.print(format!(
             "  the next attempt to get a certificate is at {} ({age})",
-            clean(next)
+            to_the_second(next)
         ))?;
     }
     Ok(())
@@ -442,7 +456,7 @@ fn records_title(records: &[Value]) -> String {
     }
 }
 
-fn record_row(record: &Value) -> Vec<String> {
+fn record_row(record: &Value, is_known: bool) -> Vec<String> {
     let flag = |name: &str| record.get(name).and_then(Value::as_bool) == Some(true);
     let found = record.get("found").and_then(Value::as_array).into_iter().flatten();
     let found: Vec<&str> = found.filter_map(Value::as_str).collect();
@@ -451,6 +465,7 @@ fn record_row(record: &Value) -> Vec<String> {
         (true, _) => "ok",
         _ if goes => "remove",
         (false, true) => "optional",
+        (false, false) if !is_known && found.is_empty() => "to be made",
         (false, false) if found.is_empty() => "missing",
         (false, false) => "wrong",
     };
@@ -460,7 +475,10 @@ fn record_row(record: &Value) -> Vec<String> {
     if goes {
         row[2] = "none".into();
     }
-    row.push(if found.is_empty() {
+    // Where nothing was answered, nothing is known of what is there.
+    row.push(if found.is_empty() && !is_known {
+        "unknown".into()
+    } else if found.is_empty() {
         "nothing".into()
     } else {
         clean(&found.join(", ")).into_owned()

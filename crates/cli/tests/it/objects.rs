@@ -106,10 +106,29 @@ async fn a_reader_that_has_gone_is_no_failure() {
 }
 
 #[tokio::test]
+async fn domains_are_those_of_the_app_that_is_named_or_of_all() {
+    let server = Server::start(|_| list(&[json!({"host": "shop.example.com", "app": "web"})])).await;
+    let world = World::at(&server.url);
+    let shown = world.run(&["domains"]).await.succeeded();
+    assert!(
+        shown.stdout.contains("shop.example.com") && shown.stdout.contains("web"),
+        "{}",
+        shown.stdout
+    );
+    world.run(&["domains", "-a", "web"]).await.succeeded();
+    let lines: Vec<String> = server.seen().iter().map(crate::api::Seen::line).collect();
+    assert_eq!(lines, ["GET /v1/domains", "GET /v1/apps/web/domains"]);
+}
+
+#[tokio::test]
 async fn deletion_asks_for_the_name_and_passes_force_on() {
     let server = Server::start(|_| empty(204)).await;
     let world = World::at(&server.url);
     world.run(&["apps", "delete", "web"]).await.refused(2, &["add --yes"]);
+    world
+        .run(&["dns", "delete", "example.com"])
+        .await
+        .refused(2, &["add --yes"]);
     let mut world = world.stdin("wep\n");
     world.typed = Some(String::new());
     world

@@ -364,6 +364,15 @@ fn nowhere(wanted: &Wanted, look: &Look) -> Finding {
     let named = look.answers.iter().all(|a| a.a != Answer::NoName);
     let (code, detail) = if named {
         ("no_addresses", format!("{host} has no A or AAAA record."))
+    } else if let Some(last) = host.unknown_top_level() {
+        let detail =
+            format!("There is no {host} in DNS, and no top-level domain `.{last}`: is the name spelled right?");
+        return error(
+            "no_such_name",
+            detail,
+            "Remove it and add the right one; a name of a private network needs SLIPWAY_DNS_RESOLVERS that know it."
+                .into(),
+        );
     } else {
         ("no_such_name", format!("There is no {host} in DNS yet."))
     };

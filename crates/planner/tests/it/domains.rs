@@ -129,6 +129,24 @@ fn f58_each_wrong_state_of_dns_has_its_reason_and_orders_nothing() {
 }
 
 #[test]
+fn a_name_under_a_top_level_domain_that_does_not_exist_is_called_a_slip() {
+    for (host, is_slip) in [
+        ("shop.example.con", true),
+        ("*.shop.example.con", true),
+        ("shop.example.co.uk", false),
+        ("shop.example.com", false),
+    ] {
+        let wanted = Wanted {
+            host: host.parse().expect("a name"),
+            ..wanted()
+        };
+        let found = inspect(&wanted, &look(&["nxdomain"]));
+        let told = found.findings.iter().find(|f| f.code == "no_such_name").expect("told");
+        assert_eq!(told.detail.contains("no top-level domain `.con`"), is_slip, "{told:?}");
+    }
+}
+
+#[test]
 fn addresses_of_ours_are_right_in_either_family_and_prove_the_domain() {
     for answers in [&[OURS][..], &[OURS_V6], &["203.0.113.10 2001:db8::10"], &[OURS, OURS]] {
         let found = inspect(&wanted(), &look(answers));

@@ -1,8 +1,7 @@
 //! What has to do with names: CAs, our public addresses, the DNS servers to ask.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -65,8 +64,10 @@ pub(super) fn read(v: &Values, faults: &mut Faults) -> Option<Domains> {
     let public_addresses = faults.keep(public_addresses(v));
     let resolvers = faults.keep(resolvers(v));
     let email = faults.keep(email(v));
-    let roots = faults.keep(file(v, "acme_roots"));
-    let trust_anchor = faults.keep(file(v, "dns_trust_anchor"));
+    let roots = faults.keep(file(v, "acme_roots", root_certificates));
+    let trust_anchor = faults.keep(file(v, "dns_trust_anchor", |path| {
+        slipway_dns::check_trust_anchor(path).map_err(|e| e.to_string())
+    }));
     let hook = faults.keep(program(v, "dns_hook"));
     let (directories, external, email, roots) = (directories?, external?, email?, roots?);
     let (staging, profile) = (staging?, profile?);
@@ -74,13 +75,14 @@ pub(super) fn read(v: &Values, faults: &mut Faults) -> Option<Domains> {
     let cas = directories
         .into_iter()
         .map(|directory| {
-            let host = directory.host_str().unwrap_or_default().to_owned();
-            unused.retain(|h| **h != host);
-            let account = external
-                .iter()
-                .find(|(h, _)| *h == host)
-                .map(|(_, account)| account.clone());
-            let staging = staging.get(&host).cloned().or_else(|| known_staging(&host));
+            let is_its = |host: &String| is_host_of(host, &directory);
+            unused.retain(|host| !is_its(host));
+            let account = external.iter().find(|(host, _)| is_its(host));
+            let account = account.map(|(_, account)| account.clone());
+            let staging = staging.iter().find(|(host, _)| is_its(host));
+            let staging = staging
+                .map(|(_, url)| url.clone())
+                .or_else(|| known_staging(&directory));
             let mut ca = CaSettings::new(directory.into(), email.clone(), roots.clone(), account);
             ca.staging = staging;
             ca.profile.clone_from(&profile);
@@ -104,6 +106,13 @@ pub(super) fn read(v: &Values, faults: &mut Faults) -> Option<Domains> {
     })
 }
 
+/// Whether what a person wrote is a directory's host, with or without its port.
+fn is_host_of(written: &str, directory: &Url) -> bool {
+    let host = directory.host_str().unwrap_or_default();
+    let port = directory.port_or_known_default().unwrap_or_default();
+    written == host || written == format!("{host}:{port}")
+}
+
 fn directories(v: &Values) -> Result<Vec<Url>, ConfigError> {
     let default = SETTINGS
         .iter()
@@ -122,11 +131,11 @@ fn directories(v: &Values) -> Result<Vec<Url>, ConfigError> {
 }
 
 /// Where orders can be tried out, by the host of the directory.
-fn staging(v: &Values) -> Result<BTreeMap<String, String>, ConfigError> {
+fn staging(v: &Values) -> Result<Vec<(String, String)>, ConfigError> {
     let Some((value, origin)) = v.get("acme_staging") else {
-        return Ok(BTreeMap::new());
+        return Ok(Vec::new());
     };
-    let expected = "give <directory's host>=<https:// address of its staging directory>, several separated by commas";
+    let expected = "give <directory's host, with its port where two share one>=<https:// address of its staging directory>, several separated by commas";
     let one = |item: &str| {
         let (host, directory) = item.split_once('=')?;
         let url = Url::parse(directory.trim())
@@ -139,8 +148,9 @@ fn staging(v: &Values) -> Result<BTreeMap<String, String>, ConfigError> {
 }
 
 /// What is known without being told.
-fn known_staging(host: &str) -> Option<String> {
-    (host == "acme-v02.api.letsencrypt.org").then(|| "https://acme-staging-v02.api.letsencrypt.org/directory".into())
+fn known_staging(directory: &Url) -> Option<String> {
+    (directory.host_str() == Some("acme-v02.api.letsencrypt.org"))
+        .then(|| "https://acme-staging-v02.api.letsencrypt.org/directory".into())
 }
 
 fn profile(v: &Values) -> Result<Option<String>, ConfigError> {
@@ -227,14 +237,31 @@ fn email(v: &Values) -> Result<Option<String>, ConfigError> {
     Err(wrong(origin, &value, "give an e-mail address such as ops@example.com"))
 }
 
-fn file(v: &Values, key: &str) -> Result<Option<PathBuf>, ConfigError> {
+/// Whether root certificates can be read from it.
+fn root_certificates(path: &Path) -> Result<(), String> {
+    let pem = std::fs::read(path).map_err(|e| e.to_string())?;
+    match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(roots) if !roots.is_empty() => Ok(()),
+        _ => Err("give root certificates in PEM, with `-----BEGIN CERTIFICATE-----`".into()),
+    }
+}
+
+/// A file whose content is as it must be.
+fn file(
+    v: &Values,
+    key: &str,
+    check: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<Option<PathBuf>, ConfigError> {
     let Some((value, origin)) = v.get(key) else {
         return Ok(None);
     };
     let path = PathBuf::from(&value);
-    match std::fs::File::open(&path) {
-        Ok(_) => Ok(Some(path)),
-        Err(error) => Err(wrong(origin, &value, &format!("the file cannot be read: {error}"))),
+    if let Err(error) = std::fs::File::open(&path) {
+        return Err(wrong(origin, &value, &format!("the file cannot be read: {error}")));
+    }
+    match check(&path) {
+        Ok(()) => Ok(Some(path)),
+        Err(why) => Err(wrong(origin, &value, &why)),
     }
 }
 

@@ -93,6 +93,50 @@ fn what_cannot_be_used_says_where_it_came_from_and_what_would_do() {
 }
 
 #[test]
+fn files_that_do_not_hold_what_they_should_are_refused_before_anything_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("file");
+    let path = path.to_str().expect("UTF-8");
+    for (content, variable, says) in [
+        ("", "SLIPWAY_ACME_ROOTS", "root certificates in PEM"),
+        ("wrong", "SLIPWAY_ACME_ROOTS", "root certificates in PEM"),
+        ("", "SLIPWAY_DNS_TRUST_ANCHOR", "IN DNSKEY"),
+        ("example.com. IN A 192.0.2.1", "SLIPWAY_DNS_TRUST_ANCHOR", "IN DNSKEY"),
+        ("not a zone file", "SLIPWAY_DNS_TRUST_ANCHOR", "IN DNSKEY"),
+    ] {
+        std::fs::write(path, content).expect("written");
+        let (_dir, sources) = sources(&[], &[(variable, path)], "");
+        let error = Config::load(sources).expect_err(content).to_string();
+        assert!(error.contains(says) && error.contains(path), "{content}: {error}");
+    }
+}
+
+#[test]
+fn what_is_said_of_a_ca_is_said_of_its_host_with_or_without_the_port() {
+    let staging = |written: &'static str| {
+        let variables = [
+            (
+                "SLIPWAY_ACME_DIRECTORY",
+                "https://ca.example.com:14000/dir,https://ca.example.com:15000/dir",
+            ),
+            ("SLIPWAY_ACME_STAGING", written),
+        ];
+        let (_dir, sources) = sources(&[], &variables, "");
+        let config = Config::load(sources).expect("usable");
+        let cas = &config.domains.cas;
+        cas.iter()
+            .map(|ca| ca.staging.clone().unwrap_or_default())
+            .collect::<Vec<_>>()
+    };
+    let (one, other) = ("https://one.example.com/", "https://other.example.com/");
+    assert_eq!(staging("ca.example.com=https://one.example.com/"), [one, one]);
+    assert_eq!(
+        staging("ca.example.com:14000=https://one.example.com/,ca.example.com:15000=https://other.example.com/"),
+        [one, other]
+    );
+}
+
+#[test]
 fn more_dns_servers_than_are_asked_are_refused() {
     let five = "192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4,192.0.2.5";
     let (_dir, sources) = sources(&[], &[("SLIPWAY_DNS_RESOLVERS", five)], "");

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use slipway_testkit::postgres::server_url;
 
 /// Everything that must happen happens within this.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
@@ -608,10 +609,6 @@ pub(crate) async fn answer(response: reqwest::Response) -> Answer {
 fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("our own directory");
-}
-
-fn server_url() -> String {
-    std::env::var("SLIPWAY_TEST_DATABASE_URL").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5499/postgres".into())
 }
 
 fn database_url(name: &str) -> String {

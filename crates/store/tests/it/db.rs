@@ -1,57 +1,22 @@
-//! A database of its own for each test, on the server of `SLIPWAY_TEST_DATABASE_URL`, dropped when the test ends.
+//! The database of a test of the store, past the store.
 
-use std::panic::AssertUnwindSafe;
-use std::str::FromStr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use slipway_chaos::faults::postgres::Upstream;
 use slipway_store::{Store, StoreOptions};
+use slipway_testkit::postgres::with_database;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
-
-const SERVER: &str = "postgres://postgres@127.0.0.1:5499/postgres";
 
 /// An empty database.
 #[derive(Debug, Clone)]
 pub(crate) struct Db {
-    pub(crate) name: String,
     options: PgConnectOptions,
-}
-
-fn server() -> PgConnectOptions {
-    let url = std::env::var("SLIPWAY_TEST_DATABASE_URL").unwrap_or_else(|_| SERVER.to_owned());
-    PgConnectOptions::from_str(&url).expect("SLIPWAY_TEST_DATABASE_URL is a Postgres URL of a superuser")
-}
-
-async fn on_server(statement: String) {
-    let mut connection = server()
-        .connect()
-        .await
-        .expect("a Postgres server answers at SLIPWAY_TEST_DATABASE_URL");
-    sqlx::raw_sql(AssertSqlSafe(statement))
-        .execute(&mut connection)
-        .await
-        .expect("the user of SLIPWAY_TEST_DATABASE_URL may create and drop databases");
 }
 
 /// Runs a test with an empty database.
 pub(crate) async fn with_empty<F: Future<Output = ()>>(test: impl FnOnce(Db) -> F) {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("slipway_store_{}_{count}", std::process::id());
-    on_server(format!("drop database if exists {name} with (force)")).await;
-    on_server(format!("create database {name}")).await;
-    let db = Db {
-        options: server().database(&name),
-        name,
-    };
-    let outcome = AssertUnwindSafe(test(db.clone())).catch_unwind().await;
-    on_server(format!("drop database {} with (force)", db.name)).await;
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
+    with_database("slipway_store", async |options| test(Db { options }).await).await;
 }
 
 /// Runs a test with a migrated database.
@@ -68,6 +33,11 @@ impl Db {
     /// Where it is.
     pub(crate) fn url(&self) -> String {
         self.options.to_url_lossy().to_string()
+    }
+
+    /// Where another database of its server is.
+    pub(crate) fn url_of_another(&self, name: &str) -> String {
+        self.options.clone().database(name).to_url_lossy().to_string()
     }
 
     /// Where its server is, for a proxy before it.

@@ -32,7 +32,7 @@ async fn a_server_that_is_not_there_is_unavailable() {
 #[tokio::test]
 async fn a_database_that_does_not_exist_is_not_called_unavailable() {
     with_store(async |db, _| {
-        let url = db.url().replace(&db.name, "slipway_store_never_made");
+        let url = db.url_of_another("slipway_store_never_made");
         let refused = Store::connect(&url, short()).await;
         assert!(
             matches!(&refused, Err(StoreError::Internal(text)) if text.contains("does not exist")),
