@@ -6,6 +6,7 @@
 #   PER_SECOND=500      requests a second during them
 #   NETWORKS=250        networks on the engine at once
 #   DOMAINS=200         certificates at a CA that refuses nine nonces of ten
+#   SERVED=20           domains added one after the other, and how long until a visitor has the certificate
 #   SIMULATED_DOMAINS=1000  domains whose certificates are renewed in ninety days of a simulated clock
 #   CALLS=1             every call of the engine and every round trip to the database broken once; of the silences of
 #                       the database, each of which takes its 12 s, a hundred
@@ -29,6 +30,11 @@ fi
 if [ "${DOMAINS:=200}" != 0 ]; then
   say "== $DOMAINS domains at a CA that refuses nine nonces of ten"
   CHAOS_DOMAINS=$DOMAINS PACKAGES="--package slipway" scripts/test.sh --release --profile soak -E 'test(refuses_most_nonces)'
+fi
+if [ "${SERVED:=20}" != 0 ]; then
+  say "== $SERVED domains from their record to the visitor"
+  CHAOS_SERVED=$SERVED PACKAGES="--package slipway" \
+    scripts/test.sh --release --profile soak --no-capture -E 'test(is_served_without_another_word)'
 fi
 if [ "${SIMULATED_DOMAINS:=1000}" != 0 ]; then
   say "== ninety simulated days of $SIMULATED_DOMAINS domains"

@@ -198,6 +198,43 @@ async fn f56_what_a_ca_says_of_its_limits_is_told_with_the_time_of_the_next_atte
     .await;
 }
 
+/// F-57: they come back within the limits, and what has to wait says until when.
+#[tokio::test]
+async fn f57_certificates_and_accounts_that_are_lost_come_back_by_a_plan_within_the_limits() {
+    simulate(async |mut world| {
+        world.add_domains(300).await;
+        for _ in 0..8 * 24 {
+            world.pass(TICK).await;
+        }
+        assert_eq!(world.ca.issued().len(), 300);
+        world.loses_everything().await;
+        world.pass(TICK).await;
+        // Of the sixty below one registered domain fifty may be had in a week, and ten were had yesterday.
+        let now = world.clock.now();
+        let rows = world.rows().await;
+        let plan: Vec<_> = rows.iter().filter(|row| row.not_after.is_none()).collect();
+        assert_eq!((rows.len(), plan.len()), (300, 20));
+        for row in plan {
+            assert_eq!(
+                row.error.as_ref().map(|reason| reason.code.as_str()),
+                Some("ca_budget"),
+                "{row:?}"
+            );
+            assert!(
+                row.next_try_at
+                    .is_some_and(|at| at > now && at < now + TimeDelta::days(8)),
+                "{row:?}"
+            );
+        }
+        for _ in 0..8 * 24 {
+            world.pass(TICK).await;
+        }
+        assert!(world.rows().await.iter().all(|row| row.not_after.is_some()));
+        assert_eq!(world.ca.refusals(), 0);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn nothing_is_ordered_for_the_platforms_own_name_while_it_is_not_in_dns() {
     simulate(async |mut world| {

@@ -23,6 +23,7 @@ use slipway_store::{
 };
 use slipway_testkit::postgres::with_database;
 use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
 use super::SimulatedClock;
@@ -147,6 +148,7 @@ pub(super) struct World {
     pub(super) ca_clock: SimulatedClock,
     pub(super) records: Records,
     pub(super) ca: Ca,
+    database: PgConnectOptions,
     deps: Deps,
     lead: Lead,
     domains: usize,
@@ -180,6 +182,15 @@ impl World {
         tx.commit().await.expect("commits");
         self.domains += count;
         self.is_new = true;
+    }
+
+    /// The platform forgets every certificate, what was being tried, and its accounts at CAs.
+    pub(super) async fn loses_everything(&self) {
+        let mut connection = self.database.connect().await.expect("connects");
+        sqlx::raw_sql("delete from certificates; delete from issuances; delete from acme_accounts")
+            .execute(&mut connection)
+            .await
+            .expect("deleted");
     }
 
     /// Has the platform itself answer under a public name.
@@ -300,14 +311,16 @@ fn base() -> HostName {
 pub(super) async fn simulate<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
     with_database("slipway_acme", async |options| {
         let dir = tempfile::tempdir().expect("a directory");
-        let world = world(options.to_url_lossy().as_str(), dir.path()).await;
+        let world = world(options, dir.path()).await;
         test(world).await;
     })
     .await;
 }
 
-async fn world(url: &str, dir: &std::path::Path) -> World {
-    let store = Store::connect(url, StoreOptions::default()).await.expect("a database");
+async fn world(database: PgConnectOptions, dir: &std::path::Path) -> World {
+    let store = Store::connect(database.to_url_lossy().as_str(), StoreOptions::default())
+        .await
+        .expect("a database");
     store.migrate().await.expect("migrated");
     let (clock, ca_clock) = (SimulatedClock::starting(), SimulatedClock::starting());
     let ca = Ca::start(ca_clock.clone()).await;
@@ -337,6 +350,7 @@ async fn world(url: &str, dir: &std::path::Path) -> World {
         ca_clock,
         records,
         ca,
+        database,
         deps,
         lead,
         domains: 0,

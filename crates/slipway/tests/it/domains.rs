@@ -1,5 +1,8 @@
 //! Domains from `domains add` to the padlock.
 
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::authority::{Authority, Manners};
@@ -173,6 +176,33 @@ fn a_domain_goes_from_nothing_in_dns_to_the_padlock() {
         visit(&platform, &authority.root_pem(), "shop.example.com").map(|a| a.0),
         Some(200)
     );
+}
+
+/// `SERVED=20 make soak` is what `docs/BENCHMARKS.md` tells of.
+#[test]
+fn a_name_whose_records_are_there_is_served_without_another_word() {
+    let (platform, authority, names) = public(Manners::default());
+    with_app(&platform, "soon");
+    let root = authority.root_pem();
+    let count = std::env::var("CHAOS_SERVED").map_or(2, |n| n.parse().expect("a number"));
+    let serve = |n: usize| {
+        let host = format!("soon{n}.example.com");
+        names.update(&[&format!("add {host}. 60 A 127.0.0.1")]);
+        let begun = Instant::now();
+        add(&platform, "soon", &json!({"host": host}));
+        let seen = until(&format!("{host} is served"), || visit(&platform, &root, &host));
+        assert_eq!(seen.0, 200);
+        begun.elapsed()
+    };
+    let mut took: Vec<Duration> = (0..count).map(serve).collect();
+    took.sort();
+    assert_eq!(authority.asked("POST /order-plz"), count, "one order for each");
+    let told = format!(
+        "{count} domains added and served with their certificates: median {:.2} s, worst {:.2} s\n",
+        took[count / 2].as_secs_f64(),
+        took[count - 1].as_secs_f64()
+    );
+    std::io::stdout().write_all(told.as_bytes()).expect("written");
 }
 
 #[test]
