@@ -2,7 +2,10 @@
 # Builds stand-ins, out of this machine's own files, for the two images that the platform's containers are made from:
 #
 #   slipway-test/base:1       for debian:bookworm-slim: a C library and a few commands
-#   slipway-test/postgres:1   for postgres:NN: the same variables, user, volume and signal as the official image has
+#   slipway-test/postgres:1   for postgres:NN: the same variables, user, volume and signal as the official image has; also
+#                             under its major version
+#
+#   build-platform-images.sh [HOST:PORT]   pushes the last one to a registry as well
 #
 # For tests and for machines without a registry; no substitute for the real ones, which get security updates.
 set -euo pipefail
@@ -67,8 +70,8 @@ cp -rL "$share" "$database$share"
 cp -L /usr/share/zoneinfo/{UTC,tzdata.zi} "$database/usr/share/zoneinfo/" 2>/dev/null || cp -rL /usr/share/zoneinfo/Etc "$database/usr/share/zoneinfo/"
 cat >"$database/usr/local/bin/docker-entrypoint.sh" <<'ENTRYPOINT'
 #!/bin/sh
-# As the official image does it: made on the first start by POSTGRES_USER, POSTGRES_DB, POSTGRES_PASSWORD and
-# POSTGRES_HOST_AUTH_METHOD; as root only until the directories belong to the server's user.
+# As the official image does it: made on the first start by POSTGRES_USER, POSTGRES_DB, POSTGRES_PASSWORD,
+# POSTGRES_INITDB_ARGS and POSTGRES_HOST_AUTH_METHOD; as root only until the directories belong to the server's user.
 set -eu
 case ${1:-} in -*) set -- postgres "$@" ;; esac
 if [ "$1" = postgres ] && [ "$(id -u)" = 0 ]; then
@@ -86,7 +89,8 @@ if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
     exit 1
   fi
   printf '%s\n' "${POSTGRES_PASSWORD:-unused}" >/tmp/password
-  initdb --username="$user" --pwfile=/tmp/password --auth-local=trust
+  # Several words, as the official image takes them.
+  initdb --username="$user" --pwfile=/tmp/password --auth-local=trust ${POSTGRES_INITDB_ARGS:-}
   : >/tmp/password
   printf '\nhost all all all %s\n' "$method" >>"$PGDATA/pg_hba.conf"
   if [ "${POSTGRES_DB:-$user}" != postgres ]; then
@@ -106,3 +110,7 @@ STOPSIGNAL SIGINT
 EXPOSE 5432
 CMD ["postgres"]
 DOCKERFILE
+
+major=$("$bin/postgres" --version | grep -oE '[0-9]+' | head -n 1)
+docker tag slipway-test/postgres:1 "slipway-test/postgres:$major"
+[ -z "${1:-}" ] || push "slipway-test/postgres:$major" "$1/slipway-test/postgres:$major"

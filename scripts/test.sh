@@ -42,7 +42,7 @@ registry_port=$(free_port)
 start_registry "$dir" "$registry_port"
 export SLIPWAY_TEST_REGISTRY=127.0.0.1:$registry_port SLIPWAY_TEST_REGISTRY_USER=ci SLIPWAY_TEST_REGISTRY_PASSWORD=registry-password
 "$root/scripts/build-test-images.sh" "$SLIPWAY_TEST_REGISTRY"
-"$root/scripts/build-platform-images.sh"
+"$root/scripts/build-platform-images.sh" "$SLIPWAY_TEST_REGISTRY"
 
 cd "$root"
 # So many histories and worlds are tried by each property.

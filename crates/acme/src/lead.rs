@@ -172,7 +172,7 @@ async fn listen(deps: &Deps, changed: &watch::Sender<()>) {
             }
             Some(line) => match line.next().await {
                 Ok(Hint::Domains | Hint::Reconnected) => changed.send_replace(()),
-                Ok(Hint::Environments | Hint::Routes | Hint::Events) => {}
+                Ok(Hint::Environments | Hint::Routes | Hint::Events | Hint::Databases) => {}
                 Err(_) => hints = None,
             },
         }

@@ -159,6 +159,10 @@ fn duplicate(constraint: Constraint) -> &'static str {
         Constraint::EnvironmentName | Constraint::Domain => {
             "An environment of this name exists already, or one is still being deleted. Choose another name or wait a moment."
         }
+        Constraint::DatabaseName => "A database of this name exists already, or goes just now. Choose another name.",
+        Constraint::Attachment => {
+            "The environment may reach the database already, or has another one under this variable."
+        }
         Constraint::TeamName => "A team of this name exists already. Choose another name.",
         _ => "Something like this exists already. Look at it again and repeat the call.",
     }

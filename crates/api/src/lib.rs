@@ -12,6 +12,7 @@ mod audit_log;
 mod call;
 mod certificates;
 mod claim;
+mod databases;
 mod deployments;
 mod dns;
 mod docs;

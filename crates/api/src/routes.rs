@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 use crate::guard::{Routes, SCHEME};
 use crate::state::{ApiState, Shared};
 use crate::{
-    alerts, apps, audit_log, certificates, deployments, dns, docs, domains, edge, env, environments, health, instances,
-    logs, operations, promote, registries, releases, rollback, secrets, spec, teams, tokens,
+    alerts, apps, audit_log, certificates, databases, deployments, dns, docs, domains, edge, env, environments, health,
+    instances, logs, operations, promote, registries, releases, rollback, secrets, spec, teams, tokens,
 };
 
 /// What anybody may call, by method and path: reviewed one by one, compared with the document by a test.
@@ -34,6 +34,8 @@ const READ_SECRET: Permission = Permission::new(Verb::Read, Resource::Secret);
 const WRITE_SECRET: Permission = Permission::new(Verb::Write, Resource::Secret);
 const READ_DOMAIN: Permission = Permission::new(Verb::Read, Resource::Domain);
 const WRITE_DOMAIN: Permission = Permission::new(Verb::Write, Resource::Domain);
+const READ_DATABASE: Permission = Permission::new(Verb::Read, Resource::Database);
+const WRITE_DATABASE: Permission = Permission::new(Verb::Write, Resource::Database);
 const READ_LOG: Permission = Permission::new(Verb::Read, Resource::Log);
 const READ_TOKEN: Permission = Permission::new(Verb::Read, Resource::Token);
 const WRITE_TOKEN: Permission = Permission::new(Verb::Write, Resource::Token);
@@ -163,6 +165,12 @@ fn access(routes: Routes) -> Routes {
         .guarded(READ_TEAM, routes!(teams::list::team_list))
         .guarded(WRITE_TEAM, routes!(teams::create::team_create))
         .guarded(WRITE_TEAM, routes!(teams::limits::team_limits))
+        .guarded(READ_DATABASE, routes!(databases::list::database_list))
+        .guarded(READ_DATABASE, routes!(databases::get::database_get))
+        .guarded(WRITE_DATABASE, routes!(databases::create::database_create))
+        .guarded(WRITE_DATABASE, routes!(databases::delete::database_delete))
+        .guarded(WRITE_DATABASE, routes!(databases::attach::database_attach))
+        .guarded(WRITE_DATABASE, routes!(databases::detach::database_detach))
         .guarded(READ_AUDIT, routes!(audit_log::list::audit_list))
         .guarded(READ_AUDIT, routes!(audit_log::verify::audit_verify))
 }

@@ -28,6 +28,18 @@ pub(crate) struct ChangeParams {
     pub(crate) wait: Option<String>,
 }
 
+/// Whether a change takes effect at once.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ApplyParams {
+    /// `false` stages the change for the next release.
+    #[param(default = true)]
+    pub(crate) apply: Option<bool>,
+    /// How long to wait for the deployment to end, such as `120s`, at most `10m`.
+    pub(crate) wait: Option<String>,
+}
+
 impl Call {
     /// Finishes a change of settings whose rows are written, if `changed`: makes a release or stages it. Nothing happens
     /// when nothing changed and nothing was staged before, unless a release runs that the database does not know.

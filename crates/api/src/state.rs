@@ -22,6 +22,8 @@ pub struct ApiSettings {
     pub internal_root_pem: String,
     /// Where the first choice of CA lets orders be tried out.
     pub staging_directory: Option<String>,
+    /// The image of managed databases, in which `{version}` is replaced.
+    pub postgres_image: String,
     /// The port of HTTPS as the world sees it, for the addresses in answers.
     pub https_port: u16,
     /// The version of the platform, for the document.
@@ -42,6 +44,7 @@ impl ApiSettings {
             api_domain: None,
             internal_root_pem: String::new(),
             staging_directory: None,
+            postgres_image: "postgres:{version}".into(),
             https_port,
             version: version.into(),
             resolve_timeout: Duration::from_secs(30),

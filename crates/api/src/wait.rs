@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use slipway_domain::database::DatabaseState;
 use slipway_domain::deployment::DeploymentState;
-use slipway_domain::ids::{DeploymentId, EnvironmentId, RunId};
+use slipway_domain::ids::{DatabaseId, DeploymentId, EnvironmentId, RunId};
 use slipway_domain::quantity::Span;
 use slipway_domain::release::{Release, ReleaseCause};
 use slipway_store::{Deployment, Run, Tx};
@@ -132,6 +133,25 @@ impl Call {
             DeploymentState::Pending | DeploymentState::Running | DeploymentState::AwaitingApproval => {
                 Ok((StatusCode::ACCEPTED, view::located(&location(id)), axum::Json(body)).into_response())
             }
+        }
+    }
+
+    /// Looks until the database is ready, cannot be made, or the time is up; not at all without a wait.
+    pub(crate) async fn until_database_ready(&self, id: DatabaseId, Wait(wait): Wait) -> Result<()> {
+        let Some(limit) = wait else { return Ok(()) };
+        let _permit = self.state.stream_permit()?;
+        let deadline = Instant::now() + limit.to_std();
+        let mut hints = Hints::new(&self.state);
+        loop {
+            let mut tx = self.begin().await?;
+            let found = tx.database_by_id(id).await?;
+            drop(tx);
+            let state = found.map(|database| database.status.state);
+            let ended = state.is_none_or(|s| matches!(s, DatabaseState::Ready | DatabaseState::Failed));
+            if ended || hints.is_shutdown() || Instant::now() >= deadline {
+                return Ok(());
+            }
+            let _ = tokio::time::timeout_at(deadline, hints.next()).await;
         }
     }
 

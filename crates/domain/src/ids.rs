@@ -127,6 +127,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// A managed database.
+    DatabaseId = "dbs";
     /// Something that somebody is told of.
     AlertId = "alt";
     /// A one-off command.

@@ -8,6 +8,7 @@ pub mod alert;
 pub mod audit;
 pub mod clock;
 pub mod cron;
+pub mod database;
 pub mod deployment;
 pub mod domains;
 pub mod generation;

@@ -99,6 +99,10 @@ names! {
     TeamName, "the team name",
         "use 2 to 40 characters a-z, 0-9 and `-`, starting with a letter, ending with a letter or digit, without `--`",
         is_team_name;
+    /// A managed database's name: one DNS label, unique on the platform.
+    DatabaseName, "the database name",
+        "use 2 to 40 characters a-z, 0-9 and `-`, starting with a letter, ending with a letter or digit, without `--`",
+        is_team_name;
     /// The name of an environment variable or of a secret.
     VariableName, "the variable name",
         "use up to 128 characters A-Z, a-z, 0-9 and `_`, not starting with a digit",

@@ -268,3 +268,55 @@ pub trait Sealer: Send + Sync + 'static {
     /// A keyed fingerprint: equal values of one team have equal ones, and nothing else can be learnt from it.
     fn fingerprint(&self, team: TeamId, plaintext: &Secret) -> String;
 }
+
+/// How the server of a managed database is reached, as its superuser.
+#[derive(Debug, Clone)]
+pub struct ServerLogin {
+    /// Where it listens.
+    pub address: std::net::SocketAddr,
+    /// The superuser's password.
+    pub password: Secret,
+}
+
+/// Who may use a managed database.
+#[derive(Debug, Clone)]
+pub struct DatabaseRoles {
+    /// The database; its owner is called after it.
+    pub name: crate::name::DatabaseName,
+    /// The owner's password, for apps.
+    pub owner_password: Secret,
+    /// The reader's, for people.
+    pub reader_password: Secret,
+    /// Connections that the owner may have at once.
+    pub connections: u32,
+}
+
+/// What a server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Its own word for its version.
+    pub version: String,
+    /// What its databases take on the disk.
+    pub size_bytes: u64,
+}
+
+/// Why a server did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServerError {
+    /// It does not answer, or not yet.
+    #[error("{0}")]
+    Away(String),
+    /// It answered and would not.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The servers of managed databases.
+pub trait DatabaseServers: Send + Sync + 'static {
+    /// Makes the roles and the database where they are missing, and says how the server is.
+    fn prepare<'a>(
+        &'a self,
+        login: &'a ServerLogin,
+        roles: &'a DatabaseRoles,
+    ) -> BoxFuture<'a, Result<ServerFacts, ServerError>>;
+}

@@ -8,15 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use slipway_domain::ids::{EnvironmentId, ReleaseId, RunId, TeamId};
+use slipway_domain::ids::{DatabaseId, EnvironmentId, ReleaseId, RunId, TeamId};
 use slipway_domain::image::{Digest, ImageReference, Pin};
-use slipway_domain::name::{AppName, EnvironmentName, VolumeName};
+use slipway_domain::name::{AppName, DatabaseName, EnvironmentName, VolumeName};
 use slipway_domain::observed::Instance;
 use slipway_domain::ports::{LogQuery, LogReceiver, PullPolicy, RegistryCredentials, ResolveError, Usage};
 use slipway_domain::quantity::Span;
 use slipway_domain::secret::Secret;
 use slipway_domain::spec::{KillSignal, Mount, Resources, RunAs};
 use slipway_domain::{Epoch, Generation, ReleaseNumber};
+
+use crate::database::{DatabaseSpec, FoundDatabase};
 
 /// Why the engine did not do what was asked; callers decide by the variant, people read the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -311,6 +313,30 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Removes a volume of a deleted environment.
     async fn remove_volume(&self, environment: EnvironmentId, volume: &VolumeName) -> Result<(), EngineError>;
+
+    /// Makes the server of a managed database run as wanted; one that was made from something else is made anew.
+    async fn apply_database(&self, spec: &DatabaseSpec) -> Result<(), EngineError>;
+
+    /// The server of a managed database, if there is one.
+    async fn database(&self, id: DatabaseId) -> Result<Option<FoundDatabase>, EngineError>;
+
+    /// Lets the apps of an environment find a database under its name: the environment's network must be there.
+    async fn connect_database(
+        &self,
+        database: &FoundDatabase,
+        name: &DatabaseName,
+        environment: EnvironmentId,
+    ) -> Result<(), EngineError>;
+
+    /// Has the apps of an environment find it no more.
+    async fn disconnect_database(
+        &self,
+        database: &FoundDatabase,
+        environment: EnvironmentId,
+    ) -> Result<(), EngineError>;
+
+    /// Removes the server of a managed database with its network and its files.
+    async fn remove_database(&self, id: DatabaseId) -> Result<(), EngineError>;
 
     /// Free and total bytes of the disk that holds images, when it can be told.
     async fn disk(&self) -> Result<(u64, u64), EngineError>;

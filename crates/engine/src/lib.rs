@@ -1,11 +1,13 @@
 //! The container engine behind one trait: Docker, from 20.10 on.
 
+pub mod database;
 pub mod docker;
 pub mod engine;
 
 #[cfg(test)]
 mod testing;
 
+pub use database::{DatabaseSpec, FoundDatabase};
 pub use engine::{
     Engine, EngineError, EngineEvent, EngineEvents, EngineInfo, FoundRun, GroupSpec, Job, JobExit, JobState,
     LocalImage, NetworkSpec, Owner, PullProgress, job_container,

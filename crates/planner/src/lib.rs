@@ -6,6 +6,7 @@
 pub mod alerts;
 pub mod autoscale;
 pub mod conditions;
+pub mod databases;
 pub mod diagnose;
 pub mod domains;
 pub mod plan;

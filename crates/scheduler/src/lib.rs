@@ -8,6 +8,7 @@ mod assemble;
 mod board;
 mod by_itself;
 mod collect;
+mod databases;
 mod evidence;
 mod execute;
 mod group;
@@ -127,6 +128,7 @@ async fn term(deps: &Deps, epoch: Epoch, bell: &Bell, shutdown: &CancellationTok
         () = lead(&session, bell) => {}
         () = engine_hints(&session) => {}
         () = runs::drive(&session) => {}
+        () = databases::drive(&session) => {}
         () = collect_images(&session) => {}
         () = alerts::tell(&session) => {}
         () = stop.cancelled() => {}
@@ -223,7 +225,7 @@ async fn next_hint(hints: &mut Option<slipway_store::Hints>) -> Option<()> {
     };
     loop {
         match listener.next().await {
-            Ok(Hint::Environments | Hint::Reconnected) => return Some(()),
+            Ok(Hint::Environments | Hint::Databases | Hint::Reconnected) => return Some(()),
             Ok(Hint::Routes | Hint::Events | Hint::Domains) => {}
             Err(error) => {
                 tracing::warn!(%error, "hints.lost");
@@ -235,6 +237,7 @@ async fn next_hint(hints: &mut Option<slipway_store::Hints>) -> Option<()> {
 
 async fn wake_changed(session: &Session) {
     session.runs.notify_one();
+    session.databases.notify_one();
     let changed = async {
         let mut tx = session.deps.store.begin().await?;
         tx.due_environments().await

@@ -181,7 +181,7 @@ fn fatal(op: &Op, error: &OpError) -> Option<(ReasonCode, String)> {
         OpError::Sealed(detail) => return Some((ReasonCode::SecretUnavailable, detail.clone())),
         OpError::Smoke(detail) => return Some((ReasonCode::SmokeFailed, detail.clone())),
         OpError::PoolUsedUp(detail) => return Some((ReasonCode::NetworkPoolUsedUp, detail.clone())),
-        OpError::Store(_) | OpError::Gone => return None,
+        OpError::Store(_) | OpError::Database(_) | OpError::Gone => return None,
     };
     let code = match (op, engine) {
         (Op::Resume(_) | Op::Pause(_) | Op::Stop(_) | Op::Remove(_) | Op::RemoveCommand(_) | Op::Clean, _) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use slipway_domain::Epoch;
-use slipway_domain::ids::VolumeId;
+use slipway_domain::ids::{TeamId, VolumeId};
 use slipway_domain::image::{Pin, RegistryHost};
 use slipway_domain::ports::{RegistryCredentials, SealContext};
 use slipway_domain::quantity::{Bytes, Span};
@@ -17,6 +17,7 @@ use slipway_planner::plan::Op;
 use slipway_store::{EnvironmentWorld, StoreError, Volume};
 
 use crate::collect;
+use crate::databases;
 use crate::group::{group, owner};
 use crate::settings::Deps;
 use crate::smoke;
@@ -39,6 +40,9 @@ pub(crate) enum OpError {
     /// A check of the app's own failed.
     #[error("{0}")]
     Smoke(String),
+    /// A database that the environment may reach has no server.
+    #[error("{0}")]
+    Database(String),
     /// There is no network left for the environment.
     #[error("{0}")]
     PoolUsedUp(String),
@@ -52,7 +56,7 @@ impl OpError {
     pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::Engine(error) => !error.is_transient(),
-            Self::Store(_) => false,
+            Self::Store(_) | Self::Database(_) => false,
             Self::Sealed(_) | Self::Smoke(_) | Self::PoolUsedUp(_) | Self::Gone => true,
         }
     }
@@ -81,7 +85,7 @@ pub(crate) async fn operate(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch, 
             .engine
             .remove_instance(instance, kill_timeout(rows, instance))
             .await?),
-        Op::Clean => clean(deps, rows).await,
+        Op::Clean => clean(deps, rows, epoch).await,
     }
 }
 
@@ -97,18 +101,18 @@ pub(crate) async fn pull(deps: &Deps, rows: &EnvironmentWorld, release: &Release
         ))
         .into());
     }
-    let credentials = credentials(deps, rows, &release.pin).await?;
+    let credentials = credentials(deps, rows.environment.team, &release.pin).await?;
     let progress = Arc::new(|_done: u64, _total: u64| {});
     Ok(deps.engine.pull(&release.pin, credentials.as_ref(), progress).await?)
 }
 
 /// What is free and what there is, if the floor does not allow a pull. Not knowing it is no reason against one.
-async fn has_no_room(deps: &Deps) -> Option<(u64, u64)> {
+pub(crate) async fn has_no_room(deps: &Deps) -> Option<(u64, u64)> {
     let (free, total) = deps.engine.disk().await.ok()?;
     (!deps.settings.disk_free_min.allows(free, total)).then_some((free, total))
 }
 
-async fn credentials(deps: &Deps, rows: &EnvironmentWorld, pin: &Pin) -> Result<Option<RegistryCredentials>, OpError> {
+pub(crate) async fn credentials(deps: &Deps, team: TeamId, pin: &Pin) -> Result<Option<RegistryCredentials>, OpError> {
     let Pin::Registry { registry, .. } = pin else {
         return Ok(None);
     };
@@ -116,12 +120,12 @@ async fn credentials(deps: &Deps, rows: &EnvironmentWorld, pin: &Pin) -> Result<
         return Ok(None);
     };
     let mut tx = deps.store.begin().await?;
-    let Some(row) = tx.registry(rows.environment.team, &host).await? else {
+    let Some(row) = tx.registry(team, &host).await? else {
         return Ok(None);
     };
     drop(tx);
     let context = SealContext {
-        team: Some(rows.environment.team),
+        team: Some(team),
         kind: "registry",
         id: host.as_str(),
     };
@@ -144,6 +148,7 @@ pub(crate) async fn prepared(
 ) -> Result<GroupSpec, OpError> {
     let secrets = secrets(deps, rows, release).await?;
     network(deps, rows, epoch).await?;
+    databases::attach(deps, rows.environment.id).await?;
     if !release.spec.mounts.is_empty() {
         let mut tx = deps.store.begin().await?;
         for mount in &release.spec.mounts {
@@ -192,12 +197,12 @@ async fn network(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch) -> Result<(
     Err(EngineError::SubnetTaken(format!("{subnet}, and those before it")).into())
 }
 
-async fn in_use(deps: &Deps) -> Result<Vec<IpNet>, EngineError> {
+pub(crate) async fn in_use(deps: &Deps) -> Result<Vec<IpNet>, EngineError> {
     let subnets = deps.engine.subnets_in_use().await?;
     Ok(subnets.iter().filter_map(|s| s.parse().ok()).collect())
 }
 
-fn overlaps(taken: &[IpNet], subnet: &str) -> bool {
+pub(crate) fn overlaps(taken: &[IpNet], subnet: &str) -> bool {
     let subnet: Option<IpNet> = subnet.parse().ok();
     subnet.is_some_and(|s| taken.iter().any(|t| t.contains(&s) || s.contains(t)))
 }
@@ -280,7 +285,7 @@ fn kill_timeout(rows: &EnvironmentWorld, instance: &str) -> Span {
     release.map_or_else(|| Spec::default().deploy.kill_timeout, |r| r.spec.deploy.kill_timeout)
 }
 
-async fn clean(deps: &Deps, rows: &EnvironmentWorld) -> Result<(), OpError> {
+async fn clean(deps: &Deps, rows: &EnvironmentWorld, epoch: Epoch) -> Result<(), OpError> {
     let mut tx = deps.store.begin().await?;
     let runs = tx.open_runs_of(rows.environment.id).await?;
     drop(tx);
@@ -290,6 +295,7 @@ async fn clean(deps: &Deps, rows: &EnvironmentWorld) -> Result<(), OpError> {
     for release in &rows.releases {
         deps.engine.remove_job(Job::Release(release.id)).await?;
     }
+    databases::detach(deps, rows.environment.id, epoch).await?;
     deps.engine.remove_network(rows.environment.id).await?;
     let mut tx = deps.store.begin().await?;
     let volumes = tx.volumes(rows.environment.id).await?;

@@ -52,6 +52,8 @@ pub(crate) struct Session {
     permits: Arc<Semaphore>,
     /// Rings when a one-off command was asked for or called off.
     pub(crate) runs: Notify,
+    /// Rings when something is wanted of a managed database.
+    pub(crate) databases: Notify,
     /// Rings when an environment is gone: its images may go too.
     pub(crate) purged: Notify,
     /// Rings when somebody is to be told something.
@@ -83,6 +85,7 @@ impl Session {
                 turns: Mutex::default(),
                 permits: Arc::new(Semaphore::new(ACTIVATIONS_MAX)),
                 runs: Notify::new(),
+                databases: Notify::new(),
                 purged: Notify::new(),
                 alerts: Notify::new(),
                 cron_next: Mutex::default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use slipway_domain::name::HostName;
-use slipway_domain::ports::{Notifier, Sealer};
+use slipway_domain::ports::{DatabaseServers, Notifier, Sealer};
 use slipway_domain::{Clock, Entropy};
 use slipway_engine::Engine;
 use slipway_store::Store;
@@ -28,6 +28,8 @@ pub struct Deps {
     pub entropy: Arc<dyn Entropy>,
     /// What the proxies counted.
     pub traffic: Arc<TrafficBoard>,
+    /// The servers of managed databases.
+    pub servers: Arc<dyn DatabaseServers>,
     /// Tells somebody what is wrong, where anybody is to be told.
     pub notifier: Option<Arc<dyn Notifier>>,
     /// Counts what happens.

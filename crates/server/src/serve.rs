@@ -379,6 +379,7 @@ impl Plane {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             traffic: Arc::clone(&self.traffic),
+            servers: Arc::new(slipway_postgres::Servers),
             notifier: tellers.map(|tellers| Arc::new(tellers) as _),
             observer: Arc::clone(metrics) as _,
             link: Arc::new(telemetry::link),
@@ -416,6 +417,7 @@ impl Plane {
             started_at: self.clock.now(),
             settings: ApiSettings {
                 api_domain: self.config.api_domain.clone(),
+                postgres_image: self.config.postgres_images.clone(),
                 internal_root_pem: self.ca.root_pem().to_owned(),
                 staging_directory: self.config.domains.cas.iter().find_map(|ca| ca.staging.clone()),
                 ..ApiSettings::new(self.config.base_domain.clone(), self.config.https_port(), VERSION)

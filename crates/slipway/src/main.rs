@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// Commands that a later version has.
-const NOT_THERE_YET: [&str; 4] = ["backup", "db", "exec", "flags"];
+const NOT_THERE_YET: [&str; 3] = ["backup", "exec", "flags"];
 
 /// Hosts small apps on your own machine: an image goes in by one call and serves HTTPS.
 #[derive(Debug, Parser)]

@@ -1,7 +1,7 @@
 //! `environments`: the intent. Written by the API, and its subnet once by the scheduler.
 
 use ipnet::{IpNet, Ipv4Net};
-use slipway_domain::ids::{AppId, EnvironmentId, ReleaseId, TeamId};
+use slipway_domain::ids::{AppId, DatabaseId, EnvironmentId, ReleaseId, TeamId};
 use slipway_domain::name::{AppName, EnvironmentName, HostName};
 use slipway_domain::observed::UNKNOWN_RELEASE;
 use slipway_domain::quantity::Span;
@@ -338,7 +338,7 @@ impl Tx {
         one(done.rows_affected(), "the environment")
     }
 
-    /// The first /26 of the pool that neither an environment nor anything in `taken` overlaps; `None` when all are used.
+    /// A /26 of the pool for its network; `None` when all are used.
     #[tracing::instrument(name = "db.allocate_subnet", level = "debug", skip_all)]
     pub async fn allocate_subnet(
         &mut self,
@@ -346,9 +346,7 @@ impl Tx {
         pool: Ipv4Net,
         taken: &[IpNet],
     ) -> Result<Option<String>, StoreError> {
-        sqlx::query!("select pg_advisory_xact_lock(hashtext('slipway.subnets')) as locked")
-            .fetch_one(self.c())
-            .await?;
+        self.lock_subnets().await?;
         let own = sqlx::query_scalar!("select subnet from environments where id = $1", id.uuid())
             .fetch_optional(self.c())
             .await?;
@@ -356,23 +354,7 @@ impl Tx {
         if own.is_some() {
             return Ok(own);
         }
-        let rows = sqlx::query!("select id, subnet as \"subnet!\" from environments where subnet is not null")
-            .fetch_all(self.c())
-            .await?;
-        let mut used: Vec<IpNet> = taken.to_vec();
-        for row in rows {
-            let id = EnvironmentId::from_uuid(row.id);
-            used.push(parse(&row.subnet, "environments", "subnet", &id)?);
-        }
-        let overlaps = |net: &IpNet| used.iter().any(|u| u.contains(net) || net.contains(u));
-        let free = pool
-            .subnets(26)
-            .ok()
-            .into_iter()
-            .flatten()
-            .map(IpNet::V4)
-            .find(|net| !overlaps(net));
-        let Some(free) = free.map(|f| f.to_string()) else {
+        let Some(free) = self.free_subnet(pool, taken).await? else {
             return Ok(None);
         };
         let done = sqlx::query!("update environments set subnet = $2 where id = $1", id.uuid(), free)
@@ -380,6 +362,35 @@ impl Tx {
             .await?;
         one(done.rows_affected(), "the environment")?;
         Ok(Some(free))
+    }
+
+    /// Has others wait who choose a subnet, until the end of the transaction.
+    pub(crate) async fn lock_subnets(&mut self) -> Result<(), StoreError> {
+        sqlx::query!("select pg_advisory_xact_lock(hashtext('slipway.subnets')) as locked")
+            .fetch_one(self.c())
+            .await?;
+        Ok(())
+    }
+
+    /// The first /26 of the pool that no environment, no database and nothing in `taken` overlaps. Hold the lock.
+    pub(crate) async fn free_subnet(&mut self, pool: Ipv4Net, taken: &[IpNet]) -> Result<Option<String>, StoreError> {
+        let rows = sqlx::query!(
+            "select id as \"id!\", subnet as \"subnet!\", false as \"is_database!\" from environments where subnet is not null
+             union all select id, subnet, true from databases where subnet is not null"
+        )
+        .fetch_all(self.c())
+        .await?;
+        let mut used: Vec<IpNet> = taken.to_vec();
+        for row in rows {
+            used.push(if row.is_database {
+                parse(&row.subnet, "databases", "subnet", &DatabaseId::from_uuid(row.id))?
+            } else {
+                parse(&row.subnet, "environments", "subnet", &EnvironmentId::from_uuid(row.id))?
+            });
+        }
+        let overlaps = |net: &IpNet| used.iter().any(|u| u.contains(net) || net.contains(u));
+        let free = pool.subnets(26).ok().into_iter().flatten().map(IpNet::V4);
+        Ok(free.into_iter().find(|net| !overlaps(net)).map(|net| net.to_string()))
     }
 
     /// Takes a subnet back from an environment that has still this one, so that it gets another.

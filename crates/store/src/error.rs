@@ -47,10 +47,14 @@ pub enum Constraint {
     AppName,
     /// `environments_name_key`.
     EnvironmentName,
-    /// `environments_subnet_key`.
+    /// `environments_subnet_key`, `databases_subnet_key`.
     Subnet,
     /// `domains_pkey`.
     Domain,
+    /// `databases_name_key`.
+    DatabaseName,
+    /// `database_attachments_pkey`, `database_attachments_variable_key`.
+    Attachment,
     /// `tokens_hash_key`.
     TokenHash,
     /// `deployments_unfinished`.
@@ -64,8 +68,10 @@ fn constraint(name: Option<&str>) -> Constraint {
         Some("teams_name_key") => Constraint::TeamName,
         Some("apps_name_key") => Constraint::AppName,
         Some("environments_name_key") => Constraint::EnvironmentName,
-        Some("environments_subnet_key") => Constraint::Subnet,
+        Some("environments_subnet_key" | "databases_subnet_key") => Constraint::Subnet,
         Some("domains_pkey") => Constraint::Domain,
+        Some("databases_name_key") => Constraint::DatabaseName,
+        Some("database_attachments_pkey" | "database_attachments_variable_key") => Constraint::Attachment,
         Some("tokens_hash_key") => Constraint::TokenHash,
         Some("deployments_unfinished") => Constraint::UnfinishedDeployment,
         _ => Constraint::Other,

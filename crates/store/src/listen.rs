@@ -15,6 +15,8 @@ pub enum Hint {
     Events,
     /// A name that a team asks for.
     Domains,
+    /// What is wanted of a managed database.
+    Databases,
     /// The line was broken and is mended: anything may have changed.
     Reconnected,
 }
@@ -36,6 +38,7 @@ impl Store {
                 "slipway_routes",
                 "slipway_events",
                 "slipway_domains",
+                "slipway_databases",
             ])
             .await?;
         Ok(Hints { listener })
@@ -51,6 +54,7 @@ impl Hints {
                 "slipway_routes" => Hint::Routes,
                 "slipway_events" => Hint::Events,
                 "slipway_domains" => Hint::Domains,
+                "slipway_databases" => Hint::Databases,
                 _ => Hint::Environments,
             },
         })

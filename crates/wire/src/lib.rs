@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod apps;
 pub mod audit;
 pub mod certificates;
+pub mod databases;
 pub mod deployments;
 pub mod dns;
 pub mod domains;

@@ -17,6 +17,7 @@ const SIBLINGS: &[(&str, Option<&[&str]>)] = &[
     ("engine", Some(&["domain"])),
     ("vault", Some(&["domain"])),
     ("dns", Some(&["domain"])),
+    ("postgres", Some(&["domain"])),
     ("acme", Some(&["domain", "store"])),
     ("api", Some(&["domain", "wire", "store"])),
     ("scheduler", Some(&["domain", "planner", "store", "engine"])),
@@ -32,6 +33,7 @@ const SIBLINGS: &[(&str, Option<&[&str]>)] = &[
             "engine",
             "vault",
             "dns",
+            "postgres",
             "acme",
             "api",
             "scheduler",
@@ -46,7 +48,7 @@ const SIBLINGS: &[(&str, Option<&[&str]>)] = &[
 
 /// A package from outside and the only crates that may use it.
 const KEPT_IN: &[(&str, &[&str])] = &[
-    ("sqlx", &["store", "testkit"]),
+    ("sqlx", &["store", "postgres", "testkit"]),
     ("deadpool", &["store"]),
     ("bollard", &["engine"]),
     ("hickory-resolver", &["dns"]),

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
+use slipway_wire::Problem;
 
 use crate::audit::Target;
 use crate::call::Call;
@@ -22,7 +23,8 @@ pub(crate) struct DeleteParams {
 /// Delete an app with all its environments.
 #[utoipa::path(delete, path = "/v1/apps/{app}", tag = "apps", operation_id = "app_delete",
     params(("app" = String, Path, description = "The app's name."), DeleteParams),
-    responses((status = 204, description = "It goes away.")))]
+    responses((status = 204, description = "It goes away."),
+        (status = 409, description = "It may reach a database.", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn app_delete(
     call: Call,
     Names(name): Names<String>,
@@ -44,8 +46,12 @@ pub(crate) async fn app_delete(
         ));
     }
 
+    let force = params.force.unwrap_or(false);
+    for environment in &environments {
+        call.leave_databases(&mut tx, &app, environment, force).await?;
+    }
     tx.delete_app(app.id, call.now()).await?;
-    let change = json!({"force": params.force.unwrap_or(false)});
+    let change = json!({"force": force});
     call.audit(
         &mut tx,
         Some(app.team),

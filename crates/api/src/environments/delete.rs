@@ -40,6 +40,7 @@ pub(crate) async fn environment_delete(
         ));
     }
 
+    call.leave_databases(&mut tx, &app, &environment, force).await?;
     tx.delete_environment(environment.id, call.now()).await?;
     let target = Target::new(
         "environment",

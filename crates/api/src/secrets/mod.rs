@@ -29,7 +29,7 @@ fn shown(row: SecretInfo, environment: &Environment) -> Secret {
 }
 
 /// The newest version of one secret.
-async fn newest(tx: &mut Tx, environment: &Environment, name: &VariableName) -> Result<Option<SecretInfo>> {
+pub(crate) async fn newest(tx: &mut Tx, environment: &Environment, name: &VariableName) -> Result<Option<SecretInfo>> {
     Ok(tx
         .current_secrets(environment.id)
         .await?
@@ -39,7 +39,7 @@ async fn newest(tx: &mut Tx, environment: &Environment, name: &VariableName) -> 
 
 impl Call {
     /// Makes or stages what follows from changed secrets, and answers.
-    async fn secrets_changed(
+    pub(crate) async fn secrets_changed(
         &self,
         mut tx: Tx,
         (app, environment): (App, Environment),

@@ -8,7 +8,7 @@ use slipway_domain::name::VariableName;
 use slipway_domain::ports::SealContext;
 use slipway_domain::secret::Secret;
 use slipway_domain::spec::check_variable;
-use slipway_store::{SealedSecret, SecretInfo};
+use slipway_store::{App, Environment, SealedSecret, SecretInfo, Tx};
 use slipway_wire::Code;
 use slipway_wire::deployments::Deployment;
 use slipway_wire::secrets::NewSecret;
@@ -47,45 +47,52 @@ pub(crate) async fn secret_put(
     let name = parse_name(&name)?;
     let value = parse_value(body)?;
 
-    let fingerprint = call.state.sealer.fingerprint(app.team, &value);
-    let before = newest(&mut tx, &environment, &name).await?;
-    let changed = before.as_ref().is_none_or(|s| s.fingerprint != fingerprint);
-    if changed {
+    let changed = call.store_secret(&mut tx, (&app, &environment), &name, &value).await?;
+    call.secrets_changed(tx, (app, environment), changed, &params, wait)
+        .await
+}
+
+impl Call {
+    /// Writes a new version of a secret; false if it has the value already. Hold the environment's lock.
+    pub(crate) async fn store_secret(
+        &self,
+        tx: &mut Tx,
+        (app, environment): (&App, &Environment),
+        name: &VariableName,
+        value: &Secret,
+    ) -> Result<bool> {
+        let fingerprint = self.state.sealer.fingerprint(app.team, value);
+        let before = newest(tx, environment, name).await?;
+        if before.as_ref().is_some_and(|s| s.fingerprint == fingerprint) {
+            return Ok(false);
+        }
         if before.is_none() && tx.current_secrets(environment.id).await?.len() >= SECRETS_MAX {
             let detail = format!("The environment has {SECRETS_MAX} secrets already. Remove one first.");
             return Err(ApiError::Refused(Code::InvalidBody, detail));
         }
-        let (id, now) = (SecretId::mint(call.now(), call.state.entropy.as_ref()), call.now());
+        let (id, now) = (SecretId::mint(self.now(), self.state.entropy.as_ref()), self.now());
         let key = id.to_string();
         let context = SealContext {
             team: Some(app.team),
             kind: "secret",
             id: &key,
         };
-        let sealed = call.state.sealer.seal(context, &value)?;
-        let created_by = call.caller.name.to_string();
+        let sealed = self.state.sealer.seal(context, value)?;
         let info = SecretInfo {
             id,
             name: name.clone(),
             version: 0,
             fingerprint,
             created_at: now,
-            created_by,
+            created_by: self.caller.name.to_string(),
         };
-        let version = tx.put_secret(&environment, &SealedSecret { info, sealed }).await?;
+        let version = tx.put_secret(environment, &SealedSecret { info, sealed }).await?;
         let target = Target::new("secret", id, format!("{}/{}/{name}", app.name, environment.name));
-        call.audit(
-            &mut tx,
-            Some(app.team),
-            "secret.set",
-            target,
-            Some(json!({"version": version})),
-        )
-        .await?;
+        let change = json!({"version": version});
+        self.audit(tx, Some(app.team), "secret.set", target, Some(change))
+            .await?;
+        Ok(true)
     }
-
-    call.secrets_changed(tx, (app, environment), changed, &params, wait)
-        .await
 }
 
 fn parse_name(name: &str) -> Result<VariableName> {

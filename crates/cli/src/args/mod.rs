@@ -3,6 +3,7 @@
 //! Promises: every value with a meaning is parsed here, once, by the type of the domain that it is; the environment is
 //! never read behind the caller's back (it is an argument, see [`crate::env`]), only named in the help.
 
+mod databases;
 mod domains;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use slipway_domain::name::{AppName, CronName, EnvironmentName, TeamName, TokenNa
 use slipway_domain::quantity::{Bytes, MilliCpu, Span};
 use slipway_domain::spec::Strategy;
 
+pub(crate) use databases::{DatabaseArgs, DbCommand};
 pub(crate) use domains::{
     CertsCommand, DnsCommand, DomainWatchArgs, DomainsCommand, RevocationReason, Switch, ZoneOwnerArgs,
 };
@@ -203,6 +205,11 @@ pub enum Command {
         manifest: ManifestArgs,
         #[command(flatten)]
         wait: WaitArgs,
+    },
+    /// Managed databases: list, create, show, attach, detach, delete
+    Db {
+        #[command(subcommand)]
+        command: Option<DbCommand>,
     },
     /// Domains of your own: list, add, check, remove
     Domains {

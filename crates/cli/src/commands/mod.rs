@@ -4,6 +4,7 @@ mod alerts;
 mod apps;
 mod audit;
 mod certs;
+mod databases;
 mod deploy;
 mod deployments;
 mod dns;
@@ -27,9 +28,9 @@ mod watch;
 use slipway_domain::quantity::Span;
 
 use crate::args::{
-    ActArgs, AppsCommand, CertsCommand, Command, CronCommand, DeploymentsCommand, DnsCommand, DomainsCommand,
-    EnvCommand, EnvironmentsCommand, ListArgs, OperationsCommand, RegistriesCommand, SecretsCommand, SpecCommand,
-    TeamArg, TeamsCommand, TokensCommand, ZoneOwnerArgs,
+    ActArgs, AppsCommand, CertsCommand, Command, CronCommand, DbCommand, DeploymentsCommand, DnsCommand,
+    DomainsCommand, EnvCommand, EnvironmentsCommand, ListArgs, OperationsCommand, RegistriesCommand, SecretsCommand,
+    SpecCommand, TeamArg, TeamsCommand, TokensCommand, ZoneOwnerArgs,
 };
 use crate::context::Context;
 use crate::error::CliError;
@@ -67,6 +68,7 @@ pub(crate) async fn dispatch(ctx: &mut Context, command: Command) -> Result<(), 
             };
             dns::run(ctx, command.unwrap_or(list)).await
         }
+        Command::Db { command } => databases::run(ctx, command.unwrap_or(DbCommand::List)).await,
         Command::Domains { command } => domains::run(ctx, command.unwrap_or(DomainsCommand::List)).await,
         Command::Registries { command } => {
             let list = || RegistriesCommand::List {

@@ -46,7 +46,7 @@ async fn help_goes_to_standard_output_and_is_success() {
     for text in ["deploy", "rollback", "SLIPWAY_URL", "--json"] {
         assert!(outcome.stdout.contains(text), "{text}");
     }
-    for absent in ["flags", "db", "exec"] {
+    for absent in ["flags", "backup", "exec"] {
         assert!(!outcome.stdout.contains(&format!("\n  {absent}")), "{absent}");
     }
 }

@@ -14,8 +14,11 @@ use crate::engine::EngineError;
 
 type Labels = HashMap<String, String>;
 
-fn ours() -> HashMap<String, Vec<String>> {
-    HashMap::from([("label".to_owned(), vec![labels::ENVIRONMENT_ID.to_owned()])])
+/// What is of an environment, and what is of a managed database.
+const OURS: [&str; 2] = [labels::ENVIRONMENT_ID, labels::DATABASE_ID];
+
+fn with(label: &str) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![label.to_owned()])])
 }
 
 /// Which things go.
@@ -67,57 +70,64 @@ impl DockerEngine {
 
 /// The networks that go, and with them their environments.
 async fn networks(docker: &Docker, going: &mut Going<'_>) -> Result<Vec<String>, EngineError> {
-    let options = ListNetworksOptions { filters: Some(ours()) };
     let mut names = Vec::new();
-    for network in within(QUESTION, docker.list_networks(Some(options))).await? {
-        let subnets = network.ipam.and_then(|i| i.config).unwrap_or_default();
-        let inside = subnets
-            .iter()
-            .filter_map(|c| c.subnet.as_ref()?.parse::<IpNet>().ok())
-            .any(|net| IpNet::V4(going.pool).contains(&net));
-        let labels = network.labels.unwrap_or_default();
-        let goes = match labels.get(labels::INSTALLATION) {
-            Some(theirs) => theirs == going.installation,
-            None => inside,
+    for label in OURS {
+        let options = ListNetworksOptions {
+            filters: Some(with(label)),
         };
-        if let (true, Some(environment), Some(name)) = (goes, labels.get(labels::ENVIRONMENT_ID), network.name) {
-            going.environments.insert(environment.clone());
-            names.push(name);
+        for network in within(QUESTION, docker.list_networks(Some(options))).await? {
+            let subnets = network.ipam.and_then(|i| i.config).unwrap_or_default();
+            let inside = subnets
+                .iter()
+                .filter_map(|c| c.subnet.as_ref()?.parse::<IpNet>().ok())
+                .any(|net| IpNet::V4(going.pool).contains(&net));
+            let labels = network.labels.unwrap_or_default();
+            let goes = match labels.get(labels::INSTALLATION) {
+                Some(theirs) => theirs == going.installation,
+                None => inside,
+            };
+            if let (true, Some(name)) = (goes, network.name) {
+                going.environments.extend(labels.get(labels::ENVIRONMENT_ID).cloned());
+                names.push(name);
+            }
         }
     }
     Ok(names)
 }
 
 async fn remove_containers(docker: &Docker, going: &Going<'_>) -> Result<usize, EngineError> {
-    let options = ListContainersOptions {
-        all: true,
-        filters: Some(ours()),
-        ..ListContainersOptions::default()
-    };
     let mut removed = 0;
-    for container in within(QUESTION, docker.list_containers(Some(options))).await? {
-        if let Some(id) = container
-            .id
-            .filter(|_| going.takes(&container.labels.unwrap_or_default()))
-        {
-            containers::discard(docker, &id).await?;
-            removed += 1;
+    for label in OURS {
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(with(label)),
+            ..ListContainersOptions::default()
+        };
+        for container in within(QUESTION, docker.list_containers(Some(options))).await? {
+            if let Some(id) = container
+                .id
+                .filter(|_| going.takes(&container.labels.unwrap_or_default()))
+            {
+                containers::discard(docker, &id).await?;
+                removed += 1;
+            }
         }
     }
     Ok(removed)
 }
 
 async fn remove_volumes(docker: &Docker, going: &Going<'_>) -> Result<usize, EngineError> {
-    let options = ListVolumesOptions { filters: Some(ours()) };
     let mut removed = 0;
-    for volume in within(QUESTION, docker.list_volumes(Some(options)))
-        .await?
-        .volumes
-        .unwrap_or_default()
-    {
-        if going.takes(&volume.labels) {
-            or_gone(within(BULK, docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>)).await)?;
-            removed += 1;
+    for label in OURS {
+        let options = ListVolumesOptions {
+            filters: Some(with(label)),
+        };
+        let found = within(QUESTION, docker.list_volumes(Some(options))).await?;
+        for volume in found.volumes.unwrap_or_default() {
+            if going.takes(&volume.labels) {
+                or_gone(within(BULK, docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>)).await)?;
+                removed += 1;
+            }
         }
     }
     Ok(removed)

@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 
-use slipway_domain::ids::{EnvironmentId, ReleaseId, RunId};
+use slipway_domain::ids::{DatabaseId, EnvironmentId, ReleaseId, RunId};
 use slipway_domain::{Epoch, ReleaseNumber};
 
+use crate::database::DatabaseSpec;
 use crate::engine::{GroupSpec, Job, Owner};
 
 /// Found on everything of an environment.
@@ -15,8 +16,15 @@ pub(crate) const ENVIRONMENT_ID: &str = "slipway.environment-id";
 pub(crate) const INSTALLATION: &str = "slipway.installation";
 /// Of a one-off command that is no release command: which run it is.
 pub(crate) const RUN: &str = "slipway.run";
-/// `app` or `job`.
+/// Found on everything of a managed database.
+pub(crate) const DATABASE_ID: &str = "slipway.database-id";
+/// What stands in place of a [`Role`] on them.
+pub(crate) const DATABASE_ROLE: &str = "database";
+/// What a database's server was made from.
+pub(crate) const SETTINGS: &str = "slipway.settings";
+/// `app`, `job` or `database`.
 pub(crate) const ROLE: &str = "slipway.role";
+const DATABASE: &str = "slipway.database";
 const TEAM: &str = "slipway.team";
 const APP: &str = "slipway.app";
 const ENVIRONMENT: &str = "slipway.environment";
@@ -73,6 +81,26 @@ pub(crate) fn of_container(group: &GroupSpec, role: Role, slot: u32) -> HashMap<
     labels
 }
 
+/// The labels of everything of a managed database.
+pub(crate) fn of_database(spec: &DatabaseSpec) -> HashMap<String, String> {
+    [
+        (INSTALLATION, spec.installation.clone()),
+        (ROLE, DATABASE_ROLE.to_owned()),
+        (TEAM, spec.team.to_string()),
+        (DATABASE, spec.name.to_string()),
+        (DATABASE_ID, spec.id.to_string()),
+        (SETTINGS, spec.settings()),
+        (EPOCH, spec.epoch.to_string()),
+    ]
+    .map(|(k, v)| (k.to_owned(), v))
+    .into()
+}
+
+/// Which database something is of.
+pub(crate) fn database_of(labels: &HashMap<String, String>) -> Option<DatabaseId> {
+    labels.get(DATABASE_ID)?.parse().ok()
+}
+
 /// Whether a container carries our labels: the environment it is of, in our form, and a role of ours.
 pub(crate) fn is_container(labels: &HashMap<String, String>) -> bool {
     let role = labels.get(ROLE).map(String::as_str);
@@ -114,9 +142,14 @@ fn is_any(labels: &HashMap<String, String>) -> bool {
         .is_some_and(|id| id.parse::<EnvironmentId>().is_ok())
 }
 
-/// Whether two containers are one place of one release.
+/// Whether two containers are one place of one release, or the server of one database.
 pub(crate) fn is_same_place(one: &HashMap<String, String>, other: &HashMap<String, String>) -> bool {
-    [ENVIRONMENT_ID, ROLE, RELEASE_ID, SLOT]
+    let place: &[&str] = if one.contains_key(DATABASE_ID) {
+        &[DATABASE_ID, ROLE]
+    } else {
+        &[ENVIRONMENT_ID, ROLE, RELEASE_ID, SLOT]
+    };
+    place
         .iter()
         .all(|label| one.contains_key(*label) && one.get(*label) == other.get(*label))
 }

@@ -12,6 +12,7 @@
 mod attached;
 mod containers;
 mod create;
+mod databases;
 mod errors;
 mod events;
 mod follow;
@@ -39,15 +40,16 @@ use std::collections::BTreeSet;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use parking_lot::Mutex;
-use slipway_domain::ids::{EnvironmentId, ReleaseId};
+use slipway_domain::ids::{DatabaseId, EnvironmentId, ReleaseId};
 use slipway_domain::image::{ImageReference, Pin};
-use slipway_domain::name::VolumeName;
+use slipway_domain::name::{DatabaseName, VolumeName};
 use slipway_domain::observed::Instance;
 use slipway_domain::ports::{LogQuery, LogReceiver, PullPolicy, RegistryCredentials, ResolveError, Usage};
 use slipway_domain::quantity::Span;
 
 pub use attached::{Attached, Output};
 
+use crate::database::{DatabaseSpec, FoundDatabase};
 use crate::engine::{
     Engine, EngineError, EngineEvents, EngineInfo, FoundRun, GroupSpec, Job, JobState, LocalImage, NetworkSpec,
     PullProgress, SubnetsInUse,
@@ -274,6 +276,35 @@ impl Engine for DockerEngine {
 
     async fn remove_volume(&self, environment: EnvironmentId, volume: &VolumeName) -> Result<(), EngineError> {
         volumes::remove(self.docker().await?, environment, volume).await
+    }
+
+    async fn apply_database(&self, spec: &DatabaseSpec) -> Result<(), EngineError> {
+        databases::apply(self.docker().await?, &self.making_network, spec).await
+    }
+
+    async fn database(&self, id: DatabaseId) -> Result<Option<FoundDatabase>, EngineError> {
+        databases::find(self.docker().await?, id).await
+    }
+
+    async fn connect_database(
+        &self,
+        database: &FoundDatabase,
+        name: &DatabaseName,
+        environment: EnvironmentId,
+    ) -> Result<(), EngineError> {
+        databases::connect(self.docker().await?, database, name, environment).await
+    }
+
+    async fn disconnect_database(
+        &self,
+        database: &FoundDatabase,
+        environment: EnvironmentId,
+    ) -> Result<(), EngineError> {
+        databases::disconnect(self.docker().await?, database, environment).await
+    }
+
+    async fn remove_database(&self, id: DatabaseId) -> Result<(), EngineError> {
+        databases::remove(self.docker().await?, id).await
     }
 
     async fn disk(&self) -> Result<(u64, u64), EngineError> {

@@ -145,6 +145,8 @@ pub struct Config {
     pub traces: bool,
     /// What PostgreSQL is run from where this machine has none.
     pub postgres_image: ImageReference,
+    /// The same, with `{version}` for the version.
+    pub postgres_images: String,
     /// The private Postgres' programs, told by the parent.
     pub postgres_programs: Option<Programs>,
     /// The `slipway up` that started this process, told by it.
@@ -325,6 +327,9 @@ impl Config {
             otlp_endpoint: v.standard(&["OTEL_EXPORTER_OTLP_ENDPOINT"]).map(|(_, e)| e.to_owned()),
             traces: traces?,
             postgres_image: postgres_image?,
+            postgres_images: v
+                .get("postgres_image")
+                .map_or_else(|| settings::POSTGRES_IMAGE.into(), |(value, _)| value),
             postgres_programs: told(crate::up::PROGRAMS_VARIABLE).and_then(|p| serde_json::from_str(p).ok()),
             parent: told(crate::up::PARENT_VARIABLE).and_then(|p| p.parse().ok()),
             lease_holder: told(crate::up::HOLDER_VARIABLE).and_then(|id| id.parse().ok()),

@@ -35,7 +35,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// The image of PostgreSQL.
-pub(super) const POSTGRES_IMAGE: &str = "postgres:17";
+pub(super) const POSTGRES_IMAGE: &str = "postgres:{version}";
 /// What `{version}` in it becomes.
 pub(super) const POSTGRES_VERSION: &str = "17";
 
@@ -54,7 +54,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "postgres_image",
         POSTGRES_IMAGE,
-        "The image that the private Postgres runs from where this machine has no PostgreSQL; {version} is replaced.",
+        "The image of managed databases, and of the private Postgres where this machine has no PostgreSQL; `{version}` is replaced by the major version.",
     ),
     setting(
         "base_domain",

@@ -317,9 +317,9 @@ fn the_command_line_deploys_and_explains() {
     assert_eq!(code, 1, "{err}");
     let (code, _, err) = platform.cli(&["no-such-command"]);
     assert_eq!(code, 2, "{err}");
-    let (code, _, err) = platform.cli(&["db", "list"]);
+    let (code, _, err) = platform.cli(&["backup", "list"]);
     assert_eq!(code, 2, "{err}");
-    assert!(err.contains("`slipway db` is not there yet"), "{err}");
+    assert!(err.contains("`slipway backup` is not there yet"), "{err}");
 }
 
 /// The names in a JSON object, each as often as it is written.

@@ -7,6 +7,7 @@ mod certificates;
 mod chaos;
 mod concurrency;
 mod contained;
+mod databases;
 mod deploy;
 mod domains;
 mod engine_faults;

@@ -524,20 +524,26 @@ impl Drop for Platform {
 }
 
 impl Platform {
-    /// The networks in this platform's own pool, and the containers and volumes of the environments that they are of.
+    /// The networks in this platform's own pool, and the containers and volumes of the environments and databases that they
+    /// are of.
     fn remove_what_is_left(&self) {
         let pool: ipnet::Ipv4Net = self.place.network_pool().parse().expect("a network");
         let networks = docker_lossy(&["network", "ls", "--filter", "driver=bridge", "--format", "{{.ID}}"]);
         for network in networks.lines() {
-            let inspect = "{{(index .IPAM.Config 0).Subnet}} {{index .Labels \"slipway.environment-id\"}}";
+            let inspect = "{{(index .IPAM.Config 0).Subnet}} {{index .Labels \"slipway.environment-id\"}}{{index .Labels \"slipway.database-id\"}}";
             let text = docker_lossy(&["network", "inspect", "--format", inspect, network]);
-            let Some((subnet, environment)) = text.trim().split_once(' ') else {
+            let Some((subnet, owner)) = text.trim().split_once(' ') else {
                 continue;
             };
             if !subnet.parse().is_ok_and(|s: ipnet::Ipv4Net| pool.contains(&s)) {
                 continue;
             }
-            let filter = format!("label=slipway.environment-id={environment}");
+            let label = if owner.starts_with("dbs_") {
+                "database-id"
+            } else {
+                "environment-id"
+            };
+            let filter = format!("label=slipway.{label}={owner}");
             for id in docker_lossy(&["ps", "--all", "--quiet", "--filter", &filter]).lines() {
                 docker_lossy(&["rm", "--force", "--volumes", id]);
             }
