@@ -3,13 +3,13 @@
 //! | what is so | what is done |
 //! |---|---|
 //! | a name lacks one, or its own is to be replaced | it is ordered, at one CA after the other |
-//! | the last attempt failed | it is tried again after 1 min, twice as long each time, at most 12 h |
+//! | the last attempt failed | it is tried again after 1 min, then later and later, at most 12 h |
 //! | a name of the platform's own is not in DNS | it is looked at again after 5 min |
 //! | the clock of this machine cannot be believed | renewals are put off by an hour, but for a few |
 //! | the budget is used up | it is tried again when the CA allows it, and its next one is asked meanwhile |
 
 use chrono::TimeDelta;
-use slipway_domain::domains::Reason;
+use slipway_domain::domains::{Inspection, Reason, RecordType};
 use slipway_domain::name::DomainName;
 use slipway_domain::ports::{BoxFuture, Claim};
 use slipway_store::{CustomDomain, DueCertificate, LedgerKind, StoreError, Tx};
@@ -34,8 +34,11 @@ const HOPELESS: [&str; 6] = [
 ];
 /// After which it is asked again.
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(5);
-const AGAIN_FIRST: TimeDelta = TimeDelta::minutes(1);
-const AGAIN_MAX: TimeDelta = TimeDelta::hours(12);
+/// After so many minutes an attempt that failed is made again, by failures in a row. CAs allow five failures of a name in an
+/// hour (<https://letsencrypt.org/docs/rate-limits/>): one of them is left for whoever mended something.
+const AGAIN_MINUTES: [i64; 9] = [1, 5, 15, 45, 60, 120, 240, 480, 720];
+/// Goes before what was wrong with the last attempt, where the next one has to wait.
+const LAST: &str = " The last attempt failed: ";
 
 /// Orders.
 pub(crate) struct Orders;
@@ -148,8 +151,25 @@ async fn obstacle(deps: &Deps, names: &Names) -> Option<Reason> {
     obstacle.map(|finding| Reason {
         code: finding.code.clone(),
         detail: finding.detail.clone(),
-        hint: finding.hint.clone(),
+        // No table goes with it.
+        hint: match records(&found) {
+            Some(records) if finding.hint.contains("listed") => format!("Make {records}."),
+            _ => finding.hint.clone(),
+        },
     })
+}
+
+/// The records that lead here, in words.
+fn records(found: &Inspection) -> Option<String> {
+    let leads = |kind| matches!(kind, RecordType::A | RecordType::Aaaa | RecordType::Cname);
+    let wanted = found
+        .records
+        .iter()
+        .filter(|r| leads(r.kind) && !r.ok && !r.value.is_empty());
+    let told: Vec<String> = wanted
+        .map(|r| format!("{} {} {}", r.name, r.kind.as_str(), r.value))
+        .collect();
+    (!told.is_empty()).then(|| format!("the record {}", told.join(" or ")))
 }
 
 /// The custom domain that these are the names of.
@@ -170,7 +190,7 @@ pub(crate) fn reach(names: &Names, domain: Option<&CustomDomain>) -> Reach {
     }
     let inspection = domain.and_then(|domain| domain.inspection.as_ref());
     inspection.map_or_else(Reach::default, |found| Reach {
-        needs_dns: found.behind_proxy,
+        needs_dns: found.behind_proxy || found.dns_only,
         by_dns: found.by_dns,
     })
 }
@@ -190,7 +210,10 @@ async fn note(deps: &Deps, lead: Lead, due: &DueCertificate, last: Option<OrderE
     let mut tx = lead.begin(&deps.store).await?;
     match last {
         None | Some(OrderError::Store(_)) => return Ok(()),
-        Some(OrderError::Wait(until, reason)) => tx.postpone_issuance(names, &reason, (now, until)).await?,
+        Some(OrderError::Wait(until, reason)) => {
+            let reason = with_last(reason, due.issuance.error.as_ref());
+            tx.postpone_issuance(names, &reason, (now, until)).await?;
+        }
         Some(OrderError::Failed {
             reason,
             keeps_order,
@@ -208,7 +231,24 @@ async fn note(deps: &Deps, lead: Lead, due: &DueCertificate, last: Option<OrderE
 
 /// How long to wait after so many failures in a row.
 fn again(failures: u32) -> TimeDelta {
-    renewal::doubled(AGAIN_FIRST, failures, AGAIN_MAX)
+    let at = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
+    TimeDelta::minutes(AGAIN_MINUTES[at.min(AGAIN_MINUTES.len() - 1)])
+}
+
+/// Why it has to wait, without hiding what people should mend meanwhile.
+fn with_last(wait: Reason, last: Option<&Reason>) -> Reason {
+    let Some(last) = last.filter(|last| last.code != wait.code || last.detail.contains(LAST)) else {
+        return wait;
+    };
+    let failed = last
+        .detail
+        .split_once(LAST)
+        .map_or(last.detail.as_str(), |(_, failed)| failed);
+    Reason {
+        code: wait.code,
+        detail: format!("{}{LAST}{failed}", wait.detail),
+        hint: last.hint.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -217,7 +257,36 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_are_tried_again_less_and_less_often() {
-        let minutes: Vec<i64> = [1, 2, 3, 10, 11, 4_000_000].map(|n| again(n).num_minutes()).to_vec();
-        assert_eq!(minutes, [1, 2, 4, 512, 720, 720]);
+        let minutes: Vec<i64> = [1, 2, 3, 9, 10, 4_000_000].map(|n| again(n).num_minutes()).to_vec();
+        assert_eq!(minutes, [1, 5, 15, 720, 720, 720]);
+        let first_hour: Vec<i64> = (1..5).map(|n| again(n).num_minutes()).collect();
+        assert!(first_hour.iter().sum::<i64>() > 60, "four attempts in an hour");
+    }
+
+    #[test]
+    fn what_has_to_wait_says_still_why_the_last_attempt_failed() {
+        let reason = |code: &str, detail: &str, hint: &str| Reason {
+            code: code.into(),
+            detail: detail.into(),
+            hint: hint.into(),
+        };
+        let failed = reason("ca_cannot_reach", "Port 80 is shut.", "Open it.");
+        let first = with_last(reason("ca_budget", "No more until 5.", "h"), Some(&failed));
+        assert_eq!(
+            (first.code.as_str(), first.detail.as_str(), first.hint.as_str()),
+            (
+                "ca_budget",
+                "No more until 5. The last attempt failed: Port 80 is shut.",
+                "Open it."
+            )
+        );
+        let second = with_last(reason("ca_budget", "No more until 6.", "h"), Some(&first));
+        assert_eq!(
+            second.detail,
+            "No more until 6. The last attempt failed: Port 80 is shut."
+        );
+        let alone = reason("ca_budget", "No more until 7.", "h");
+        assert_eq!(with_last(alone.clone(), None), alone);
+        assert_eq!(with_last(alone.clone(), Some(&alone)), alone);
     }
 }

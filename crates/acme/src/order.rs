@@ -329,7 +329,7 @@ async fn spend(deps: &Deps, lead: Lead, ca: &CaSettings, names: &Names, is_renew
         let reason = Reason {
             code: "ca_budget".into(),
             detail: format!(
-                "The CA {} allows no more orders for this name until {}.",
+                "No more orders for this name are made at the CA {} until {}: CAs allow a few within a time only.",
                 ca_host(&ca.directory),
                 until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
             ),
@@ -514,7 +514,7 @@ async fn invalid(order: &mut Order, ca: &CaSettings, wish: ChallengeKind) -> Ord
             hint: if wish == ChallengeKind::Dns01 {
                 "The zone's name servers must tell the record everywhere: see the registrar's page. It is tried again by itself."
             } else {
-                "The name must lead here from everywhere, and port 80 of this platform must be reachable from the internet."
+                "The name must lead here from everywhere, and ports 80 and 443 of this platform must be reachable from the internet: one of them is tried after the other."
             }
             .into(),
         },

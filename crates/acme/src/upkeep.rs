@@ -3,7 +3,7 @@
 //! | what is so | what is done |
 //! |---|---|
 //! | a local name lacks a certificate, or its own grows old | the internal CA issues one, at once |
-//! | nobody wants a certificate any more | it is taken out of use |
+//! | nobody wants a certificate any more | it is taken out of use, and what was tried for it forgotten |
 //! | a name that a visitor brought along leads elsewhere, and has no certificate | it is forgotten |
 //! | one is about to end and was not renewed | somebody is told |
 //! | one was renewed without trouble | browsers may be told to remember for longer |
@@ -62,10 +62,13 @@ async fn retire(deps: &Deps, lead: Lead, own: &OwnNames) -> Result<(), StoreErro
     let mut tx = deps.store.begin().await?;
     let unwanted = tx.unwanted_certificates(own).await?;
     drop(tx);
-    if unwanted.is_empty() {
+    let mut tx = lead.begin(&deps.store).await?;
+    if tx.forget_unwanted_issuances(own).await? == 0 && unwanted.is_empty() {
         return Ok(());
     }
-    let mut tx = lead.begin(&deps.store).await?;
+    if unwanted.is_empty() {
+        return tx.commit().await;
+    }
     tx.retire_certificates(&unwanted, deps.clock.now()).await?;
     tx.commit().await?;
     tracing::info!(?unwanted, "certificates.retired: nobody wants them any more");

@@ -107,7 +107,8 @@ fn key_fits(chain: &[CertificateDer<'static>], key_pem: &str) -> Result<(), Stri
         rustls::Error::InconsistentKeys(_) => {
             "The key is another certificate's, or the chain does not begin with the site's own certificate.".to_owned()
         }
-        error => format!("The key cannot be used: {error}."),
+        _ => "The key cannot be used: give an ECDSA key (P-256 or P-384), an RSA key of 2048 bits or more, or Ed25519."
+            .to_owned(),
     })?;
     Ok(())
 }

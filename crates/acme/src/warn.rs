@@ -14,10 +14,10 @@ use crate::lead::Lead;
 const DAYS: [i64; 6] = [0, 1, 3, 7, 14, 21];
 
 /// The smallest number of these days that are left at most; nothing where a renewal may still come as planned, which is
-/// until a quarter of the certificate's life is left.
-fn days_left(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> Option<i64> {
+/// until a quarter of the certificate's life is left. One that was uploaded nothing renews.
+fn days_left((not_before, not_after): (Timestamp, Timestamp), uploaded: bool, now: Timestamp) -> Option<i64> {
     let left = not_after - now;
-    let late = left <= (not_after - not_before) / 4;
+    let late = uploaded || left <= (not_after - not_before) / 4;
     let reached = |days: &i64| left <= TimeDelta::days(*days);
     DAYS.into_iter().find(reached).filter(|_| late)
 }
@@ -25,6 +25,8 @@ fn days_left(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> Opt
 /// A certificate that is about to end, or has ended, and why there is no other.
 struct Ending<'a> {
     name: &'a str,
+    /// The app's, if it is an app's.
+    app: &'a str,
     not_before: Timestamp,
     not_after: Timestamp,
     why: Option<Reason>,
@@ -34,7 +36,7 @@ struct Ending<'a> {
 
 /// What there is to say of it.
 fn warning(ending: &Ending<'_>, now: Timestamp) -> Option<String> {
-    let days = days_left(ending.not_before, ending.not_after, now)?;
+    let days = days_left((ending.not_before, ending.not_after), ending.uploaded, now)?;
     let why = ending
         .why
         .as_ref()
@@ -48,7 +50,8 @@ fn warning(ending: &Ending<'_>, now: Timestamp) -> Option<String> {
     Some(if ending.uploaded {
         format!(
             "the certificate of {name} {when}, and nothing renews it, for it was uploaded: upload another one, or have one \
-             ordered (`slipway certs give-up {name}`){why}"
+             ordered (`slipway certs give-up {name} -a {}`){why}",
+            ending.app
         )
     } else {
         format!("the certificate of {name} {when} and could not be renewed{why}")
@@ -78,6 +81,7 @@ fn of_domain(domain: &CustomDomain, now: Timestamp) -> Option<String> {
     );
     let ending = Ending {
         name: domain.host.as_str(),
+        app: domain.app_name.as_str(),
         not_before: certificate.not_before,
         not_after: certificate.not_after,
         why: stands.reason,
@@ -90,6 +94,7 @@ fn of_domain(domain: &CustomDomain, now: Timestamp) -> Option<String> {
 fn of_own(own: &OwnEnding, now: Timestamp) -> Option<String> {
     let ending = Ending {
         name: own.names.first()?,
+        app: "",
         not_before: own.not_before,
         not_after: own.not_after,
         why: own.error.clone(),
@@ -145,7 +150,7 @@ mod tests {
         let hour = |h: i64| at(h * 3_600_000);
         let told = |life_days: i64, left_hours: i64| {
             let end = life_days * 24;
-            days_left(hour(0), hour(end), hour(end - left_hours))
+            days_left((hour(0), hour(end)), false, hour(end - left_hours))
         };
         for (left_hours, days) in [
             (22 * 24, None),
@@ -161,6 +166,13 @@ mod tests {
         ] {
             assert_eq!(told(90, left_hours), days, "{left_hours} hours");
         }
+        let short = (hour(0), hour(48));
+        assert_eq!(days_left(short, false, hour(1)), None, "it may still be renewed");
+        assert_eq!(
+            days_left(short, true, hour(1)),
+            Some(3),
+            "nothing renews what was uploaded"
+        );
         // Of six days the last one and a half.
         assert_eq!(told(6, 48), None);
         assert_eq!(told(6, 36), Some(3));

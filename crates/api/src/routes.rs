@@ -101,6 +101,8 @@ fn apps_and_specs(routes: Routes) -> Routes {
         .guarded(WRITE_SECRET, routes!(registries::put::registry_put))
         .guarded(WRITE_SECRET, routes!(registries::delete::registry_delete))
         .guarded(READ_DOMAIN, routes!(certificates::list::certificate_list))
+        .guarded(WRITE_DOMAIN, routes!(certificates::renew::certificate_renew_named))
+        .guarded(WRITE_DOMAIN, routes!(certificates::revoke::certificate_revoke_named))
         .guarded(READ_DOMAIN, routes!(dns::list::dns_zone_list))
         .guarded(WRITE_DOMAIN, routes!(dns::put::dns_zone_put))
         .guarded(WRITE_DOMAIN, routes!(dns::delete::dns_zone_delete))

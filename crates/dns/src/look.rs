@@ -20,32 +20,34 @@ impl Dns {
     ///
     /// Of a wildcard any name below it is asked about that nobody made.
     pub async fn look(&self, domain: &DomainName, target: Option<&HostName>) -> Look {
-        let (first, proof, challenge) = (self.first(), proof_name(domain), challenge_name(domain));
-        let (bare, host) = (&domain.bare(), &somebody(domain));
+        let (host, proof) = (&somebody(domain), proof_name(domain));
         let answers = join_all(self.0.servers.iter().map(|s| s.addresses(host.as_str(), false)));
-        let (mut answers, proof, caa, dnssec, by_wildcard, zone, target, challenge_alias) = tokio::join!(
+        let (mut answers, proof, dnssec, mut around) = tokio::join!(
             answers,
             self.texts(&proof),
-            caa(first, bare),
             self.0.validator.dnssec(host.as_str()),
-            wildcard(first, domain),
-            zone::of(first, bare),
-            self.behind(target),
-            self.alias(&challenge)
+            around(self.first(), domain, target)
         );
-        if let Some(zone) = &zone {
-            answers.extend(self.authoritative(zone, host).await);
+        // Where the first server is away, the rest is asked of one that is there.
+        let there = answers.iter().position(|answer| !answer.is_away()).unwrap_or(0);
+        if let Some(server) = self.0.servers.get(there).filter(|_| there > 0) {
+            around = self::around(server, domain, target).await;
         }
-        let by_wildcard = by_wildcard.is_some_and(|w| answers.first().is_some_and(|a| same(a, &w)));
+        let by_wildcard = around
+            .wildcard
+            .is_some_and(|w| answers.get(there).is_some_and(|a| same(a, &w)));
+        if let Some(zone) = &around.zone {
+            answers.extend(self.authoritative(&self.0.servers[there], zone, host).await);
+        }
         Look {
             answers,
             proof,
-            caa,
+            caa: around.caa,
             dnssec,
-            zone,
+            zone: around.zone,
             by_wildcard,
-            target,
-            challenge_alias,
+            target: around.target,
+            challenge_alias: around.challenge_alias,
         }
     }
 
@@ -67,8 +69,8 @@ impl Dns {
     }
 
     /// What the zone's own servers say, as far as they can be reached from here.
-    async fn authoritative(&self, zone: &HostName, host: &HostName) -> Vec<ResolverAnswer> {
-        let servers = zone::servers(self.first(), zone).await;
+    async fn authoritative(&self, server: &Server, zone: &HostName, host: &HostName) -> Vec<ResolverAnswer> {
+        let servers = zone::servers(server, zone).await;
         let asked = join_all(servers.iter().map(|s| s.addresses(host.as_str(), true)));
         let mut answers = tokio::time::timeout(AUTHORITATIVE_MAX, asked).await.unwrap_or_default();
         answers.retain(|answer| !matches!(answer.a, Answer::Failed(_)) && !matches!(answer.aaaa, Answer::Failed(_)));
@@ -76,18 +78,45 @@ impl Dns {
         answers.retain(|answer| answer.cnames.is_empty());
         answers
     }
+}
 
-    async fn behind(&self, target: Option<&HostName>) -> Answer<IpAddr> {
-        let Some(target) = target else {
-            return Answer::Nothing;
-        };
-        let answer = self.first().addresses(target.as_str(), false).await;
-        let all: Vec<IpAddr> = [answer.a.records(), answer.aaaa.records()].concat();
-        if all.is_empty() {
-            Answer::Nothing
-        } else {
-            Answer::Found(all)
-        }
+/// What is asked of one server alone.
+struct Around {
+    caa: Result<Option<Caa>, LookFailure>,
+    wildcard: Option<ResolverAnswer>,
+    zone: Option<HostName>,
+    target: Answer<IpAddr>,
+    challenge_alias: Option<String>,
+}
+
+async fn around(server: &Server, domain: &DomainName, target: Option<&HostName>) -> Around {
+    let (bare, challenge) = (&domain.bare(), challenge_name(domain));
+    let (caa, wildcard, zone, target, mut aliases) = tokio::join!(
+        caa(server, bare),
+        wildcard(server, domain),
+        zone::of(server, bare),
+        behind(server, target),
+        server.aliases(&challenge)
+    );
+    Around {
+        caa,
+        wildcard,
+        zone,
+        target,
+        challenge_alias: aliases.pop(),
+    }
+}
+
+async fn behind(server: &Server, target: Option<&HostName>) -> Answer<IpAddr> {
+    let Some(target) = target else {
+        return Answer::Nothing;
+    };
+    let answer = server.addresses(target.as_str(), false).await;
+    let all: Vec<IpAddr> = [answer.a.records(), answer.aaaa.records()].concat();
+    if all.is_empty() {
+        Answer::Nothing
+    } else {
+        Answer::Found(all)
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::json;
 use slipway_domain::domains::{Verdict, Word, no_place, question, unfit, verdict};
 use slipway_domain::ids::{DomainId, EnvironmentId};
 use slipway_domain::name::{DomainName, HostName};
+use slipway_domain::ports::{Claim, DomainInspector};
 use slipway_domain::routing::{EnvironmentRoute, RouteState, Snapshot, Upstream};
 use slipway_domain::spec::OnDemandTls;
 use slipway_domain::{Clock, Entropy};
@@ -37,6 +38,7 @@ pub(crate) struct OnDemand {
     bell: Bell,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    inspector: Arc<dyn DomainInspector>,
     http: reqwest::Client,
     places: Semaphore,
 }
@@ -48,6 +50,7 @@ impl OnDemand {
         bell: Bell,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        inspector: Arc<dyn DomainInspector>,
     ) -> Result<Self, ServerError> {
         let http = reqwest::Client::builder()
             // Apps are asked over plain HTTP: no roots are needed, so that a machine without any will do.
@@ -64,6 +67,7 @@ impl OnDemand {
             bell,
             clock,
             entropy,
+            inspector,
             http,
             places: Semaphore::new(AT_ONCE_MAX),
         })
@@ -98,7 +102,8 @@ impl OnDemand {
         let words = asked.map(|(id, settings)| async move { (id, self.ask(id, &settings, host).await) });
         let words: BTreeMap<EnvironmentId, Word> = join_all(words).await.into_iter().collect();
         match verdict(&words) {
-            Verdict::Of(environment) => self.add(environment, name).await,
+            Verdict::Of(environment) if self.leads_here(&name).await => self.add(environment, name).await,
+            Verdict::Of(_) => Ok(false),
             Verdict::Nobodys => {
                 tracing::debug!(%host, "on_demand.nobodys");
                 Ok(false)
@@ -113,6 +118,24 @@ impl OnDemand {
                 Ok(false)
             }
         }
+    }
+
+    /// Whether a certificate could be had for a name now: one that leads nowhere takes nobody's place, and no visitor waits.
+    async fn leads_here(&self, name: &DomainName) -> bool {
+        let claim = Claim {
+            host: name.clone(),
+            token: String::new(),
+            routed_proves: true,
+            is_proven: false,
+            is_anothers: false,
+            zones: Vec::new(),
+        };
+        let found = self.inspector.inspect(claim).await;
+        if !found.may_order() {
+            let code = found.obstacle().map_or("not_here", |finding| finding.code.as_str());
+            tracing::info!(host = %name, code, "on_demand.leads_elsewhere: an app serves the name, and DNS does not lead it here");
+        }
+        found.may_order()
     }
 
     async fn ask(&self, id: EnvironmentId, settings: &OnDemandTls, host: &HostName) -> Word {

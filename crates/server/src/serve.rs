@@ -114,7 +114,7 @@ pub(crate) async fn run(
     let dns = inspector::dns(&config)?;
     let zones = Arc::new(Editor::new(dns.clone(), config.domains.hook.clone()));
     let identities = CaaIdentities::known(&config.domains.cas);
-    let inspector = Arc::new(Inspector::new(&config, dns, identities.clone()));
+    let inspector = Arc::new(Inspector::new(&config, dns, identities.clone(), store.clone()));
     Plane {
         config,
         installation,
@@ -319,6 +319,7 @@ impl Plane {
             bell.clone(),
             Arc::clone(&self.clock),
             Arc::clone(&self.entropy),
+            Arc::clone(&self.inspector) as _,
         )?;
         let control = Control {
             store: self.store.clone(),

@@ -3,7 +3,7 @@
 use slipway_domain::Timestamp;
 use slipway_domain::domains::Reason;
 use slipway_domain::ids::{CertificateId, EnvironmentId, TeamId};
-use slipway_domain::name::AppName;
+use slipway_domain::name::{AppName, EnvironmentName};
 use slipway_domain::secret::Sealed;
 
 use crate::issuances::{Issuance, OrderRow};
@@ -65,7 +65,7 @@ pub struct OwnNames {
 
 impl OwnNames {
     /// One text for each set: no name has a space in it.
-    fn joined(&self) -> Vec<String> {
+    pub(crate) fn joined(&self) -> Vec<String> {
         self.sets.iter().map(|names| names.join(" ")).collect()
     }
 }
@@ -123,6 +123,19 @@ pub struct CertificateRow {
     pub uploaded: bool,
     /// When the CA is told at the latest that one for these names holds no more, if it was asked for and is not done.
     pub revoke_at: Option<Timestamp>,
+}
+
+/// Whose a certificate is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateOwner {
+    /// Its names.
+    pub names: Vec<String>,
+    /// The team; none where it is the platform's own.
+    pub team: Option<TeamId>,
+    /// The app that the first name leads to.
+    pub app: Option<AppName>,
+    /// The environment that it leads to.
+    pub environment: Option<EnvironmentName>,
 }
 
 impl CertificateRow {
@@ -370,6 +383,34 @@ impl Tx {
         .fetch_optional(self.c())
         .await?;
         Ok(row.map(Certificate::from))
+    }
+
+    /// Whose the certificate for a name is, in use or to be had.
+    #[tracing::instrument(name = "db.certificate_owner", level = "debug", skip_all)]
+    pub async fn certificate_owner(&mut self, name: &str) -> Result<Option<CertificateOwner>, StoreError> {
+        let row = sqlx::query!(
+            "select coalesce(c.names, i.names) as \"names!\", d.team_id as \"team_id?\", a.name as \"app?\", e.name as \"environment?\"
+             from (select names from certificates where replaced_at is null) c
+             full join (select names from issuances) i on i.names = c.names
+             left join domains d on d.host = (coalesce(c.names, i.names))[1]
+             left join environments e on e.id = d.environment_id left join apps a on a.id = e.app_id
+             where $1 = any(coalesce(c.names, i.names)) limit 1",
+            name
+        )
+        .fetch_optional(self.c())
+        .await?;
+        row.map(|r| {
+            Ok(CertificateOwner {
+                names: r.names,
+                team: r.team_id.map(TeamId::from_uuid),
+                app: r.app.map(|app| parse(&app, "apps", "name", &name)).transpose()?,
+                environment: r
+                    .environment
+                    .map(|e| parse(&e, "environments", "name", &name))
+                    .transpose()?,
+            })
+        })
+        .transpose()
     }
 
     /// Those in use and those to be had, by name; of one team or all, of some apps or all.

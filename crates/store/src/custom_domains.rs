@@ -307,7 +307,9 @@ impl Tx {
                and ($3::text is null or d.host = $3) and ($4::timestamptz is null or d.look_at <= $4
                     -- Nothing is planned later than that, but by a clock that was set back since.
                     or d.look_at > $4 + interval '1 day')
-               and ($5::timestamptz is null or renewal_is_late(c.not_before, c.not_after, $5))
+               and ($5::timestamptz is null or renewal_is_late(c.not_before, c.not_after, $5)
+                    -- Nothing renews these.
+                    or c.uploaded and c.not_after - $5 <= interval '21 days')
                and ($6::text[] is null or a.name = any($6)) and ($7::text[] is null or e.name = any($7))
                and ($8::text is null or d.host collate \"C\" > $8)
              order by case when $4::timestamptz is null then null else d.look_at end, d.host collate \"C\", d.id limit $9",

@@ -5,7 +5,7 @@ use slipway_domain::domains::Reason;
 use slipway_domain::secret::Sealed;
 
 use crate::row::to_json;
-use crate::{StoreError, Tx};
+use crate::{OwnNames, StoreError, Tx};
 
 /// How the attempts to get a certificate go.
 #[derive(Debug, Clone, Default)]
@@ -185,14 +185,22 @@ impl Tx {
         Ok(())
     }
 
-    /// Tries it again as soon as may be: somebody mended something. What the CA itself said to wait for is waited for.
+    /// Tries it again as soon as may be, if the last attempt was before a time: somebody may have mended something since. What
+    /// the CA itself said to wait for is waited for.
     #[tracing::instrument(name = "db.try_soon", level = "debug", skip_all)]
-    pub async fn try_soon(&mut self, names: &[String], now: Timestamp) -> Result<(), StoreError> {
+    pub async fn try_soon(
+        &mut self,
+        names: &[String],
+        tried_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "update issuances set next_try_at = $2
-             where names = $1 and next_try_at > $2 and coalesce(error ->> 'code' <> 'ca_rate_limited', true)",
+             where names = $1 and next_try_at > $2 and updated_at <= $3
+               and coalesce(error ->> 'code' <> 'ca_rate_limited', true)",
             names,
-            now
+            now,
+            tried_before
         )
         .execute(self.c())
         .await?;
@@ -219,6 +227,21 @@ impl Tx {
         .execute(self.c())
         .await?;
         Ok(())
+    }
+
+    /// What was tried for names that nobody wants a certificate for any more is of no account.
+    #[tracing::instrument(name = "db.forget_unwanted_issuances", level = "debug", skip_all)]
+    pub async fn forget_unwanted_issuances(&mut self, own: &OwnNames) -> Result<u64, StoreError> {
+        let done = sqlx::query!(
+            "delete from issuances i
+             where not array_to_string(names, ' ') = any($2)
+               and not exists (select from domains d where i.names = array[d.host] and (d.kind = 'custom' or $1))",
+            own.apps,
+            &own.joined()
+        )
+        .execute(self.c())
+        .await?;
+        Ok(done.rows_affected())
     }
 
     /// There is a certificate, or nobody wants one any more: what went before is of no account.
@@ -248,6 +271,14 @@ impl Tx {
             created_at: r.created_at,
             roll_at: r.roll_at,
         }))
+    }
+
+    /// The URLs of all accounts.
+    #[tracing::instrument(name = "db.acme_account_urls", level = "debug", skip_all)]
+    pub async fn acme_account_urls(&mut self) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar!("select account_url from acme_accounts")
+            .fetch_all(self.c())
+            .await?)
     }
 
     /// Keeps the account at a CA, in place of the one before.

@@ -46,7 +46,9 @@ mod zones;
 pub use alerts::AlertFilter;
 pub use apps::{App, AppSummary, EnvironmentSummary};
 pub use audit::{AuditEntry, AuditFilter, AuditOutcome, AuditRow};
-pub use certificates::{Certificate, CertificateRow, DueCertificate, OwnEnding, OwnNames, Revocation};
+pub use certificates::{
+    Certificate, CertificateOwner, CertificateRow, DueCertificate, OwnEnding, OwnNames, Revocation,
+};
 pub use custom_domains::{CustomDomain, DomainCertificate, DomainFilter, HstsCandidate, NewCustomDomain, OtherTeams};
 pub use databases::{Attachment, Database, DatabaseFacts, DatabaseStatus};
 pub use deployments::{Deployment, NewDeployment};

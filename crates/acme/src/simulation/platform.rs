@@ -83,6 +83,7 @@ impl DomainInspector for Records {
                 ttl_seconds: Some(60),
                 behind_proxy: false,
                 by_dns: false,
+                dns_only: false,
             }
         })
     }

@@ -1,6 +1,7 @@
 //! `/v1/apps/{app}/domains/{host}/check`: what DNS says now. `GET` tells it and changes nothing; `POST` has the platform
 //! act on it without waiting for its own next look.
 
+use chrono::TimeDelta;
 use http::StatusCode;
 use slipway_wire::domains::Domain;
 
@@ -8,6 +9,9 @@ use super::DomainParams;
 use crate::call::Call;
 use crate::error::Result;
 use crate::extract::{Names, Params};
+
+/// Who asks again and again does not use up what a CA allows: an attempt that failed sooner is not repeated for it.
+const TRIED_AGO: TimeDelta = TimeDelta::minutes(10);
 
 /// Ask DNS about a domain now.
 #[utoipa::path(get, path = "/v1/apps/{app}/domains/{host}/check", tag = "domains", operation_id = "domain_check",
@@ -44,7 +48,7 @@ pub(crate) async fn domain_recheck(
     let row = call.domain(&mut tx, &app, &host).await?;
     let now = call.now();
     tx.look_soon(row.id, now).await?;
-    tx.try_soon(&[row.host.to_string()], now).await?;
+    tx.try_soon(&[row.host.to_string()], now - TRIED_AGO, now).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, axum::Json(call.domain_kept(row))))
 }

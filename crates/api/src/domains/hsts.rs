@@ -66,15 +66,20 @@ fn confirmed(row: &CustomDomain, change: &HstsChange) -> Result<()> {
         return Ok(());
     }
     let host = row.host.bare();
+    let again = match &change.confirm {
+        Some(given) => format!(
+            "`{given}` is not its name. Repeat with `{}` as confirmation (`--confirm`)",
+            row.host
+        ),
+        None => format!("Repeat with `{}` as confirmation (`--confirm`)", row.host),
+    };
     let detail = if built_in {
         format!(
-            "With `preload` {host} and every name below it can be built into browsers once it is handed in at hstspreload.org; to get it out again takes months. Repeat with `confirm` set to `{}`.",
-            row.host
+            "With `preload` {host} and every name below it can be built into browsers once it is handed in at hstspreload.org; to get it out again takes months. {again}."
         )
     } else {
         format!(
-            "With `include_subdomains` browsers refuse every name below {host} that does not answer with a valid certificate, also those that are not on this platform. Repeat with `confirm` set to `{}`.",
-            row.host
+            "With `include_subdomains` browsers refuse every name below {host} that does not answer with a valid certificate, also those that are not on this platform. {again}."
         )
     };
     Err(ApiError::Refused(Code::ConfirmationRequired, detail))

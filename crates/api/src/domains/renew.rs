@@ -12,7 +12,7 @@ use crate::error::{ApiError, Result};
 use crate::extract::{Json, Names};
 
 /// So long a certificate that is to hold no more serves at most, for want of another one.
-const REPLACED_WITHIN: TimeDelta = TimeDelta::hours(1);
+pub(crate) const REPLACED_WITHIN: TimeDelta = TimeDelta::hours(1);
 
 /// Have a domain's certificate replaced now. It serves until the new one is there.
 #[utoipa::path(post, path = "/v1/apps/{app}/domains/{host}/renew", tag = "domains", operation_id = "certificate_renew",
@@ -39,7 +39,7 @@ pub(crate) async fn certificate_renew(
     // Where there is none yet, the first one is tried for now.
     let names = [row.host.to_string()];
     tx.renew_now(&names, now).await?;
-    tx.try_soon(&names, now).await?;
+    tx.try_soon(&names, now, now).await?;
     let target = Target::new("domain", row.id, &row.host);
     call.audit(&mut tx, Some(app.team), "certificate.renew", target, None)
         .await?;
@@ -73,7 +73,7 @@ pub(crate) async fn certificate_revoke(
         return Err(ApiError::Refused(Code::Conflict, detail));
     }
     tx.renew_now(&names, now).await?;
-    tx.try_soon(&names, now).await?;
+    tx.try_soon(&names, now, now).await?;
     let target = Target::new("domain", row.id, &row.host);
     let change = json!({"reason": body.reason, "immediately": body.immediately});
     call.audit(&mut tx, Some(app.team), "certificate.revoke", target, Some(change))

@@ -376,6 +376,39 @@ async fn certificates_are_listed_to_whose_they_are_with_what_is_being_tried() {
         assert_eq!((&all.json["items"][2]["failures"], &all.json["items"][2]["issuer"]), (&json!(3), &Value::Null));
         let theirs = world.ask("GET", "/v1/certificates").token(&token).send().await;
         assert_eq!(theirs.column("app"), ["other"]);
+
+        // Each acts on its own, and the platform's are the administrators'.
+        let act = async |token: Option<&str>, name: &str| {
+            let call = world.ask("POST", &format!("/v1/certificates/{name}/renew"));
+            let call = match token {
+                Some(token) => call.token(token),
+                None => call,
+            };
+            call.send().await.status
+        };
+        assert_eq!(act(Some(&token), "crew.example.com").await, 202);
+        for name in ["shop.example.com", "%2A.apps.localhost", "nobodys.example.com"] {
+            assert_eq!(act(Some(&token), name).await, 404, "{name}");
+        }
+        assert_eq!(act(None, "%2A.apps.localhost").await, 202);
+        let renewed = world.db.number("select count(*) from certificates where renew_at <= now()").await;
+        assert_eq!(renewed, 1);
+        let revoked = world
+            .post("/v1/certificates/%2A.apps.localhost/revoke", json!({"reason": "key_compromise"}))
+            .await;
+        assert_eq!(revoked.code(), "conflict", "no CA has issued it: {}", revoked.text);
+        // The spacing of attempts: who asks again and again does not bring one forward.
+        let tries = async || {
+            let soon = "select count(*) from issuances where names[1] = 'shop.example.com' and next_try_at < '2100-01-01'";
+            world.db.number(soon).await
+        };
+        let check = format!("{DOMAINS}/shop.example.com/check");
+        world.db.execute("update issuances set next_try_at = '2100-01-01', updated_at = '2099-01-01', error = '{\"code\": \"ca_cannot_reach\", \"detail\": \"d\", \"hint\": \"h\"}'").await;
+        world.post(&check, Value::Null).await;
+        assert_eq!(tries().await, 0, "the last attempt was just now");
+        world.db.execute("update issuances set updated_at = '2001-01-01'").await;
+        world.post(&check, Value::Null).await;
+        assert_eq!(tries().await, 1);
         let paged = world.get("/v1/certificates?limit=2").await;
         let cursor = paged.text_at("/next_cursor").to_owned();
         let rest = world.get(&format!("/v1/certificates?limit=2&cursor={cursor}")).await;

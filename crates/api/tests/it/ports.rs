@@ -251,6 +251,7 @@ impl DomainInspector for EmptyDns {
             ttl_seconds: None,
             behind_proxy: false,
             by_dns: false,
+            dns_only: false,
         }))
     }
 }

@@ -35,11 +35,11 @@ pub(crate) async fn run(ctx: &mut Context, command: CertsCommand) -> Result<(), 
             .await
         }
         CertsCommand::Renew { host } => {
-            let call = post(ctx, &host, "renew", None)?;
+            let call = Call::post(&["certificates", &host, "renew"], None, ctx.key());
             done(
                 ctx,
                 call,
-                &format!("{host}: another one is got; `slipway certs` shows it"),
+                &format!("{host}: a new one is tried for now; `slipway certs` shows it, or what keeps it"),
             )
             .await
         }
@@ -59,7 +59,7 @@ pub(crate) async fn run(ctx: &mut Context, command: CertsCommand) -> Result<(), 
                 },
                 immediately,
             };
-            let call = post(ctx, &host, "revoke", Some(body(&request)))?;
+            let call = Call::post(&["certificates", &host, "revoke"], Some(body(&request)), ctx.key());
             let when = if immediately {
                 "at once, or as soon as it answers"
             } else {
@@ -71,7 +71,7 @@ pub(crate) async fn run(ctx: &mut Context, command: CertsCommand) -> Result<(), 
         CertsCommand::Trust { print, remove } => super::trust::run(ctx, print, remove).await,
         CertsCommand::RollAccountKeys => {
             let call = Call::post(&["certificates", "roll-account-keys"], None, ctx.key());
-            done(ctx, call, "the keys are replaced within a moment").await
+            done(ctx, call, "the keys are replaced as soon as the CAs answer").await
         }
     }
 }
@@ -93,9 +93,7 @@ async fn done(ctx: &mut Context, call: Call, said: &str) -> Result<(), CliError>
 
 async fn upload(ctx: &mut Context, cert: &Path, key: &Path, hosts: &[String]) -> Result<(), CliError> {
     let app = ctx.app()?;
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))
-    };
+    let read = |path: &Path| read_pem(path);
     let request = body(&NewCertificate {
         chain: read(cert)?,
         key: read(key)?,
@@ -113,6 +111,18 @@ async fn upload(ctx: &mut Context, cert: &Path, key: &Path, hosts: &[String]) ->
         }
     }
     Ok(())
+}
+
+/// A file that should be PEM.
+pub(crate) fn read_pem(path: &Path) -> Result<String, CliError> {
+    let cannot = |why: &dyn std::fmt::Display| CliError::failed(format!("cannot read {}: {why}", path.display()));
+    let bytes = std::fs::read(path).map_err(|e| cannot(&e))?;
+    String::from_utf8(bytes).map_err(|_| {
+        CliError::usage(
+            format!("{} is no text, so no PEM: is it DER?", path.display()),
+            "convert it: `openssl x509 -inform der -in FILE` for a certificate, `openssl pkey -inform der -in FILE` for a key",
+        )
+    })
 }
 
 async fn try_out(ctx: &mut Context, host: &str) -> Result<(), CliError> {
@@ -150,7 +160,12 @@ async fn try_out(ctx: &mut Context, host: &str) -> Result<(), CliError> {
 
 /// Lists them.
 async fn list(ctx: &mut Context) -> Result<(), CliError> {
-    let listing = ctx.list_all(Call::get(&["certificates"])).await?;
+    let mut listing = ctx.list_all(Call::get(&["certificates"])).await?;
+    if let Some(app) = ctx.globals.app.clone() {
+        // That there is no such app is worth more than an empty list.
+        ctx.send(Call::get(&["apps", app.as_str()])).await?;
+        listing.items.retain(|item| cell(item, "app") == app.as_str());
+    }
     let headings = ["NAMES", "APP", "ISSUER", "VALID FOR", "RENEWED", "NEXT TRY", "REASON"];
     ctx.print_list(&listing, &headings, row, "no certificates")
 }

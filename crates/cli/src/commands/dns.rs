@@ -33,12 +33,17 @@ pub(crate) async fn run(ctx: &mut Context, command: DnsCommand) -> Result<(), Cl
                 settings,
                 delegation,
             };
+            let place = match (&owner.team, owner.platform) {
+                (Some(team), _) => format!(" --team {team}"),
+                (None, true) => " --platform".to_owned(),
+                (None, false) => String::new(),
+            };
             let call = of(Call::put(&["dns", &zone], body(&request)), owner);
             let stored = ctx.send(call).await?.body;
             if ctx.globals.json {
                 return ctx.print_json(&stored);
             }
-            ctx.note(format!("stored; `slipway dns check {zone}` tries it"));
+            ctx.note(format!("stored; `slipway dns check {zone}{place}` tries it"));
             Ok(())
         }
         DnsCommand::Check { zone, owner } => check(ctx, &zone, owner).await,
@@ -108,6 +113,15 @@ fn given(
         let text = std::fs::read_to_string(&path).map_err(|e| CliError::failed(format!("cannot read {path}: {e}")))?;
         all.insert(key, text);
     }
+    if let Some(unknown) = all.keys().find(|key| !provider.knows(key)) {
+        return Err(CliError::usage(
+            format!("the provider {} has no setting `{unknown}`", provider.name),
+            format!(
+                "it knows {}",
+                [provider.required, provider.optional].concat().join(", ")
+            ),
+        ));
+    }
     let missing: Vec<&str> = provider
         .required
         .iter()
@@ -127,7 +141,7 @@ fn given(
             }
         }
         several => {
-            let text = ctx.secret_value(&format!("lines {}", several.join("=…, ")))?;
+            let text = ctx.secret_value(&format!("lines {}=…", several.join("=…, ")))?;
             let lines = text.expose().lines().filter(|line| !line.trim().is_empty());
             for line in lines {
                 let setting: Setting = line.parse().map_err(|e: String| {

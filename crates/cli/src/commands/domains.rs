@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use slipway_domain::Timestamp;
+use slipway_domain::name::HostName;
 use slipway_wire::domains::{ClientCa, DomainChange, HstsChange, NewDomain};
 use tokio::time::Instant;
 
-use super::certs::left;
+use super::certs::{left, read_pem};
 use crate::args::{DomainWatchArgs, DomainsCommand, Switch};
 use crate::client::{Call, SLOW_CALL_TIMEOUT, body};
 use crate::context::Context;
@@ -168,8 +169,7 @@ async fn client_ca(ctx: &mut Context, host: &str, file: Option<&std::path::Path>
     let path = ["apps", app.as_str(), "domains", host, "client-ca"];
     let call = match file {
         Some(file) => {
-            let certificates = std::fs::read_to_string(file)
-                .map_err(|e| CliError::failed(format!("cannot read {}: {e}", file.display())))?;
+            let certificates = read_pem(file)?;
             Call::put(&path, body(&ClientCa { certificates }))
         }
         None => Call::delete(&path),
@@ -228,9 +228,7 @@ async fn check(ctx: &mut Context, host: &str, watch: DomainWatchArgs) -> Result<
         .query_opt("environment", environment)
         .timeout(SLOW_CALL_TIMEOUT);
     let found = ctx.send(call).await?.body;
-    if cell(&found, "state") != "active" {
-        recheck(ctx, host).await;
-    }
+    recheck(ctx, host).await;
     follow(ctx, found, watch).await
 }
 
@@ -417,7 +415,7 @@ fn report(ctx: &mut Context, domain: &Value) -> Result<(), CliError> {
         .unwrap_or_default();
     if !records.is_empty() && state != "active" {
         ctx.print("")?;
-        ctx.print(records_title(&records))?;
+        ctx.print(records_title(clean(&cell(domain, "host")).as_ref(), &records))?;
         let code = domain.pointer("/reason/code").and_then(Value::as_str);
         let is_known = !matches!(code, Some("dns_unavailable" | "dnssec_bogus" | "not_checked_yet"));
         let rows: Vec<Vec<String>> = records.iter().map(|r| record_row(r, is_known)).collect();
@@ -427,6 +425,9 @@ fn report(ctx: &mut Context, domain: &Value) -> Result<(), CliError> {
     for item in domain.get("warnings").and_then(Value::as_array).into_iter().flatten() {
         let [detail, hint] = texts(item);
         ctx.print(format!("  {} {detail} {hint}", style.warn("note:")))?;
+    }
+    if let Some(dnssec @ ("secure" | "insecure")) = domain.get("dnssec").and_then(Value::as_str) {
+        ctx.print(format!("  DNSSEC: {dnssec}"))?;
     }
     if domain.get("client_ca").and_then(Value::as_bool) == Some(true) {
         ctx.print("  visitors must show a certificate (`slipway domains client-ca`)")?;
@@ -446,14 +447,16 @@ fn report(ctx: &mut Context, domain: &Value) -> Result<(), CliError> {
 }
 
 /// What the table means: an alias stands in for the addresses.
-fn records_title(records: &[Value]) -> String {
+fn records_title(host: &str, records: &[Value]) -> String {
+    let bare = host.strip_prefix("*.").unwrap_or(host);
+    let parsed = bare.parse::<HostName>().ok();
+    let zone = parsed.as_ref().and_then(HostName::registered).unwrap_or(bare);
     let has = |group: &str| records.iter().any(|r| cell(r, "group") == group);
     let either = has("alias") && has("addresses");
-    if either {
-        "Records to make where the domain is managed (the CNAME, or the addresses):".into()
-    } else {
-        "Records to make where the domain is managed:".into()
-    }
+    let either = if either { "; the CNAME, or the addresses" } else { "" };
+    format!(
+        "Records to make where {zone} is managed, with a TTL of 300 or less (some want names without `.{zone}`, and `@` for {zone} itself{either}):"
+    )
 }
 
 fn record_row(record: &Value, is_known: bool) -> Vec<String> {

@@ -107,6 +107,7 @@ pub struct Finding {
 
 /// What a look came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is found out by itself")]
 pub struct Inspection {
     /// The records to make.
     pub records: Vec<RecordCheck>,
@@ -126,6 +127,9 @@ pub struct Inspection {
     /// Whether a CA can be answered in DNS.
     #[serde(default)]
     pub by_dns: bool,
+    /// Whether CAA records let a CA look in DNS alone.
+    #[serde(default)]
+    pub dns_only: bool,
 }
 
 impl Inspection {

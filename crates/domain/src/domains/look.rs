@@ -73,6 +73,16 @@ pub struct ResolverAnswer {
     pub ttl_seconds: Option<u32>,
 }
 
+impl ResolverAnswer {
+    /// Whether the server could not be asked: that says nothing about the name.
+    pub fn is_away(&self) -> bool {
+        let away = |failed: bool, answer: &Answer<IpAddr>| {
+            failed || matches!(answer, Answer::Failed(LookFailure::Timeout | LookFailure::Refused))
+        };
+        [&self.a, &self.aaaa].into_iter().fold(false, away)
+    }
+}
+
 /// One CAA record (RFC 8659).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaaRecord {

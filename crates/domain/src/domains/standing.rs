@@ -157,6 +157,7 @@ mod tests {
             ttl_seconds: None,
             behind_proxy: false,
             by_dns: false,
+            dns_only: false,
         }
     }
 

@@ -35,11 +35,11 @@ fn remedy(wanted: &Wanted, at: &str) -> String {
     }
 }
 
-/// Adds what stands in the way.
-pub(super) fn check(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut Vec<Finding>) {
+/// Adds what stands in the way; whether a CA of ours may look in DNS alone.
+pub(super) fn check(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut Vec<Finding>) -> bool {
     let found = match &look.caa {
         Ok(Some(found)) => found,
-        Ok(None) => return,
+        Ok(None) => return false,
         Err(failure) => {
             // A CA that cannot ask for CAA records must not issue (RFC 8659 section 3).
             findings.push(error(
@@ -47,13 +47,17 @@ pub(super) fn check(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut V
                 format!("The DNS server {} when asked for the CAA records of {}; CAs do not issue then.", failure.told(), wanted.host),
                 "The name servers of the zone must answer questions for CAA, with nothing if there are none. It is looked up again by itself.".into(),
             ));
-            return;
+            return false;
         }
     };
     let ours = &wanted.ca_identities;
-    let methods = Methods {
+    let over_network = Methods {
         over_network: !wanted.host.is_wildcard(),
+        in_dns: false,
+    };
+    let methods = Methods {
         in_dns: by_dns,
+        ..over_network
     };
     let tagged = |tag: &str| -> Vec<&CaaRecord> {
         let records = found.records.iter();
@@ -68,14 +72,15 @@ pub(super) fn check(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut V
             ),
             "Remove it.".into(),
         ));
-        return;
+        return false;
     }
     let mut relevant = tagged("issue");
     if wanted.host.is_wildcard() && !tagged("issuewild").is_empty() {
         relevant = tagged("issuewild");
     }
-    if relevant.is_empty() || relevant.iter().any(|record| permits(record, ours, methods)) {
-        return;
+    let permitted = |methods| relevant.iter().any(|record| permits(record, wanted, methods));
+    if relevant.is_empty() || permitted(methods) {
+        return !relevant.is_empty() && !permitted(over_network);
     }
     // Of a CA whose name in CAA records is not known only that is known: where nobody may, it may not either.
     let nobody = |record: &&CaaRecord| {
@@ -86,7 +91,7 @@ pub(super) fn check(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut V
             .is_some_and(|issuer| issuer.trim().is_empty())
     };
     if ours.iter().any(Vec::is_empty) && !relevant.iter().all(nobody) {
-        return;
+        return false;
     }
     let list = relevant
         .iter()
@@ -98,6 +103,7 @@ pub(super) fn check(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut V
         format!("The CAA records of {} permit {list} only.", found.at),
         remedy(wanted, &found.at),
     ));
+    false
 }
 
 /// Whether a CA must refuse because of it.
@@ -113,13 +119,18 @@ fn is_unknown(record: &CaaRecord) -> bool {
     record.critical && !KNOWN.iter().any(|tag| record.tag.eq_ignore_ascii_case(tag))
 }
 
-/// Whether one record permits one of our CAs by one of its methods.
-fn permits(record: &CaaRecord, ours: &[Vec<String>], methods: Methods) -> bool {
+/// Whether one record permits one of our CAs by one of its methods, and for our account (RFC 8657).
+fn permits(record: &CaaRecord, wanted: &Wanted, methods: Methods) -> bool {
     let mut parts = record.value.split(';').map(str::trim);
     let issuer = parts.next().unwrap_or_default();
-    let by_method = parts.filter_map(|p| p.split_once('=')).all(|(name, value)| {
-        let offered = || value.split(',').any(|m| methods.has(m.trim()));
-        !name.trim().eq_ignore_ascii_case("validationmethods") || offered()
-    });
-    ours.iter().flatten().any(|ca| ca.eq_ignore_ascii_case(issuer)) && by_method
+    let holds =
+        parts
+            .filter_map(|p| p.split_once('='))
+            .all(|(name, value)| match name.trim().to_ascii_lowercase().as_str() {
+                "validationmethods" => value.split(',').any(|m| methods.has(m.trim())),
+                "accounturi" => wanted.ca_accounts.iter().any(|account| account == value.trim()),
+                _ => true,
+            });
+    let identities = wanted.ca_identities.iter().flatten();
+    holds && identities.into_iter().any(|ca| ca.eq_ignore_ascii_case(issuer))
 }

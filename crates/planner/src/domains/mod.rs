@@ -11,6 +11,8 @@
 //! | CAA records that name no CA of ours | `caa_forbids` |
 //! | answers that may be remembered for long, or not | `ttl_long` (warning), `ttl_short` (advice) |
 //! | a zone that begins at a name that should be an alias | `apex_alias` (advice) |
+//! | one of several servers could not be asked | `resolver_away` (advice); what the others say holds |
+//! | this platform has no address that the world could reach | `no_public_address` |
 //! | a wildcard leads here, nobody's record for the name itself | `wildcard_needs_txt` |
 //! | a certificate for a wildcard is wanted, and the platform may change no zone for it | `dns01_needed` |
 //!
@@ -55,6 +57,8 @@ pub struct Wanted {
     pub is_anothers: bool,
     /// What each of our CAs calls itself in CAA records; of some nothing may be known.
     pub ca_identities: Vec<Vec<String>>,
+    /// Our accounts at CAs, by their URLs.
+    pub ca_accounts: Vec<String>,
 }
 
 impl Wanted {
@@ -66,6 +70,7 @@ impl Wanted {
 
 /// What a look at DNS comes to.
 pub fn inspect(wanted: &Wanted, look: &Look) -> Inspection {
+    let (look, away) = &heard(look);
     if wanted.is_anothers && !wanted.is_proven {
         return anothers(wanted, look);
     }
@@ -88,10 +93,17 @@ pub fn inspect(wanted: &Wanted, look: &Look) -> Inspection {
         (false, false) => None,
     };
     let is_proven = wanted.is_proven || proof.is_some();
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = away.iter().map(|server| server_away(server)).collect();
+    if wanted.addresses.is_empty() && wanted.target.is_none() {
+        findings.push(error(
+            "no_public_address",
+            "This platform does not know an address of its own that the world could reach: those of its interface are private.".into(),
+            "An operator says which it has: SLIPWAY_PUBLIC_ADDRESSES.".into(),
+        ));
+    }
     dnssec(wanted, look, &mut findings);
     let behind_proxy = unheard(wanted, look, &mut findings) && leads(wanted, look, by_dns, &mut findings);
-    caa::check(wanted, look, by_dns, &mut findings);
+    let dns_only = caa::check(wanted, look, by_dns, &mut findings);
     if wanted.host.is_wildcard() && !by_dns {
         findings.push(dns01_needed(wanted, look));
     }
@@ -124,6 +136,30 @@ pub fn inspect(wanted: &Wanted, look: &Look) -> Inspection {
         ttl_seconds: ttl,
         behind_proxy,
         by_dns,
+        dns_only,
+    }
+}
+
+/// Without the servers that could not be asked, as long as one could; and which those are.
+fn heard(look: &Look) -> (Look, Vec<String>) {
+    let mut heard = look.clone();
+    if heard.answers.iter().all(ResolverAnswer::is_away) {
+        return (heard, Vec::new());
+    }
+    let away = heard.answers.iter().filter(|answer| answer.is_away());
+    let away = away.map(|answer| answer.resolver.clone()).collect();
+    heard.answers.retain(|answer| !answer.is_away());
+    (heard, away)
+}
+
+/// One of several servers that says nothing: the others do.
+fn server_away(server: &str) -> Finding {
+    Finding {
+        level: Level::Advice,
+        code: "resolver_away".into(),
+        detail: format!("The DNS server {server} does not answer; the others do."),
+        hint: "An operator of the platform sees to it, or takes it out of SLIPWAY_DNS_RESOLVERS (or /etc/resolv.conf)."
+            .into(),
     }
 }
 
@@ -143,6 +179,7 @@ fn anothers(wanted: &Wanted, look: &Look) -> Inspection {
         ttl_seconds: None,
         behind_proxy: false,
         by_dns: false,
+        dns_only: false,
     }
 }
 
@@ -163,6 +200,7 @@ fn local(wanted: &Wanted) -> Inspection {
         ttl_seconds: None,
         behind_proxy: false,
         by_dns: false,
+        dns_only: false,
     }
 }
 
@@ -263,7 +301,7 @@ fn leads(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut Vec<Finding>
     let some_lack = look.answers.iter().any(|a| addresses(a).next().is_none());
     if away.is_empty() {
         if some_lack {
-            findings.push(split(wanted));
+            findings.push(split(wanted, look));
         }
         return false;
     }
@@ -274,11 +312,22 @@ fn leads(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut Vec<Finding>
         return true;
     }
     let finding = if here.is_empty() {
-        error(
-            "elsewhere",
-            format!("{host} points to {list}, which is not this platform."),
-            "Change its records to those that are listed.".into(),
-        )
+        match look.answers.iter().find_map(|a| a.cnames.first()) {
+            Some(alias) => error(
+                "elsewhere",
+                format!(
+                    "{host} is a CNAME for {} ({list}), which is not this platform.",
+                    alias.trim_end_matches('.')
+                ),
+                "Replace the CNAME record by what is listed: beside a CNAME there can be no other record of the name."
+                    .into(),
+            ),
+            None => error(
+                "elsewhere",
+                format!("{host} points to {list}, which is not this platform."),
+                "Change its records to those that are listed.".into(),
+            ),
+        }
     } else if away.iter().all(|a| a.is_ipv6()) {
         error(
             "conflicting_aaaa",
@@ -288,7 +337,7 @@ fn leads(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut Vec<Finding>
             "Remove the AAAA records, or change them to those that are listed.".into(),
         )
     } else if look.answers.iter().any(|a| addresses(a).all(|x| ours.contains(x))) {
-        split(wanted)
+        split(wanted, look)
     } else {
         error(
             "some_elsewhere",
@@ -318,10 +367,15 @@ fn behind((wanted, look): (&Wanted, &Look), cdn: &str, list: &str, by_dns: bool)
     error(
         "behind_proxy",
         format!("{host} is behind {cdn} ({list}), which answers in our place: a CA that looks does not get here."),
-        format!(
-            "Switch {cdn}'s proxying off for this name (DNS only), or {}.",
-            access(wanted, look)
-        ),
+        match for_delegation(&wanted.zones) {
+            Some(_) => format!(
+                "Switch {cdn}'s proxying off for this name (DNS only), or make the CNAME record at _acme-challenge that is listed."
+            ),
+            None => format!(
+                "Switch {cdn}'s proxying off for this name (DNS only), or {}.",
+                access(wanted, look)
+            ),
+        },
     )
 }
 
@@ -379,10 +433,20 @@ fn nowhere(wanted: &Wanted, look: &Look) -> Finding {
     error(code, detail, "Make the records that are listed.".into())
 }
 
-fn split(wanted: &Wanted) -> Finding {
+fn split(wanted: &Wanted, look: &Look) -> Finding {
+    let said = |answer: &ResolverAnswer| {
+        let all: Vec<String> = addresses(answer).map(ToString::to_string).collect();
+        let all = if all.is_empty() {
+            "nothing".to_owned()
+        } else {
+            all.join(" and ")
+        };
+        format!("{} says {all}", answer.resolver)
+    };
+    let said: Vec<String> = look.answers.iter().map(said).collect();
     error(
         "split_answers",
-        format!("DNS servers say different things about {}.", wanted.host),
+        format!("DNS servers say different things about {}: {}.", wanted.host, said.join(", ")),
         "If the records were changed just now, the old ones are forgotten after their TTL; it is looked up again by itself.".into(),
     )
 }

@@ -8,6 +8,8 @@ use slipway_domain::domains::{
     proof_value,
 };
 
+use slipway_domain::name::HostName;
+
 use super::Wanted;
 
 /// One group of these leads visitors here.
@@ -70,30 +72,11 @@ pub(super) fn to_make(wanted: &Wanted, look: &Look, facts: Facts) -> Vec<RecordC
                 .filter_map(|kind| stray(wanted, look, kind)),
         );
     }
-    let (mut cnames, mut texts): (Vec<String>, Vec<String>) = (Vec::new(), look.proof.records().to_vec());
-    for answer in &look.answers {
-        cnames.extend(answer.cnames.first().map(|n| n.trim_end_matches('.').to_owned()));
+    let is_aliased = |t: &&HostName| t.as_str() != wanted.host.as_str() && !is_apex(wanted, look);
+    if let Some(target) = wanted.target.as_ref().filter(is_aliased) {
+        records.insert(0, alias(wanted, look, target));
     }
-    cnames.dedup();
-    if let Some(target) = wanted
-        .target
-        .as_ref()
-        .filter(|t| t.as_str() != wanted.host.as_str() && !is_apex(wanted, look))
-    {
-        let ok = !cnames.is_empty() && cnames.iter().all(|n| n == target.as_str());
-        records.insert(
-            0,
-            RecordCheck {
-                kind: RecordType::Cname,
-                name: wanted.host.to_string(),
-                value: target.to_string(),
-                found: cnames,
-                ok,
-                group: ALIAS.into(),
-                optional: !wanted.addresses.is_empty(),
-            },
-        );
-    }
+    let mut texts = look.proof.records().to_vec();
     texts.sort();
     records.push(RecordCheck {
         kind: RecordType::Txt,
@@ -122,6 +105,31 @@ pub(super) fn to_make(wanted: &Wanted, look: &Look, facts: Facts) -> Vec<RecordC
         });
     }
     records
+}
+
+/// The alias for the platform's name; addresses that lead here do as well.
+fn alias(wanted: &Wanted, look: &Look, target: &HostName) -> RecordCheck {
+    let told = look.answers.iter().filter_map(|answer| answer.cnames.first());
+    let mut names: Vec<String> = told.map(|n| n.trim_end_matches('.').to_owned()).collect();
+    names.dedup();
+    let is_named = !names.is_empty() && names.iter().all(|n| n == target.as_str());
+    let ok = is_named || names.is_empty() && super::points_here(wanted, look);
+    if names.is_empty() {
+        let kinds = [RecordType::A, RecordType::Aaaa].into_iter();
+        names = kinds
+            .flat_map(|kind| found(look, kind))
+            .map(|a| a.to_string())
+            .collect();
+    }
+    RecordCheck {
+        kind: RecordType::Cname,
+        name: wanted.host.to_string(),
+        value: target.to_string(),
+        found: names,
+        ok,
+        group: ALIAS.into(),
+        optional: !wanted.addresses.is_empty(),
+    }
 }
 
 /// The addresses of a kind that the servers tell.

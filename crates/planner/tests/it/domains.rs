@@ -28,6 +28,7 @@ fn wanted() -> Wanted {
         is_anothers: false,
         zones: Vec::new(),
         ca_identities: vec![vec!["letsencrypt.org".into()]],
+        ca_accounts: vec!["https://ca.example/acct/1".into()],
     }
 }
 
@@ -147,6 +148,56 @@ fn a_name_under_a_top_level_domain_that_does_not_exist_is_called_a_slip() {
 }
 
 #[test]
+fn a_server_that_cannot_be_asked_is_told_of_and_what_the_others_say_holds() {
+    let found = inspect(&wanted(), &look(&["timeout", OURS]));
+    assert_eq!(codes(&found), ["resolver_away"]);
+    assert!(found.may_order() && found.proof == Some(Proof::Routed), "{found:?}");
+    let wrong = inspect(&wanted(), &look(&["198.51.100.1", "timeout"]));
+    assert_eq!(codes(&wrong), ["elsewhere", "resolver_away"]);
+    let failing = inspect(&wanted(), &look(&["servfail", OURS]));
+    assert_eq!(
+        failing.obstacle().map(|f| f.code.as_str()),
+        Some("dns_unavailable"),
+        "it says something of the name"
+    );
+}
+
+#[test]
+fn servers_that_differ_are_named_with_what_each_says() {
+    let found = inspect(&wanted(), &look(&[OURS, "198.51.100.1"]));
+    let told = &found.obstacle().expect("split").detail;
+    assert!(
+        told.contains("says 203.0.113.10") && told.contains("says 198.51.100.1"),
+        "{told}"
+    );
+}
+
+#[test]
+fn an_alias_for_somebody_elses_name_is_to_be_replaced() {
+    let found = inspect(&wanted(), &look(&["198.51.100.1 cname=old-host.example.net."]));
+    let told = found.obstacle().expect("elsewhere");
+    assert!(
+        told.detail
+            .contains("is a CNAME for old-host.example.net (198.51.100.1)"),
+        "{told:?}"
+    );
+    assert!(told.hint.starts_with("Replace the CNAME record"), "{told:?}");
+}
+
+#[test]
+fn nothing_is_ordered_while_the_platform_knows_no_address_of_its_own() {
+    let lost = Wanted {
+        addresses: vec![],
+        ..wanted()
+    };
+    let found = inspect(&lost, &look(&[OURS]));
+    assert!(
+        codes(&found).contains(&"no_public_address") && !found.may_order(),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn addresses_of_ours_are_right_in_either_family_and_prove_the_domain() {
     for answers in [&[OURS][..], &[OURS_V6], &["203.0.113.10 2001:db8::10"], &[OURS, OURS]] {
         let found = inspect(&wanted(), &look(answers));
@@ -227,11 +278,57 @@ fn caa_records_that_name_another_ca_forbid_the_order() {
         caa(&[("issue", "letsencrypt.org; validationmethods=http-01,dns-01")], false),
         None
     );
+    assert_eq!(
+        caa(
+            &[("issue", "letsencrypt.org; accounturi=https://ca.example/acct/1")],
+            false
+        ),
+        None
+    );
+    assert_eq!(
+        caa(
+            &[("issue", "letsencrypt.org; accounturi=https://ca.example/acct/2")],
+            false
+        ),
+        forbids,
+        "another's account"
+    );
     assert_eq!(caa(&[("tbs", "unknown")], true), forbids);
     assert_eq!(caa(&[("tbs", "unknown")], false), None);
     let mut failed = look(&[OURS]);
     failed.caa = Err(LookFailure::ServFail);
     assert_eq!(codes(&inspect(&wanted(), &failed)), ["caa_unavailable"]);
+}
+
+#[test]
+fn a_ca_that_may_look_in_dns_alone_is_answered_there() {
+    let mut looked = look(&[OURS]);
+    let record = |value: &str| CaaRecord {
+        critical: false,
+        tag: "issue".into(),
+        value: value.into(),
+    };
+    let with_zone = Wanted {
+        zones: vec![ZoneAccess {
+            id: ZoneId::mint(at(1), &FixedEntropy(1)),
+            zone: "example.com".parse().expect("a name"),
+            is_platforms: false,
+            is_for_delegation: false,
+        }],
+        ..wanted()
+    };
+    for (value, dns_only) in [
+        ("letsencrypt.org", false),
+        ("letsencrypt.org; validationmethods=dns-01", true),
+        ("letsencrypt.org; validationmethods=dns-01,http-01", false),
+    ] {
+        looked.caa = Ok(Some(Caa {
+            at: "example.com".into(),
+            records: vec![record(value)],
+        }));
+        let found = inspect(&with_zone, &looked);
+        assert_eq!((found.dns_only, found.may_order()), (dns_only, true), "{value}");
+    }
 }
 
 #[test]
@@ -389,6 +486,14 @@ fn the_records_to_make_are_an_alias_or_the_addresses_and_no_alias_where_a_zone_b
         ]
     );
     assert!(inspect(&behind, &aliased).may_order());
+    let mut addressed = look(&[OURS]);
+    addressed.target = Answer::Found(vec![ip(OURS)]);
+    let row = inspect(&behind, &addressed).records.remove(0);
+    assert_eq!(
+        (row.ok, row.found),
+        (true, vec![OURS.to_owned()]),
+        "addresses do as well"
+    );
     let mut apex = behind.clone();
     apex.host = "example.com".parse().expect("a name");
     let told = inspect(&apex, &aliased);

@@ -1,6 +1,8 @@
 //! What a usable configuration will not do although one may expect it.
 
 use super::Config;
+use super::PublicAddresses;
+use crate::inspector;
 
 impl Config {
     /// What can be used and will not do what one may expect of it.
@@ -18,6 +20,19 @@ impl Config {
                 "SLIPWAY_HTTP_LISTEN {} is not port 80: CAs look there. Port 80 of the public address must lead to it.",
                 self.http_listen
             ));
+        }
+        if let PublicAddresses::These(addresses) = &self.domains.public_addresses {
+            let private: Vec<String> = addresses
+                .iter()
+                .filter(|a| !inspector::is_public(a))
+                .map(ToString::to_string)
+                .collect();
+            if !private.is_empty() {
+                notes.push(format!(
+                    "SLIPWAY_PUBLIC_ADDRESSES: {} is private: domains that point there are reached, and get certificates of a public CA, inside that network at most.",
+                    private.join(", ")
+                ));
+            }
         }
         notes
     }
@@ -54,5 +69,7 @@ mod tests {
             "{both:?}"
         );
         assert_eq!(notes(&[public, ("SLIPWAY_ACME_EMAIL", "ops@example.com")]), [""; 0]);
+        let private = notes(&[("SLIPWAY_PUBLIC_ADDRESSES", "203.0.113.1,10.0.0.1")]);
+        assert!(private[0].contains("10.0.0.1 is private"), "{private:?}");
     }
 }

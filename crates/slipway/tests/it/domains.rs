@@ -549,7 +549,7 @@ fn a_visitors_own_name_is_served_when_one_app_alone_says_that_it_serves_it() {
         spec
     };
     for (app, domains) in [
-        ("sites", "one.example.com both.example.com"),
+        ("sites", "one.example.com both.example.com lost.example.com"),
         ("pages", "both.example.com"),
     ] {
         platform.app(app, &asked(domains));
@@ -569,11 +569,21 @@ fn a_visitors_own_name_is_served_when_one_app_alone_says_that_it_serves_it() {
         "{found}"
     );
     let orders = authority.asked("POST /order-plz");
-    for host in ["two.example.com", "both.example.com", "x.apps.localhost.example"] {
+    for host in [
+        "two.example.com",
+        "both.example.com",
+        "x.apps.localhost.example",
+        "lost.example.com",
+    ] {
         assert_eq!(visit(&platform, &root, host), None, "{host}");
     }
     assert_eq!(authority.asked("POST /order-plz"), orders);
     assert!(platform.log().contains("on_demand.unclear"), "{}", platform.log());
+    assert!(
+        platform.log().contains("on_demand.leads_elsewhere"),
+        "{}",
+        platform.log()
+    );
     for app in ["sites", "pages"] {
         let all = platform.get(&format!("/v1/apps/{app}/domains"));
         let count = all["items"].as_array().expect("a list").len();

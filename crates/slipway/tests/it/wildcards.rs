@@ -129,8 +129,17 @@ fn a_new_app_below_a_base_domain_whose_zone_may_be_changed_costs_no_order() {
     }
     platform.set("SLIPWAY_BASE_DOMAIN", "apps.example.com".into());
     platform.up();
-    names.update(&["add *.apps.example.com. 60 A 127.0.0.1"]);
     with_app(&platform, "one");
+    let reason = until("it is said what is missing", || {
+        let all = platform.get("/v1/certificates")["items"].clone();
+        all.as_array()?
+            .iter()
+            .find_map(|c| c["reason"]["hint"].as_str().map(str::to_owned))
+    });
+    assert_eq!(reason, "Make the record one.apps.example.com A 127.0.0.1.");
+    names.update(&["add *.apps.example.com. 60 A 127.0.0.1"]);
+    let (code, out, err) = platform.cli(&["certs", "renew", "one.apps.example.com"]);
+    assert_eq!(code, 0, "it need not be waited for: {out}{err}");
     let root = authority.root_pem();
     // Without a way into the zone each app has a certificate of its own.
     until("the first app is served", || {
