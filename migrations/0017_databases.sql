@@ -20,18 +20,16 @@ create table databases (
     state text not null check (state in ('creating', 'ready', 'unavailable', 'failed', 'deleting')),
     state_since timestamptz not null,
     reason jsonb,
-    observed_generation bigint not null default 0,
     ready_at timestamptz,
     server_version text,
     size_bytes bigint,
-    looked_at timestamptz,
     constraint databases_name_key unique (name),
     constraint databases_subnet_key unique (subnet)
 );
 comment on table databases is 'Managed databases. The API writes what is wanted, the scheduler the columns from subnet on.';
 comment on column databases.pin is 'The very image that its server runs.';
 comment on column databases.sealed_passwords is 'The passwords of its roles, as one sealed JSON object.';
-comment on column databases.generation is 'Grows with every change of what is wanted.';
+comment on column databases.generation is 'Grows with every change of what is wanted, who may reach it included.';
 comment on column databases.deleted_at is 'When somebody said that it is to go; the row goes when everything of it has.';
 create index databases_team on databases (team_id, name);
 
@@ -52,6 +50,4 @@ begin
     return null;
 end $$;
 create trigger databases_changed after insert or update of generation, deleted_at on databases
-    for each statement execute function notify_databases();
-create trigger database_attachments_changed after insert or delete on database_attachments
     for each statement execute function notify_databases();

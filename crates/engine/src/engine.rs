@@ -318,7 +318,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn apply_database(&self, spec: &DatabaseSpec) -> Result<(), EngineError>;
 
     /// The server of a managed database, if there is one.
-    async fn database(&self, id: DatabaseId) -> Result<Option<FoundDatabase>, EngineError>;
+    async fn database(&self, id: DatabaseId, name: &DatabaseName) -> Result<Option<FoundDatabase>, EngineError>;
 
     /// Lets the apps of an environment find a database under its name: the environment's network must be there.
     async fn connect_database(
@@ -336,7 +336,7 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Result<(), EngineError>;
 
     /// Removes the server of a managed database with its network and its files.
-    async fn remove_database(&self, id: DatabaseId) -> Result<(), EngineError>;
+    async fn remove_database(&self, id: DatabaseId, name: &DatabaseName) -> Result<(), EngineError>;
 
     /// Free and total bytes of the disk that holds images, when it can be told.
     async fn disk(&self) -> Result<(u64, u64), EngineError>;

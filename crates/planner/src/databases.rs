@@ -21,8 +21,10 @@ use slipway_domain::domains::Reason;
 use slipway_domain::ids::EnvironmentId;
 use slipway_domain::observed::Observed;
 
-/// How often a server that is well is asked.
+/// How often the engine is asked about a server that is well, and how often that itself: logging in costs both sides some
+/// thousand rounds of a hash (RFC 7677).
 const LOOK_EVERY: TimeDelta = TimeDelta::seconds(30);
+const ASK_EVERY: TimeDelta = TimeDelta::minutes(5);
 /// How soon after something went on or went wrong.
 const SOON: TimeDelta = TimeDelta::seconds(1);
 
@@ -167,11 +169,11 @@ pub fn plan(world: &DatabaseWorld) -> DatabasePlan {
         None => (world.state, None),
     };
     let is_well = why.is_none() && world.answer.is_some();
-    let pause = if is_well { LOOK_EVERY } else { SOON };
+    let (pause, ask) = if is_well { (LOOK_EVERY, ASK_EVERY) } else { (SOON, SOON) };
     let due = world.answer.as_ref().is_none_or(|answer| {
         let age = world.now - answer.at;
         // A clock that was set back does not keep it from being asked.
-        age >= pause || age < TimeDelta::zero()
+        age >= ask || age < TimeDelta::zero()
     });
     if due {
         steps.push(DatabaseStep::Ask);
@@ -348,8 +350,8 @@ mod tests {
         world.was_ready = true;
         let trouble = Some(reason("not_answering", "d", "h"));
         for (trouble, seconds_ago, asked, state) in [
-            (None, 29, false, DatabaseState::Ready),
-            (None, 30, true, DatabaseState::Ready),
+            (None, 299, false, DatabaseState::Ready),
+            (None, 300, true, DatabaseState::Ready),
             (None, -60, true, DatabaseState::Ready),
             (trouble.clone(), 0, false, DatabaseState::Unavailable),
             (trouble, 1, true, DatabaseState::Unavailable),

@@ -36,6 +36,8 @@ const SUBNETS_TRIED_MAX: u32 = 16;
 /// What is remembered of one between two looks.
 #[derive(Debug, Default, Clone)]
 struct Memory {
+    /// What was wanted at the last look.
+    generation: i64,
     answer: Option<Answer>,
     failure: Option<Reason>,
     failures: u32,
@@ -51,10 +53,10 @@ pub(crate) async fn drive(session: &Arc<Session>) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let hinted = tokio::select! {
-            _ = tick.tick() => false,
-            () = session.databases.notified() => true,
-        };
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = session.databases.notified() => {}
+        }
         let all = match all(&session.deps).await {
             Ok(all) => all,
             Err(error) => {
@@ -62,7 +64,7 @@ pub(crate) async fn drive(session: &Arc<Session>) {
                 continue;
             }
         };
-        for id in due(&memories, all, hinted, session.deps.clock.now()) {
+        for id in due(&memories, all, session.deps.clock.now()) {
             {
                 let mut busy = busy.lock();
                 if busy.len() >= LOOKS_MAX || !busy.insert(id) {
@@ -81,22 +83,23 @@ pub(crate) async fn drive(session: &Arc<Session>) {
     }
 }
 
-async fn all(deps: &Deps) -> Result<Vec<DatabaseId>, StoreError> {
+async fn all(deps: &Deps) -> Result<Vec<(DatabaseId, i64)>, StoreError> {
     let mut tx = deps.store.begin().await?;
-    tx.all_database_ids().await
+    tx.all_databases().await
 }
 
-/// Those whose time has come; after a hint all that nothing went wrong with.
-fn due(memories: &Memories, all: Vec<DatabaseId>, hinted: bool, now: Timestamp) -> Vec<DatabaseId> {
+/// Those whose time has come, and those of which something new is wanted.
+fn due(memories: &Memories, all: Vec<(DatabaseId, i64)>, now: Timestamp) -> Vec<DatabaseId> {
     let mut memories = memories.lock();
-    let here: HashSet<DatabaseId> = all.iter().copied().collect();
+    let here: HashSet<DatabaseId> = all.iter().map(|(id, _)| *id).collect();
     memories.retain(|id, _| here.contains(id));
-    let is_due = |id: &DatabaseId| {
-        let memory = memories.get(id);
-        let next = memory.and_then(|memory| memory.next);
-        next.is_none_or(|at| at <= now) || hinted && memory.is_some_and(|memory| memory.failures == 0)
+    let is_due = |(id, generation): (DatabaseId, i64)| {
+        let memory = memories.get(&id);
+        let at = memory.and_then(|memory| memory.next);
+        let is_new = memory.is_some_and(|memory| memory.generation != generation);
+        (is_new || at.is_none_or(|at| at <= now)).then_some(id)
     };
-    all.into_iter().filter(is_due).collect()
+    all.into_iter().filter_map(is_due).collect()
 }
 
 /// Looks at one, notes where it stands, and does what is to be done.
@@ -113,15 +116,16 @@ async fn look(session: &Session, memories: &Memories, id: DatabaseId) -> Result<
         Ok(spec) => spec,
         Err(reason) => return note(session, &row, memories, Some(reason)).await,
     };
-    let found = deps.engine.database(id).await;
+    let found = deps.engine.database(id, &row.name).await;
     let mut memory = memories.lock().get(&id).cloned().unwrap_or_default();
     let world = world(deps, &row, &spec, &found, attached, &memory).await;
     let plan = plan(&world);
-    let mut tx = fenced(session).await?;
-    let generation = row.status.observed_generation;
-    tx.note_database(id, (plan.state, plan.reason.as_ref()), generation, world.now)
-        .await?;
-    tx.commit().await?;
+    if (plan.state, &plan.reason) != (row.status.state, &row.status.reason) {
+        let mut tx = fenced(session).await?;
+        tx.note_database(id, (plan.state, plan.reason.as_ref()), world.now)
+            .await?;
+        tx.commit().await?;
+    }
     if plan.state != row.status.state {
         let reason = plan.reason.as_ref().map(|reason| reason.code.as_str());
         tracing::info!(database = %row.name, state = plan.state.as_str(), reason, "database.state");
@@ -132,10 +136,10 @@ async fn look(session: &Session, memories: &Memories, id: DatabaseId) -> Result<
         spec,
         found: found.ok().flatten(),
     };
-    let mut failure = None;
+    let (mut failure, mut did) = (None, false);
     for step in &plan.steps {
         match work.step(step, &mut memory).await {
-            Ok(()) => {}
+            Ok(done) => did |= done,
             Err(error) => {
                 tracing::warn!(database = %row.name, ?step, %error, "database.step_failed");
                 failure = Some(told(&error));
@@ -144,6 +148,7 @@ async fn look(session: &Session, memories: &Memories, id: DatabaseId) -> Result<
         }
     }
     let now = deps.clock.now();
+    memory.generation = row.generation;
     memory.failures = if failure.is_some() {
         memory.failures.saturating_add(1)
     } else {
@@ -152,7 +157,7 @@ async fn look(session: &Session, memories: &Memories, id: DatabaseId) -> Result<
     let pause = PAUSE_FIRST * 2_i32.pow(memory.failures.min(PAUSE_DOUBLINGS_MAX));
     memory.next = Some(now + if failure.is_some() { pause } else { plan.again });
     // What was done may have changed where it stands.
-    if failure.is_none() && !plan.steps.is_empty() {
+    if failure.is_none() && did {
         memory.next = None;
     }
     memory.failure = failure;
@@ -164,12 +169,11 @@ async fn look(session: &Session, memories: &Memories, id: DatabaseId) -> Result<
 async fn note(session: &Session, row: &Database, memories: &Memories, why: Option<Reason>) -> Result<(), StoreError> {
     let now = session.deps.clock.now();
     let mut tx = fenced(session).await?;
-    let status = &row.status;
-    tx.note_database(row.id, (status.state, why.as_ref()), status.observed_generation, now)
-        .await?;
+    tx.note_database(row.id, (row.status.state, why.as_ref()), now).await?;
     tx.commit().await?;
     let mut memories = memories.lock();
     let memory = memories.entry(row.id).or_default();
+    memory.generation = row.generation;
     memory.failures = memory.failures.saturating_add(1);
     memory.next = Some(now + PAUSE_FIRST * 2_i32.pow(memory.failures.min(PAUSE_DOUBLINGS_MAX)));
     Ok(())
@@ -291,36 +295,36 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn step(&self, step: &DatabaseStep, memory: &mut Memory) -> Result<(), OpError> {
+    /// Takes a step; whether there was anything to do.
+    async fn step(&self, step: &DatabaseStep, memory: &mut Memory) -> Result<bool, OpError> {
         let engine = &self.session.deps.engine;
-        match step {
-            DatabaseStep::Pull => self.pull().await,
-            DatabaseStep::Apply => {
+        match (step, &self.found) {
+            (DatabaseStep::Pull, _) => self.pull().await?,
+            (DatabaseStep::Apply, _) => {
                 memory.answer = None;
-                self.apply().await
+                self.apply().await?;
             }
-            DatabaseStep::Ask => self.ask(memory).await,
-            DatabaseStep::Connect(environment) => match &self.found {
-                // Its network may not be there yet: whoever makes it lets it reach the database.
-                Some(found) => match engine.connect_database(found, &self.row.name, *environment).await {
-                    Err(EngineError::NotFound(_)) => Ok(()),
-                    other => Ok(other?),
-                },
-                None => Ok(()),
-            },
-            DatabaseStep::Disconnect(environment) => match &self.found {
-                Some(found) => Ok(engine.disconnect_database(found, *environment).await?),
-                None => Ok(()),
-            },
-            DatabaseStep::Remove => {
-                engine.remove_database(self.row.id).await?;
+            (DatabaseStep::Ask, _) => self.ask(memory).await?,
+            (DatabaseStep::Connect(environment), Some(found)) => {
+                match engine.connect_database(found, &self.row.name, *environment).await {
+                    // Its network is not there yet: whoever makes it lets it reach the database.
+                    Err(EngineError::NotFound(_)) => return Ok(false),
+                    other => other?,
+                }
+            }
+            (DatabaseStep::Disconnect(environment), Some(found)) => {
+                engine.disconnect_database(found, *environment).await?;
+            }
+            (DatabaseStep::Connect(_) | DatabaseStep::Disconnect(_), None) => return Ok(false),
+            (DatabaseStep::Remove, _) => {
+                engine.remove_database(self.row.id, &self.row.name).await?;
                 let mut tx = fenced(self.session).await?;
                 tx.purge_database(self.row.id).await?;
                 tx.commit().await?;
                 tracing::info!(database = %self.row.name, "database.purged");
-                Ok(())
             }
         }
+        Ok(true)
     }
 
     async fn pull(&self) -> Result<(), OpError> {
@@ -441,7 +445,11 @@ pub(crate) async fn attach(deps: &Deps, environment: EnvironmentId) -> Result<()
     drop(tx);
     for attachment in attached {
         let name = &attachment.database_name;
-        let Some(found) = deps.engine.database(attachment.database).await? else {
+        let Some(found) = deps
+            .engine
+            .database(attachment.database, &attachment.database_name)
+            .await?
+        else {
             let text = format!("the database {name} has no server yet: `slipway db show {name}` says why");
             return Err(OpError::Database(text));
         };
@@ -461,7 +469,11 @@ pub(crate) async fn detach(deps: &Deps, environment: EnvironmentId, epoch: Epoch
     tx.detach_databases(environment).await?;
     tx.commit().await?;
     for attachment in attached {
-        if let Some(found) = deps.engine.database(attachment.database).await? {
+        if let Some(found) = deps
+            .engine
+            .database(attachment.database, &attachment.database_name)
+            .await?
+        {
             deps.engine.disconnect_database(&found, environment).await?;
         }
     }

@@ -210,7 +210,7 @@ async fn lead(session: &Arc<Session>, bell: &Bell) {
             }
             _ = swept.tick() => wake_all(session).await,
             _ = followed.tick() => session.follow_load(),
-            hint = next_hint(&mut hints) => match hint {
+            hint = next_hint(session, &mut hints) => match hint {
                 Some(()) => wake_changed(session).await,
                 None => hints = None,
             },
@@ -219,13 +219,14 @@ async fn lead(session: &Arc<Session>, bell: &Bell) {
 }
 
 /// The next hint that concerns us; pends for ever without a listener.
-async fn next_hint(hints: &mut Option<slipway_store::Hints>) -> Option<()> {
+async fn next_hint(session: &Session, hints: &mut Option<slipway_store::Hints>) -> Option<()> {
     let Some(listener) = hints else {
         return std::future::pending().await;
     };
     loop {
         match listener.next().await {
-            Ok(Hint::Environments | Hint::Databases | Hint::Reconnected) => return Some(()),
+            Ok(Hint::Environments | Hint::Reconnected) => return Some(()),
+            Ok(Hint::Databases) => session.databases.notify_one(),
             Ok(Hint::Routes | Hint::Events | Hint::Domains) => {}
             Err(error) => {
                 tracing::warn!(%error, "hints.lost");
@@ -237,7 +238,6 @@ async fn next_hint(hints: &mut Option<slipway_store::Hints>) -> Option<()> {
 
 async fn wake_changed(session: &Session) {
     session.runs.notify_one();
-    session.databases.notify_one();
     let changed = async {
         let mut tx = session.deps.store.begin().await?;
         tx.due_environments().await

@@ -56,8 +56,6 @@ pub struct DatabaseStatus {
     pub since: Timestamp,
     /// Why it is not as it should be.
     pub reason: Option<Reason>,
-    /// The generation that its server was last made after.
-    pub observed_generation: i64,
     /// Its network's subnet, once it has one.
     pub subnet: Option<String>,
     /// When it was ready first.
@@ -66,8 +64,6 @@ pub struct DatabaseStatus {
     pub server_version: Option<String>,
     /// What it takes on the disk.
     pub size_bytes: Option<u64>,
-    /// When it was last looked at.
-    pub looked_at: Option<Timestamp>,
 }
 
 /// An environment that may reach a database.
@@ -121,11 +117,9 @@ struct Row {
     state: String,
     state_since: Timestamp,
     reason: Option<serde_json::Value>,
-    observed_generation: i64,
     ready_at: Option<Timestamp>,
     server_version: Option<String>,
     size_bytes: Option<i64>,
-    looked_at: Option<Timestamp>,
 }
 
 impl TryFrom<Row> for Database {
@@ -160,12 +154,10 @@ impl TryFrom<Row> for Database {
                 state: DatabaseState::parse(&r.state).ok_or_else(|| wrong("state"))?,
                 since: r.state_since,
                 reason: r.reason.map(|v| json(v, "databases", "reason", &id)).transpose()?,
-                observed_generation: r.observed_generation,
                 subnet: r.subnet,
                 ready_at: r.ready_at,
                 server_version: r.server_version,
                 size_bytes: r.size_bytes.and_then(|n| u64::try_from(n).ok()),
-                looked_at: r.looked_at,
             },
         })
     }
@@ -187,8 +179,8 @@ impl Tx {
             Row,
             "select d.id, d.name, d.team_id, t.name as team_name, d.version, d.image, d.pin, d.memory_bytes, d.cpu_millis,
                     d.connections, d.sealed_passwords, d.key_version, d.generation, d.deleted_at, d.created_at, d.created_by,
-                    d.subnet, d.state, d.state_since, d.reason, d.observed_generation, d.ready_at, d.server_version,
-                    d.size_bytes, d.looked_at
+                    d.subnet, d.state, d.state_since, d.reason, d.ready_at, d.server_version,
+                    d.size_bytes
              from databases d join teams t on t.id = d.team_id
              where ($1::uuid is null or d.id = $1) and ($2::text is null or d.name = $2)
                and ($3::uuid is null or d.team_id = $3) and ($4::text is null or d.name collate \"C\" > $4)
@@ -279,13 +271,14 @@ impl Tx {
         Ok(count)
     }
 
-    /// All there are, in which order does not matter.
-    #[tracing::instrument(name = "db.all_database_ids", level = "debug", skip_all)]
-    pub async fn all_database_ids(&mut self) -> Result<Vec<DatabaseId>, StoreError> {
-        let ids = sqlx::query_scalar!("select id from databases")
+    /// All there are, each with the generation of what is wanted.
+    #[tracing::instrument(name = "db.all_databases", level = "debug", skip_all)]
+    pub async fn all_databases(&mut self) -> Result<Vec<(DatabaseId, i64)>, StoreError> {
+        let rows = sqlx::query!("select id, generation from databases")
             .fetch_all(self.c())
             .await?;
-        Ok(ids.into_iter().map(DatabaseId::from_uuid).collect())
+        let all = rows.into_iter().map(|r| (DatabaseId::from_uuid(r.id), r.generation));
+        Ok(all.collect())
     }
 
     /// Has it go.
@@ -321,7 +314,7 @@ impl Tx {
         )
         .execute(self.c())
         .await?;
-        Ok(())
+        self.database_changed(database).await
     }
 
     /// Lets it reach it no more; false when it could not before.
@@ -338,14 +331,26 @@ impl Tx {
         )
         .execute(self.c())
         .await?;
+        self.database_changed(database).await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    async fn database_changed(&mut self, id: DatabaseId) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update databases set generation = generation + 1 where id = $1",
+            id.uuid()
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
     }
 
     /// An environment that goes reaches none any more.
     #[tracing::instrument(name = "db.detach_databases", level = "debug", skip_all)]
     pub async fn detach_databases(&mut self, environment: EnvironmentId) -> Result<(), StoreError> {
         sqlx::query!(
-            "delete from database_attachments where environment_id = $1",
+            "with gone as (delete from database_attachments where environment_id = $1 returning database_id)
+             update databases set generation = generation + 1 where id in (select database_id from gone)",
             environment.uuid()
         )
         .execute(self.c())
@@ -395,19 +400,16 @@ impl Tx {
         &mut self,
         id: DatabaseId,
         (state, reason): (DatabaseState, Option<&Reason>),
-        observed_generation: i64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.fenced()?;
         sqlx::query!(
-            "update databases set state_since = case when state = $2 then state_since else $5 end, state = $2, reason = $3,
-                    observed_generation = $4, looked_at = $5,
-                    ready_at = case when $2 = 'ready' then coalesce(ready_at, $5) else ready_at end
+            "update databases set state_since = case when state = $2 then state_since else $4 end, state = $2, reason = $3,
+                    ready_at = case when $2 = 'ready' then coalesce(ready_at, $4) else ready_at end
              where id = $1",
             id.uuid(),
             state.as_str(),
             reason.map(to_json).transpose()?,
-            observed_generation,
             now
         )
         .execute(self.c())

@@ -97,12 +97,10 @@ fn fresh(now: slipway_domain::Timestamp) -> DatabaseStatus {
         state: DatabaseState::Creating,
         since: now,
         reason: None,
-        observed_generation: 0,
         subnet: None,
         ready_at: None,
         server_version: None,
         size_bytes: None,
-        looked_at: None,
     }
 }
 

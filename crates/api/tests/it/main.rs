@@ -5,6 +5,7 @@ mod alerts;
 mod apps;
 mod bad_input;
 mod client;
+mod databases;
 mod db;
 mod deploys;
 mod document;

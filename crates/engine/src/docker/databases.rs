@@ -13,7 +13,7 @@ use bollard::models::{
     RestartPolicyNameEnum, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
-    InspectNetworkOptions, ListContainersOptions, RemoveVolumeOptions, StartContainerOptions, StopContainerOptions,
+    InspectNetworkOptions, RemoveVolumeOptions, StartContainerOptions, StopContainerOptions,
 };
 use slipway_domain::database;
 use slipway_domain::ids::{DatabaseId, EnvironmentId};
@@ -21,8 +21,7 @@ use slipway_domain::name::DatabaseName;
 
 use crate::database::{DatabaseSpec, FoundDatabase};
 use crate::docker::create::network_name as environment_network;
-use crate::docker::labels::{self, DATABASE_ID, DATABASE_ROLE, ROLE};
-use crate::docker::{BULK, QUESTION, WORK, containers, observe, or_gone, within};
+use crate::docker::{BULK, QUESTION, WORK, containers, labels, observe, or_gone, within};
 use crate::engine::EngineError;
 
 /// A server that is asked to stop writes down what is in memory: that takes as long as it takes, within reason.
@@ -58,7 +57,7 @@ pub(crate) async fn apply(
 ) -> Result<(), EngineError> {
     ensure_network(docker, making, spec).await?;
     ensure_volume(docker, spec).await?;
-    if let Some(found) = find(docker, spec.id).await?
+    if let Some(found) = find(docker, spec.id, &spec.name).await?
         && found.settings != spec.settings()
     {
         remove_container(docker, &found.container).await?;
@@ -201,21 +200,15 @@ async fn has_network(docker: &Docker, id: DatabaseId) -> Result<bool, EngineErro
 }
 
 /// Its server, if the engine has one.
-pub(crate) async fn find(docker: &Docker, id: DatabaseId) -> Result<Option<FoundDatabase>, EngineError> {
-    let options = ListContainersOptions {
-        all: true,
-        filters: Some(HashMap::from([(
-            "label".to_owned(),
-            vec![format!("{DATABASE_ID}={id}"), format!("{ROLE}={DATABASE_ROLE}")],
-        )])),
-        ..ListContainersOptions::default()
-    };
-    let listed = within(QUESTION, docker.list_containers(Some(options))).await?;
-    let Some(container) = listed.into_iter().find_map(|c| c.id) else {
-        return Ok(None);
-    };
-    let found = observe::find(docker, &container).await?;
-    Ok(found.and_then(|(found, labels)| database_in(id, found, &labels)))
+pub(crate) async fn find(
+    docker: &Docker,
+    id: DatabaseId,
+    name: &DatabaseName,
+) -> Result<Option<FoundDatabase>, EngineError> {
+    let found = observe::find(docker, &container_name(id, name)).await?;
+    // Another one of that name is not it, and is refused when it is in the way.
+    let ours = found.filter(|(_, labels)| labels::database_of(labels) == Some(id));
+    Ok(ours.and_then(|(found, labels)| database_in(id, found, &labels)))
 }
 
 fn database_in(
@@ -282,8 +275,8 @@ pub(crate) async fn disconnect(
 }
 
 /// Removes the server, its network and its files.
-pub(crate) async fn remove(docker: &Docker, id: DatabaseId) -> Result<(), EngineError> {
-    if let Some(found) = find(docker, id).await? {
+pub(crate) async fn remove(docker: &Docker, id: DatabaseId, name: &DatabaseName) -> Result<(), EngineError> {
+    if let Some(found) = find(docker, id, name).await? {
         remove_container(docker, &found.container).await?;
     }
     match has_network(docker, id).await {

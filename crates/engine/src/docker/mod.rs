@@ -282,8 +282,8 @@ impl Engine for DockerEngine {
         databases::apply(self.docker().await?, &self.making_network, spec).await
     }
 
-    async fn database(&self, id: DatabaseId) -> Result<Option<FoundDatabase>, EngineError> {
-        databases::find(self.docker().await?, id).await
+    async fn database(&self, id: DatabaseId, name: &DatabaseName) -> Result<Option<FoundDatabase>, EngineError> {
+        databases::find(self.docker().await?, id, name).await
     }
 
     async fn connect_database(
@@ -303,8 +303,8 @@ impl Engine for DockerEngine {
         databases::disconnect(self.docker().await?, database, environment).await
     }
 
-    async fn remove_database(&self, id: DatabaseId) -> Result<(), EngineError> {
-        databases::remove(self.docker().await?, id).await
+    async fn remove_database(&self, id: DatabaseId, name: &DatabaseName) -> Result<(), EngineError> {
+        databases::remove(self.docker().await?, id, name).await
     }
 
     async fn disk(&self) -> Result<(u64, u64), EngineError> {
