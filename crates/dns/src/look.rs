@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use slipway_domain::domains::{Answer, Caa, Look, LookFailure, ResolverAnswer, challenge_name, proof_name};
+use slipway_domain::domains::{Answer, Caa, Dnssec, Look, LookFailure, ResolverAnswer, challenge_name, proof_name};
 use slipway_domain::name::{DomainName, HostName};
 
 use crate::ask::Server;
@@ -33,6 +33,12 @@ impl Dns {
         if let Some(server) = self.0.servers.get(there).filter(|_| there > 0) {
             around = self::around(server, domain, target).await;
         }
+        let dnssec = match (dnssec, &around.zone) {
+            (Dnssec::Bogus(why), Some(zone)) => {
+                Dnssec::Bogus(zone::broken_keys(&self.0.servers[there], zone).await.unwrap_or(why))
+            }
+            (dnssec, _) => dnssec,
+        };
         let by_wildcard = around
             .wildcard
             .is_some_and(|w| answers.get(there).is_some_and(|a| same(a, &w)));

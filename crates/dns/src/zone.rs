@@ -1,8 +1,10 @@
-//! Which zone a name is in, and its own servers.
+//! Which zone a name is in, its own servers, and what is wrong with its keys.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use slipway_domain::name::HostName;
 
 use crate::ask::{Server, address, records};
@@ -41,4 +43,41 @@ pub(crate) async fn servers(server: &Server, zone: &HostName) -> Vec<Server> {
         found.extend(first.and_then(|ip| Server::authoritative(SocketAddr::new(ip, PORT)).ok()));
     }
     found
+}
+
+/// Why nothing that a zone signs can hold, as far as its keys and what the zone above says of them tell (RFC 4034 section 5).
+pub(crate) async fn broken_keys(server: &Server, zone: &HostName) -> Option<String> {
+    let (above, own) = tokio::join!(
+        server.ask(zone.as_str(), RecordType::DS),
+        server.ask(zone.as_str(), RecordType::DNSKEY)
+    );
+    let vouched: Vec<&DS> = records(&above)
+        .iter()
+        .filter_map(|r| match &r.data {
+            RData::DNSSEC(DNSSECRData::DS(ds)) => Some(ds),
+            _ => None,
+        })
+        .collect();
+    let keys: Vec<&DNSKEY> = records(&own)
+        .iter()
+        .filter_map(|r| match &r.data {
+            RData::DNSSEC(DNSSECRData::DNSKEY(key)) => Some(key),
+            _ => None,
+        })
+        .collect();
+    let name = Name::from_ascii(format!("{zone}.")).ok()?;
+    let fits = |ds: &DS| keys.iter().any(|key| ds.covers(&name, key).unwrap_or(false));
+    if vouched.is_empty() || vouched.iter().any(|ds| fits(ds)) {
+        return None;
+    }
+    let list = |tags: BTreeSet<u16>| tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Some(if keys.is_empty() {
+        format!("the zone above has a DS record for {zone}, which is not signed")
+    } else {
+        format!(
+            "the DS record for {zone} in the zone above (key tag {}) fits none of the keys that the zone has (tags {})",
+            list(vouched.iter().map(|ds| ds.key_tag()).collect()),
+            list(keys.iter().filter_map(|key| key.calculate_key_tag().ok()).collect())
+        )
+    })
 }

@@ -137,7 +137,7 @@ mod tests {
     fn a_package_outside_its_home_is_found_but_not_in_tests() {
         assert_eq!(
             check(&package("slipway-api", "sqlx", None, None)),
-            ["api must not use sqlx: only store may"]
+            ["api must not use sqlx: only store, postgres, testkit may"]
         );
         assert!(check(&package("slipway-api", "sqlx", Some("dev"), None)).is_empty());
         assert!(check(&package("slipway-store", "sqlx", None, None)).is_empty());

@@ -486,6 +486,12 @@ fn record_row(record: &Value, is_known: bool) -> Vec<String> {
     } else {
         clean(&found.join(", ")).into_owned()
     });
-    row.push(verdict.into());
+    // What it is for, where it may be left out.
+    let is_proof = verdict == "optional" && record.get("group").and_then(Value::as_str) == Some("proof");
+    row.push(if is_proof {
+        "optional: proves whose it is by itself".into()
+    } else {
+        verdict.into()
+    });
     row
 }

@@ -341,6 +341,11 @@ fn signatures_are_checked_up_to_the_root_and_a_broken_chain_is_told_and_stops_th
     let made = add(&platform, "signed", &json!({"host": "signed.example.com"}));
     assert_eq!(made["dnssec"], "bogus", "{made}");
     assert_eq!(made["reason"]["code"], "dnssec_bogus", "{made}");
+    let detail = made["reason"]["detail"].as_str().expect("text");
+    assert!(
+        detail.contains(&format!("(key tag {tag}) fits none of the keys")),
+        "{detail}"
+    );
     assert_eq!(authority.asked("POST /order-plz"), 0);
     // It vouches for none.
     names.update_zone(".", &["del example.com. DS"]);
