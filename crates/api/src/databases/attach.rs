@@ -98,7 +98,7 @@ impl Call {
         }
         if newest(tx, environment, variable).await?.is_some() {
             let detail = format!(
-                "{}/{} has a secret {variable} already. Remove it (`slipway secrets delete {variable}`), or give another name in `variable`.",
+                "{}/{} has a secret {variable} already. Remove it (`slipway secrets unset {variable}`), or give another name in `variable`.",
                 app.name, environment.name
             );
             return Err(ApiError::Refused(Code::Conflict, detail));
