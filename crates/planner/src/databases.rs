@@ -178,11 +178,6 @@ pub fn plan(world: &DatabaseWorld) -> DatabasePlan {
     if due {
         steps.push(DatabaseStep::Ask);
     }
-    let state = if state == DatabaseState::Deleting {
-        DatabaseState::Creating
-    } else {
-        state
-    };
     with(steps, (state, why.or_else(|| world.failure.clone())), pause)
 }
 

@@ -114,7 +114,7 @@ async fn look(session: &Session, memories: &Memories, id: DatabaseId) -> Result<
     let attached: BTreeSet<EnvironmentId> = attached.into_iter().map(|a| a.environment).collect();
     let spec = match spec(deps, &row, session.epoch) {
         Ok(spec) => spec,
-        Err(reason) => return note(session, &row, memories, Some(reason)).await,
+        Err(reason) => return note(session, &row, memories, &reason).await,
     };
     let found = deps.engine.database(id, &row.name).await;
     let mut memory = memories.lock().get(&id).cloned().unwrap_or_default();
@@ -166,10 +166,10 @@ async fn look(session: &Session, memories: &Memories, id: DatabaseId) -> Result<
 }
 
 /// Notes why nothing can be done about one.
-async fn note(session: &Session, row: &Database, memories: &Memories, why: Option<Reason>) -> Result<(), StoreError> {
+async fn note(session: &Session, row: &Database, memories: &Memories, why: &Reason) -> Result<(), StoreError> {
     let now = session.deps.clock.now();
     let mut tx = fenced(session).await?;
-    tx.note_database(row.id, (row.status.state, why.as_ref()), now).await?;
+    tx.note_database(row.id, (row.status.state, Some(why)), now).await?;
     tx.commit().await?;
     let mut memories = memories.lock();
     let memory = memories.entry(row.id).or_default();
