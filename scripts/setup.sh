@@ -29,6 +29,9 @@ if [ "${1:-run}" = test ]; then
   has msmtpd msmtp-mta
   has psql postgresql-client
   has busybox busybox-static
+  # What backups are opened with where there is no Slipway.
+  has age age
+  has zstd zstd
   docker compose version >/dev/null 2>&1 || has docker-compose docker-compose
   if ! cargo nextest --version >/dev/null 2>&1; then
     say "Installing cargo-nextest with cargo"

@@ -9,6 +9,7 @@ mod alerts;
 mod apps;
 mod audit;
 mod audit_log;
+mod backups;
 mod call;
 mod certificates;
 mod claim;

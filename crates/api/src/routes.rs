@@ -13,8 +13,9 @@ use utoipa_axum::routes;
 use crate::guard::{Routes, SCHEME};
 use crate::state::{ApiState, Shared};
 use crate::{
-    alerts, apps, audit_log, certificates, databases, deployments, dns, docs, domains, edge, env, environments, health,
-    instances, logs, operations, promote, registries, releases, rollback, secrets, spec, teams, tokens,
+    alerts, apps, audit_log, backups, certificates, databases, deployments, dns, docs, domains, edge, env,
+    environments, health, instances, logs, operations, promote, registries, releases, rollback, secrets, spec, teams,
+    tokens,
 };
 
 /// What anybody may call, by method and path: reviewed one by one, compared with the document by a test.
@@ -173,6 +174,9 @@ fn access(routes: Routes) -> Routes {
         .guarded(WRITE_DATABASE, routes!(databases::delete::database_delete))
         .guarded(WRITE_DATABASE, routes!(databases::attach::database_attach))
         .guarded(WRITE_DATABASE, routes!(databases::detach::database_detach))
+        .guarded(WRITE_DATABASE, routes!(backups::create::backup_create))
+        .guarded(READ_DATABASE, routes!(backups::list::backup_list))
+        .guarded(READ_DATABASE, routes!(backups::recovery::database_recovery))
         .guarded(READ_AUDIT, routes!(audit_log::list::audit_list))
         .guarded(READ_AUDIT, routes!(audit_log::verify::audit_verify))
 }

@@ -72,7 +72,7 @@ pub struct PostgresVersion(u16);
 
 impl PostgresVersion {
     /// The oldest that is run: older ones get no security updates any more.
-    pub const OLDEST: Self = Self(14);
+    pub const OLDEST: Self = Self(15);
     /// What is run where nobody says.
     pub const DEFAULT: Self = Self(17);
     const NEWEST: Self = Self(99);
@@ -196,6 +196,10 @@ impl DatabaseSize {
             ("max_wal_senders", "6".to_owned()),
             ("max_replication_slots", "6".to_owned()),
             ("max_wal_size", "256MB".to_owned()),
+            // A storage that is away must not fill the disk that the server writes to.
+            ("max_slot_wal_keep_size", "2GB".to_owned()),
+            // Tells when the last transaction of a restored server was.
+            ("track_commit_timestamp", "on".to_owned()),
             ("password_encryption", "scram-sha-256".to_owned()),
             ("log_min_duration_statement", "1s".to_owned()),
             ("track_io_timing", "on".to_owned()),
@@ -213,6 +217,8 @@ pub struct DatabasePasswords {
     pub owner: Secret,
     /// The reader's, for people.
     pub reader: Secret,
+    /// The one's who makes backups.
+    pub backup: Secret,
 }
 
 impl DatabasePasswords {
@@ -227,12 +233,13 @@ impl DatabasePasswords {
             superuser: one(),
             owner: one(),
             reader: one(),
+            backup: one(),
         }
     }
 
     /// As they are sealed.
     pub fn to_secret(&self) -> Secret {
-        let all = [&self.superuser, &self.owner, &self.reader];
+        let all = [&self.superuser, &self.owner, &self.reader, &self.backup];
         Secret::new(all.map(Secret::expose).join(" "))
     }
 
@@ -243,6 +250,7 @@ impl DatabasePasswords {
             superuser: words.next()?,
             owner: words.next()?,
             reader: words.next()?,
+            backup: words.next()?,
         })
     }
 
@@ -322,20 +330,20 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_three_and_come_back() {
+    fn passwords_are_four_and_come_back() {
         let drawn = DatabasePasswords::draw(&crate::clock::testing::FixedEntropy(7));
-        let back = DatabasePasswords::parse(&drawn.to_secret()).expect("three words");
+        let back = DatabasePasswords::parse(&drawn.to_secret()).expect("four words");
         assert_eq!(back.owner.expose(), drawn.owner.expose());
         assert_eq!(back.reader.expose().len(), 32);
-        assert!(DatabasePasswords::parse(&Secret::new("one two".into())).is_none());
+        assert!(DatabasePasswords::parse(&Secret::new("one two three".into())).is_none());
     }
 
     #[test]
     fn versions_that_are_kept_up_are_known() {
         for (text, major) in [
             ("17", Some(17)),
-            ("14", Some(14)),
-            ("13", None),
+            ("15", Some(15)),
+            ("14", None),
             ("17.2", None),
             ("", None),
         ] {

@@ -129,6 +129,10 @@ macro_rules! ids {
 ids! {
     /// A managed database.
     DatabaseId = "dbs";
+    /// A backup of one.
+    BackupId = "bkp";
+    /// A stretch of its log that is stored without a gap.
+    SpanId = "spn";
     /// Something that somebody is told of.
     AlertId = "alt";
     /// A one-off command.

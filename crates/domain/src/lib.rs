@@ -6,6 +6,7 @@
 pub mod access;
 pub mod alert;
 pub mod audit;
+pub mod backup;
 pub mod clock;
 pub mod cron;
 pub mod database;

@@ -287,6 +287,8 @@ pub struct DatabaseRoles {
     pub owner_password: Secret,
     /// The reader's, for people.
     pub reader_password: Secret,
+    /// The one's who makes backups.
+    pub backup_password: Secret,
     /// Connections that the owner may have at once.
     pub connections: u32,
 }

@@ -3,12 +3,18 @@
 //! Promises: what is made is made once and found the next time; no password is in any log, the server's own included;
 //! every question has a deadline.
 
+mod replication;
 mod roles;
 mod sql;
 
 use std::time::Duration;
 
 use slipway_domain::ports::{BoxFuture, DatabaseRoles, DatabaseServers, ServerError, ServerFacts, ServerLogin};
+
+pub use replication::{
+    BACKUP_ROLE, BaseBackup, BaseEnd, BaseEvent, BaseStart, Replication, ReplicationError, Slot, SlotName,
+    SystemIdentity, WalEvent, WalStream,
+};
 
 /// All that is asked of a server at once ends within that.
 const QUESTION_MAX: Duration = Duration::from_secs(20);

@@ -382,6 +382,7 @@ impl Work<'_> {
             name: self.row.name.clone(),
             owner_password: passwords.owner,
             reader_password: passwords.reader,
+            backup_password: passwords.backup,
             connections: self.row.size.connections,
         };
         let answer = deps.servers.prepare(&login, &roles).await;

@@ -4,6 +4,7 @@
 //! nowhere else.
 
 mod admin;
+mod backups;
 mod bootstrap;
 mod ca;
 mod caa;

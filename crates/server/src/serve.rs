@@ -32,7 +32,7 @@ use crate::ports::EnginePorts;
 use crate::tellers::Tellers;
 use crate::up::stand_in;
 use crate::webhook::Webhook;
-use crate::{bootstrap, files, housekeeping, telemetry};
+use crate::{backups, bootstrap, files, housekeeping, telemetry};
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -59,11 +59,13 @@ pub enum Role {
     Scheduler,
     /// Looks at domains and gets certificates; of several processes one leads.
     Acme,
+    /// Stores what managed databases write, and copies of them; of several processes one leads.
+    BackupWorker,
 }
 
 impl Role {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Api, Self::Scheduler, Self::Acme];
+    pub(crate) const ALL: [Self; 4] = [Self::Api, Self::Scheduler, Self::Acme, Self::BackupWorker];
 }
 
 /// Runs the control plane until told to stop.
@@ -242,6 +244,10 @@ impl Plane {
         if self.does(Role::Acme) {
             tasks.spawn(slipway_acme::run(self.acme(), self.shutdown.clone()));
         }
+        if self.does(Role::BackupWorker) {
+            let deps = self.backup_worker(&engine)?;
+            tasks.spawn(slipway_backup_worker::run(deps, self.shutdown.clone()));
+        }
         let admin = Admin {
             store: self.store.clone(),
             engine: engine.clone(),
@@ -366,6 +372,16 @@ impl Plane {
             doubt: Arc::default(),
             holder: self.holder(),
         }
+    }
+
+    fn backup_worker(&self, engine: &DockerEngine) -> Result<slipway_backup_worker::Deps, ServerError> {
+        Ok(slipway_backup_worker::Deps::new(
+            self.store.clone(),
+            Arc::new(engine.clone()),
+            Arc::clone(&self.vault) as _,
+            (Arc::clone(&self.clock), Arc::clone(&self.entropy)),
+            backups::settings(&self.config.backups, &self.config.data_dir, self.holder())?,
+        ))
     }
 
     fn deps(&self, engine: &DockerEngine, metrics: &Arc<Metrics>) -> Result<Deps, ServerError> {

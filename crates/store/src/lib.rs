@@ -7,6 +7,7 @@
 mod alerts;
 mod apps;
 mod audit;
+mod backups;
 mod bounded;
 mod certificates;
 mod custom_domains;
@@ -46,6 +47,7 @@ mod zones;
 pub use alerts::AlertFilter;
 pub use apps::{App, AppSummary, EnvironmentSummary};
 pub use audit::{AuditEntry, AuditFilter, AuditOutcome, AuditRow};
+pub use backups::{Backup, LogObject, LogSpan, StreamStatus};
 pub use certificates::{
     Certificate, CertificateOwner, CertificateRow, DueCertificate, OwnEnding, OwnNames, Revocation,
 };

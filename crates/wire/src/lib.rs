@@ -7,6 +7,7 @@
 pub mod alerts;
 pub mod apps;
 pub mod audit;
+pub mod backups;
 pub mod certificates;
 pub mod databases;
 pub mod deployments;

@@ -20,7 +20,7 @@ use crate::error::{ApiError, Result};
 
 impl Call {
     /// A database that the caller may know of.
-    async fn database(&self, tx: &mut Tx, name: &str) -> Result<Database> {
+    pub(crate) async fn database(&self, tx: &mut Tx, name: &str) -> Result<Database> {
         let missing = || ApiError::not_found("database", &name);
         let parsed = name.parse().map_err(|_| missing())?;
         let found = tx.database(&parsed).await?;

@@ -70,6 +70,23 @@ pub enum DbCommand {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Make a backup of a database now; one a day is made by itself
+    Backup {
+        /// The database
+        name: DatabaseName,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// List the backups of a database
+    Backups {
+        /// The database
+        name: DatabaseName,
+    },
+    /// Show which moments of a database can be restored, and what would be lost now
+    Recovery {
+        /// The database
+        name: DatabaseName,
+    },
     /// Delete a database with its data
     #[command(visible_alias = "rm")]
     Delete {

@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use super::apps::items;
 use super::secrets::{REMOVED, STAGED};
-use super::watch;
+use super::{backups, watch};
 use crate::args::{DatabaseArgs, DbCommand, WaitArgs};
 use crate::client::{Call, SLOW_CALL_TIMEOUT, body};
 use crate::context::Context;
@@ -49,6 +49,9 @@ pub(crate) async fn run(ctx: &mut Context, command: DbCommand) -> Result<(), Cli
             let answer = ctx.send(call).await?;
             watch::settle_change(ctx, answer, wait, REMOVED).await
         }
+        DbCommand::Backup { name, wait } => backups::make(ctx, &name, wait).await,
+        DbCommand::Backups { name } => backups::list(ctx, &name).await,
+        DbCommand::Recovery { name } => backups::recovery(ctx, &name).await,
         DbCommand::Delete { name, force, yes } => {
             ctx.confirm("the database", name.as_str(), yes)?;
             let call = Call::delete(&["databases", name.as_str()]);
@@ -165,7 +168,7 @@ async fn create(
 }
 
 /// Why it is not as it should be, in a line.
-fn why(database: &Value) -> String {
+pub(super) fn why(database: &Value) -> String {
     let of = |path: &str| database.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let text = format!("{} {}", of("/reason/detail"), of("/reason/hint"));
     clean(text.trim()).into_owned()

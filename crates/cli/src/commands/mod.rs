@@ -2,7 +2,9 @@
 
 mod alerts;
 mod apps;
+
 mod audit;
+mod backups;
 mod certs;
 mod databases;
 mod deploy;

@@ -13,7 +13,7 @@ use bollard::models::{
     RestartPolicyNameEnum, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
-    InspectNetworkOptions, RemoveVolumeOptions, StartContainerOptions, StopContainerOptions,
+    InspectNetworkOptions, RemoveVolumeOptions, StartContainerOptions, StopContainerOptions, UploadToContainerOptions,
 };
 use slipway_domain::database;
 use slipway_domain::ids::{DatabaseId, EnvironmentId};
@@ -21,6 +21,7 @@ use slipway_domain::name::DatabaseName;
 
 use crate::database::{DatabaseSpec, FoundDatabase};
 use crate::docker::create::network_name as environment_network;
+use crate::docker::tar::{self, Top};
 use crate::docker::{BULK, QUESTION, WORK, containers, labels, observe, or_gone, within};
 use crate::engine::EngineError;
 
@@ -28,6 +29,16 @@ use crate::engine::EngineError;
 const STOP_SECONDS_MAX: u32 = 120;
 /// From this version on the image keeps its files in a directory for each version.
 const MAJOR_WITH_DIRECTORIES: u16 = 18;
+/// The server's files inside its volume: beside them lies what is not the server's own.
+const DATA: &str = "pgdata";
+/// Who may log in from where: with a password from anywhere but the inside of the container, and for copies of the whole
+/// server only who is there for that.
+const ACCESS: &str = "\
+local all all trust
+host all all all scram-sha-256
+host replication slipway_backup all scram-sha-256
+";
+const ACCESS_FILE: &str = "pg_hba.conf";
 const LOG_FILE_SIZE_MAX: &str = "10m";
 const LOG_FILES_MAX: &str = "3";
 const TMPFS: &str = "rw,noexec,nosuid,nodev,size=64m,mode=1777";
@@ -64,7 +75,34 @@ pub(crate) async fn apply(
     }
     let name = container_name(spec.id, &spec.name);
     let id = containers::ensure(docker, &name, body(spec)).await?;
+    if !find(docker, spec.id, &spec.name)
+        .await?
+        .is_some_and(|found| found.running)
+    {
+        give_access(docker, &id, spec.major).await?;
+    }
     within(WORK, docker.start_container(&id, None::<StartContainerOptions>)).await
+}
+
+/// Where its volume is mounted.
+fn files(major: u16) -> &'static str {
+    if major >= MAJOR_WITH_DIRECTORIES {
+        "/var/lib/postgresql"
+    } else {
+        "/var/lib/postgresql/data"
+    }
+}
+
+/// Writes down who may log in, where the server reads it when it starts.
+async fn give_access(docker: &Docker, container: &str, major: u16) -> Result<(), EngineError> {
+    let options = UploadToContainerOptions {
+        path: files(major).to_owned(),
+        ..UploadToContainerOptions::default()
+    };
+    let top = Top { uid: 0, mode: 0o644 };
+    let archive = tar::file(ACCESS_FILE, top, ACCESS.as_bytes());
+    let body = bollard::body_full(archive.into());
+    within(WORK, docker.upload_to_container(container, Some(options), body)).await
 }
 
 fn body(spec: &DatabaseSpec) -> ContainerCreateBody {
@@ -73,11 +111,14 @@ fn body(spec: &DatabaseSpec) -> ContainerCreateBody {
     for (name, value) in settings {
         command.extend(["-c".to_owned(), format!("{name}={value}")]);
     }
+    let files = files(spec.major);
+    command.extend(["-c".to_owned(), format!("hba_file={files}/{ACCESS_FILE}")]);
     ContainerCreateBody {
         image: Some(spec.image.engine_reference()),
         cmd: Some(command),
         env: Some(vec![
             "POSTGRES_USER=postgres".to_owned(),
+            format!("PGDATA={files}/{DATA}"),
             format!("POSTGRES_PASSWORD={}", spec.password.expose()),
             "POSTGRES_INITDB_ARGS=--data-checksums --encoding=UTF8".to_owned(),
         ]),
@@ -91,11 +132,6 @@ fn body(spec: &DatabaseSpec) -> ContainerCreateBody {
 
 fn host(spec: &DatabaseSpec) -> HostConfig {
     let memory = i64::try_from(spec.size.memory.0).unwrap_or(i64::MAX);
-    let files = if spec.major >= MAJOR_WITH_DIRECTORIES {
-        "/var/lib/postgresql"
-    } else {
-        "/var/lib/postgresql/data"
-    };
     HostConfig {
         cap_drop: Some(vec!["ALL".into()]),
         cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
@@ -121,7 +157,7 @@ fn host(spec: &DatabaseSpec) -> HostConfig {
         mounts: Some(vec![Mount {
             typ: Some(MountType::VOLUME),
             source: Some(volume_name(spec.id)),
-            target: Some(files.to_owned()),
+            target: Some(files(spec.major).to_owned()),
             read_only: Some(false),
             ..Mount::default()
         }]),

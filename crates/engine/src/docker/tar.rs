@@ -16,23 +16,33 @@ pub(crate) struct Top {
 
 /// An archive of nothing but one directory, whose path has at most 99 bytes.
 pub(crate) fn directory(path: &str, top: Top) -> Vec<u8> {
+    archive(path, b'5', top, &[])
+}
+
+/// An archive of nothing but one file, whose path has at most 99 bytes.
+pub(crate) fn file(path: &str, top: Top, content: &[u8]) -> Vec<u8> {
+    archive(path, b'0', top, content)
+}
+
+fn archive(path: &str, kind: u8, top: Top, content: &[u8]) -> Vec<u8> {
     let mut header = [0_u8; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &path.as_bytes()[..path.len().min(99)]);
     put(100, format!("{:07o}\0", top.mode & 0o7777).as_bytes());
     put(108, &number(top.uid));
     put(116, &number(top.uid));
-    put(124, b"00000000000\0");
+    put(124, format!("{:011o}\0", content.len()).as_bytes());
     put(136, b"00000000000\0");
     put(148, b"        ");
-    put(156, b"5");
+    put(156, &[kind]);
     put(257, b"ustar\0");
     put(263, b"00");
     let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     let mut archive = header.to_vec();
+    archive.extend_from_slice(content);
     // Two empty blocks end an archive.
-    archive.resize(BLOCK * 3, 0);
+    archive.resize(archive.len().next_multiple_of(BLOCK) + BLOCK * 2, 0);
     archive
 }
 

@@ -3,6 +3,7 @@
 //! Promises: an unknown key in the file is an error that names the nearest known one; a value that does not parse is
 //! an error that names where it came from; nothing else in the server reads the environment.
 
+mod backups;
 mod domains;
 mod listens;
 mod mail;
@@ -24,6 +25,7 @@ use url::Url;
 
 use crate::postgres::Programs;
 
+pub use backups::Backups;
 pub use domains::Domains;
 pub(crate) use domains::PublicAddresses;
 pub use mail::Mail;
@@ -147,6 +149,8 @@ pub struct Config {
     pub postgres_image: ImageReference,
     /// The same, with `{version}` for the version.
     pub postgres_images: String,
+    /// Where backups go.
+    pub backups: Backups,
     /// The private Postgres' programs, told by the parent.
     pub postgres_programs: Option<Programs>,
     /// The `slipway up` that started this process, told by it.
@@ -304,6 +308,7 @@ impl Config {
         let log_format = faults.keep(log_format(v, v.sources.is_terminal));
         let base_domain: Option<HostName> = faults.keep(v.parse_or("base_domain", ""));
         let domains = domains::read(v, faults);
+        let backups = backups::read(v, &data_dir, faults);
         let api_domain = faults.keep(api_domain(v, base_domain.as_ref()));
         Some(Self {
             database_url: database_url?,
@@ -317,6 +322,7 @@ impl Config {
             docker_host: docker_host?,
             network_pool: network_pool?,
             domains: domains?,
+            backups: backups?,
             disk_free_min: disk_free_min?,
             master_key_file: v
                 .get("master_key_file")

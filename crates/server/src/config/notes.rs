@@ -21,6 +21,12 @@ impl Config {
                 self.http_listen
             ));
         }
+        if !self.backups.is_chosen {
+            notes.push(format!(
+                "SLIPWAY_BACKUP_URL is not set: backups of databases go to {}, which is lost with this machine.",
+                self.backups.location
+            ));
+        }
         if let PublicAddresses::These(addresses) = &self.domains.public_addresses {
             let private: Vec<String> = addresses
                 .iter()

@@ -57,6 +57,21 @@ pub const SETTINGS: &[Setting] = &[
         "The image of managed databases, and of the private Postgres where this machine has no PostgreSQL; `{version}` is replaced by the major version.",
     ),
     setting(
+        "backup_url",
+        "",
+        "Where backups of databases go: s3://bucket/prefix?endpoint=https://host, gs://bucket/prefix, az://container/prefix or file:///path; credentials by the usual variables of each (AWS_…, GOOGLE_…, AZURE_…). Default: <data dir>/backups, which is lost with this machine.",
+    ),
+    setting(
+        "backup_recipients",
+        "",
+        "The age public keys that backups are encrypted to, separated by commas; one of them should be kept elsewhere. Default: that of a pair made at the first start.",
+    ),
+    setting(
+        "backup_identity_file",
+        "",
+        "The age private key, only where restores are made. Default: <data dir>/backup.key.",
+    ),
+    setting(
         "base_domain",
         "apps.localhost",
         "An app answers at <app>.<base>, another environment at <app>--<environment>.<base>.",

@@ -14,7 +14,7 @@ fn version() -> String {
     newest.expect("PostgreSQL is installed").to_string()
 }
 
-fn platform() -> Platform {
+pub(crate) fn platform() -> Platform {
     Platform::with(Options {
         variables: vec![(
             "SLIPWAY_POSTGRES_IMAGE",
@@ -81,7 +81,7 @@ fn psql_beside(container: &str, url: &str, statement: &str) -> (bool, String) {
 }
 
 /// What `psql` says inside the server's container, as a role that needs no password there.
-fn psql_inside(name: &str, role: &str, database: &str, statement: &str) -> (bool, String) {
+pub(crate) fn psql_inside(name: &str, role: &str, database: &str, statement: &str) -> (bool, String) {
     let ran = std::process::Command::new("docker")
         .args([
             "exec",
@@ -112,7 +112,8 @@ fn told(app: &str) -> (String, String) {
     })
 }
 
-fn made(platform: &Platform, name: &str) {
+pub(crate) fn made(platform: &Platform, name: &str) {
+    platform.log_in_to_registry();
     let (code, out, err) = platform.cli(&["db", "create", name, "--postgres", &version(), "--memory", "128MiB"]);
     assert_eq!(code, 0, "{out}{err}{}", platform.log());
     assert!(err.contains(&format!("{name} is ready")), "{out}{err}");
@@ -270,7 +271,7 @@ fn what_cannot_be_a_database_is_refused_with_what_to_do() {
     for (body, pointer, said) in [
         (json!({"name": "postgres"}), "/name", "keeps for itself"),
         (json!({"name": "x", "version": "15"}), "/name", "2 to 40 characters"),
-        (json!({"name": "orders", "version": "9.6"}), "/version", "14 or later"),
+        (json!({"name": "orders", "version": "9.6"}), "/version", "15 or later"),
         (json!({"name": "orders", "memory": "32MiB"}), "/memory", "64MiB"),
         (
             json!({"name": "orders", "connections": 900}),
@@ -292,9 +293,9 @@ fn what_cannot_be_a_database_is_refused_with_what_to_do() {
             answer.text
         );
     }
-    let (code, _, err) = platform.cli(&["db", "create", "orders", "--postgres", "14"]);
+    let (code, _, err) = platform.cli(&["db", "create", "orders", "--postgres", "16"]);
     assert!(
-        code == 1 && err.contains("postgres:14"),
+        code == 1 && err.contains("postgres:16"),
         "an image that is nowhere: {err}"
     );
     let (code, _, err) = platform.cli(&["db", "show", "orders"]);

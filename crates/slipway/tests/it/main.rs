@@ -3,6 +3,7 @@
 mod alerts;
 mod apart;
 mod authority;
+mod backups;
 mod certificates;
 mod chaos;
 mod concurrency;

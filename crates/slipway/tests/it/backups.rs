@@ -1,0 +1,340 @@
+//! Backups of managed databases, with a real server; and what is stored, opened with the tools of any distribution.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use slipway_testkit::cluster::{as_postgres, give_to_postgres, programs};
+
+use crate::databases::{made, platform, psql_inside};
+use crate::platform::{Platform, signal, until};
+
+/// What a pipe of programs makes of some bytes.
+fn piped(command: &mut Command, input: Vec<u8>) -> Vec<u8> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("its input");
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().expect("its output");
+    assert!(output.status.success(), "{command:?}");
+    writer.join().expect("a thread").expect("written");
+    output.stdout
+}
+
+/// An object, opened with `age` and `zstd`.
+fn opened(key: &Path, object: &Path) -> Vec<u8> {
+    let sealed = std::fs::read(object).expect("an object");
+    let packed = piped(Command::new("age").arg("--decrypt").arg("--identity").arg(key), sealed);
+    piped(Command::new("zstd").args(["--decompress", "--stdout"]), packed)
+}
+
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(below(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What was stored of a platform's only database.
+struct Stored {
+    root: PathBuf,
+    key: PathBuf,
+}
+
+impl Stored {
+    fn of(platform: &Platform) -> Self {
+        Self {
+            root: platform.data().join("backups"),
+            key: platform.data().join("backup.key"),
+        }
+    }
+
+    /// The newest set, as its commit object tells it.
+    fn set(&self) -> Value {
+        let all = below(&self.root);
+        let newest = all.iter().rfind(|path| path.extension().is_some_and(|e| e == "json"));
+        let text = std::fs::read(newest.expect("a set")).expect("read");
+        let envelope: Value = serde_json::from_slice(&text).expect("JSON");
+        envelope["set"].clone()
+    }
+
+    /// The files of the log, whole where they are whole, else with the parts there are.
+    fn log(&self, segment_bytes: usize) -> BTreeMap<String, Vec<u8>> {
+        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        let is_log = |path: &&PathBuf| path.to_string_lossy().contains("/wal/");
+        let all = below(&self.root);
+        // Parts first: a whole file is put over them.
+        let (parts, wholes): (Vec<_>, Vec<_>) = all
+            .iter()
+            .filter(is_log)
+            .partition(|path| path.to_string_lossy().contains(".part."));
+        for path in parts.into_iter().chain(wholes) {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let words: Vec<&str> = name.split('.').collect();
+            let content = opened(&self.key, path);
+            let offset = match words.as_slice() {
+                [_, range, _, "part", "zst", "age"] => {
+                    let from = range.split('-').next().expect("a number");
+                    usize::from_str_radix(from, 16).expect("a number")
+                }
+                [_, _, "zst", "age"] => 0,
+                _ => panic!("{name}"),
+            };
+            let file = files
+                .entry(words[0].to_owned())
+                .or_insert_with(|| vec![0; segment_bytes]);
+            file[offset..offset + content.len()].copy_from_slice(&content);
+        }
+        files
+    }
+}
+
+/// A server that was put together by hand.
+struct ByHand {
+    directory: tempfile::TempDir,
+    process: Child,
+    name: &'static str,
+}
+
+impl ByHand {
+    fn restored(stored: &Stored, name: &'static str) -> Self {
+        let set = stored.set();
+        let directory = tempfile::tempdir().expect("a directory");
+        let data = directory.path().join("data");
+        std::fs::create_dir(&data).expect("made");
+        let home = format!(
+            "v1/{}/{}",
+            set["database"].as_str().expect("an id"),
+            set["system"].as_str().expect("a number")
+        );
+        let base = format!(
+            "{home}/base/{}/base.tar.zst.age",
+            set["backup"].as_str().expect("an id")
+        );
+        let archive = opened(&stored.key, &stored.root.join(base));
+        piped(
+            Command::new("tar").args(["--extract", "--directory"]).arg(&data),
+            archive,
+        );
+        let segment_bytes = usize::try_from(set["segment_bytes"].as_u64().expect("a size")).expect("a size");
+        for (name, content) in stored.log(segment_bytes) {
+            std::fs::write(data.join("pg_wal").join(name), content).expect("written");
+        }
+        std::fs::write(data.join("recovery.signal"), "").expect("written");
+        give_to_postgres(directory.path());
+        Command::new("chmod").args(["0700"]).arg(&data).status().expect("chmod");
+        let process = as_postgres(&programs().join("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .args([
+                "-c",
+                "listen_addresses=",
+                "-c",
+                "restore_command=false",
+                "-c",
+                "hot_standby=off",
+            ])
+            .args(["-c", "max_connections=100", "-c", "track_commit_timestamp=on"])
+            .arg("-c")
+            .arg(format!("unix_socket_directories={}", directory.path().display()))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("postgres");
+        let restored = Self {
+            directory,
+            process,
+            name,
+        };
+        until("the restored server answers", || {
+            let output = restored.psql("select 1");
+            (output.as_deref() == Some("1")).then_some(())
+        });
+        restored
+    }
+
+    fn psql(&self, statement: &str) -> Option<String> {
+        let output = Command::new(programs().join("psql"))
+            .args([
+                "--no-psqlrc",
+                "--tuples-only",
+                "--no-align",
+                "--username=postgres",
+                "--dbname",
+                self.name,
+            ])
+            .arg(format!("--host={}", self.directory.path().display()))
+            .args(["--command", statement])
+            .stderr(Stdio::null())
+            .output()
+            .expect("psql");
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        let _ = as_postgres(&programs().join("pg_ctl"))
+            .args(["stop", "--mode=immediate", "--silent", "--pgdata"])
+            .arg(self.directory.path().join("data"))
+            .status();
+        let _ = self.process.wait();
+    }
+}
+
+fn recovery(platform: &Platform, name: &str) -> Value {
+    platform.get(&format!("/v1/databases/{name}/recovery"))
+}
+
+/// Until everything that was committed before now is stored.
+fn covered(platform: &Platform, name: &str) {
+    let now = chrono::Utc::now();
+    until("what was written is stored", || {
+        let found = recovery(platform, name);
+        let to = found["windows"].as_array()?.last()?["to"].as_str()?.to_owned();
+        let to: chrono::DateTime<chrono::Utc> = to.parse().expect("a time");
+        (to >= now).then_some(())
+    });
+}
+
+fn run(name: &str, statement: &str) -> String {
+    let (ok, said) = psql_inside(name, "postgres", name, statement);
+    assert!(ok, "{statement}: {said}");
+    said
+}
+
+#[test]
+fn what_was_committed_is_had_back_with_the_tools_of_any_distribution() {
+    let platform = platform();
+    made(&platform, "ledger");
+    run("ledger", "create table entries (id int primary key, note text)");
+    run(
+        "ledger",
+        "insert into entries select n, md5(n::text) from generate_series(1, 5000) n",
+    );
+    until("the first copy is stored", || {
+        let found = platform.get("/v1/databases/ledger/backups");
+        (found["items"][0]["state"] == "stored").then_some(())
+    });
+    run("ledger", "insert into entries values (5001, 'after the copy')");
+    // A whole file of the log takes the place of its parts.
+    run("ledger", "select pg_switch_wal()");
+    run(
+        "ledger",
+        "insert into entries values (5002, 'in another file of the log')",
+    );
+    covered(&platform, "ledger");
+    let (code, out, err) = platform.cli(&["db", "recovery", "ledger"]);
+    assert!(
+        code == 0 && out.contains("streaming") && out.contains("RESTORABLE FROM"),
+        "{out}{err}"
+    );
+
+    let stored = Stored::of(&platform);
+    let keys = below(&stored.root);
+    let names = || keys.iter().map(|path| path.to_string_lossy().into_owned());
+    assert!(
+        names().any(|name| name.contains("/wal/") && !name.contains(".part.")),
+        "{keys:?}"
+    );
+    for path in &keys {
+        if path.extension().is_some_and(|e| e == "age") {
+            let bytes = std::fs::read(path).expect("an object");
+            assert!(bytes.starts_with(b"age-encryption.org/v1\n"), "{}", path.display());
+        }
+    }
+    let restored = ByHand::restored(&stored, "ledger");
+    assert_eq!(
+        restored
+            .psql("select count(*), max(id), min(note) from entries where id > 5000")
+            .as_deref(),
+        Some("2|5002|after the copy")
+    );
+    assert_eq!(restored.psql("select count(*) from entries").as_deref(), Some("5002"));
+}
+
+#[test]
+fn a_backup_is_asked_for_and_a_second_one_meanwhile_is_refused() {
+    let platform = platform();
+    let (code, _, err) = platform.cli(&["db", "backup", "nothing"]);
+    assert!(code == 1 && err.contains("nothing"), "{err}");
+    made(&platform, "asked");
+    until("the first copy is stored", || {
+        (!recovery(&platform, "asked")["last_backup_at"].is_null()).then_some(())
+    });
+    let (code, out, err) = platform.cli(&["db", "backup", "asked"]);
+    assert!(
+        code == 0 && err.contains("is stored and was read back"),
+        "{out}{err}{}",
+        platform.log()
+    );
+    let (code, out, err) = platform.cli(&["db", "backups", "asked"]);
+    assert!(
+        code == 0 && out.matches("stored").count() == 2 && out.contains("platform"),
+        "{out}{err}"
+    );
+}
+
+#[test]
+fn a_log_that_was_interrupted_is_shown_as_a_gap_and_gets_a_copy_of_its_own() {
+    let platform = platform();
+    made(&platform, "gapped");
+    until("the first copy is stored", || {
+        (!recovery(&platform, "gapped")["last_backup_at"].is_null()).then_some(())
+    });
+    // As a server does whose log grew longer than it may while it could not be stored.
+    let end = "select pg_terminate_backend(active_pid) from pg_replication_slots where active";
+    until("the slot is gone", || {
+        run("gapped", end);
+        psql_inside(
+            "gapped",
+            "postgres",
+            "gapped",
+            "select pg_drop_replication_slot('slipway_backup')",
+        )
+        .0
+        .then_some(())
+    });
+    let found = until("another stretch has its copy", || {
+        let found = recovery(&platform, "gapped");
+        (found["windows"].as_array()?.len() == 2).then_some(found)
+    });
+    assert_eq!(found["gaps"][0]["reason"]["code"], "slot_gone", "{found}");
+    assert_eq!(found["stream"], "streaming", "{found}");
+}
+
+#[test]
+fn a_worker_that_is_killed_goes_on_where_it_was() {
+    let mut platform = platform();
+    made(&platform, "killed");
+    run("killed", "create table entries (id int primary key)");
+    until("the first copy is stored", || {
+        (!recovery(&platform, "killed")["last_backup_at"].is_null()).then_some(())
+    });
+    run("killed", "insert into entries values (1)");
+    covered(&platform, "killed");
+    signal(platform.child_pid("serve").expect("the control plane"), "KILL");
+    run("killed", "insert into entries values (2)");
+    platform.ready();
+    covered(&platform, "killed");
+    let found = recovery(&platform, "killed");
+    assert_eq!(
+        (found["windows"].as_array().map(Vec::len), &found["gaps"]),
+        (Some(1), &serde_json::json!([])),
+        "{found}"
+    );
+    let restored = ByHand::restored(&Stored::of(&platform), "killed");
+    assert_eq!(restored.psql("select count(*) from entries").as_deref(), Some("2"));
+}
