@@ -100,7 +100,12 @@ async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), St
             challenge: challenge::kind(due.issuance.failures, reach),
             failures: due.issuance.failures,
         };
-        match order::run(deps, lead, ca, &wish).await {
+        let mut ended = order::run(deps, lead, ca, &wish).await;
+        if matches!(&ended, Err(OrderError::Failed { reason, .. }) if reason.code == order::ACCOUNT_GONE) {
+            // With the new account.
+            ended = order::run(deps, lead, ca, &wish).await;
+        }
+        match ended {
             Ok(()) => return Ok(()),
             Err(OrderError::Store(error)) => return Err(error),
             Err(error) => {
@@ -116,18 +121,44 @@ async fn attempt(deps: &Deps, lead: Lead, due: &DueCertificate) -> Result<(), St
                     }
                 }
                 // What the first choice says is what people should mend, unless it said nothing of the name.
-                if last.as_ref().is_none_or(says_nothing) {
-                    last = Some(error);
-                }
+                last = match last {
+                    Some(first) if !says_nothing(&first) => Some(first),
+                    Some(first) if says_nothing(&error) => Some(both(first, error)),
+                    _ => Some(error),
+                };
             }
         }
     }
     note(deps, lead, due, last).await
 }
 
+/// That neither of two CAs was there to say anything.
+fn both(first: OrderError, second: OrderError) -> OrderError {
+    match (first, second) {
+        (
+            OrderError::Failed {
+                mut reason,
+                keeps_order,
+                not_before,
+                counts,
+            },
+            OrderError::Failed { reason: other, .. },
+        ) => {
+            reason.detail = format!("{} {}", reason.detail, other.detail);
+            OrderError::Failed {
+                reason,
+                keeps_order,
+                not_before,
+                counts,
+            }
+        }
+        (_, second) => second,
+    }
+}
+
 /// Whether a CA was not there to say anything.
 fn says_nothing(error: &OrderError) -> bool {
-    matches!(error, OrderError::Failed { reason, .. } if matches!(reason.code.as_str(), "ca_unavailable" | "ca_slow"))
+    matches!(error, OrderError::Failed { reason, .. } if matches!(reason.code.as_str(), "ca_unavailable" | "ca_slow" | "clock_wrong"))
 }
 
 /// What keeps a CA from issuing for a name of the platform's own, as DNS says; custom domains are looked at before they

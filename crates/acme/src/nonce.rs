@@ -20,13 +20,15 @@ pub(crate) enum CallError {
     Unreadable(String),
     /// It could not be asked, or did not answer in time: nothing is known.
     Away(String),
+    /// By the clock of this machine its own certificate is not valid.
+    Untimely(String),
 }
 
 impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(problem) => write!(f, "{problem}"),
-            Self::Away(reason) | Self::Unreadable(reason) => f.write_str(reason),
+            Self::Away(reason) | Self::Unreadable(reason) | Self::Untimely(reason) => f.write_str(reason),
         }
     }
 }
@@ -47,6 +49,23 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+/// Whether the CA's own certificate has ended, or is not valid yet, as this machine's clock has it.
+fn is_untimely(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    let by_time = |error: &rustls::Error| {
+        matches!(
+            error,
+            rustls::Error::InvalidCertificate(
+                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }
+            )
+        )
+    };
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.downcast_ref().is_some_and(by_time)
+        || wrapped.is_some_and(|inner| is_untimely(inner))
+        || error.source().is_some_and(is_untimely)
 }
 
 /// Awaits an attempt, and makes another one as long as the CA refuses the nonce.
@@ -81,6 +100,7 @@ pub(crate) fn judge<T>(
             "its answer cannot be read: {}",
             chain(&error)
         ))),
+        Ok(Err(error)) if is_untimely(&error) => Err(CallError::Untimely(chain(&error))),
         Ok(Err(error)) => Err(CallError::Away(chain(&error))),
     })
 }

@@ -75,6 +75,9 @@ pub(crate) fn failed(code: &str, detail: String, hint: &str, keeps_order: bool) 
     }
 }
 
+/// The CA does not know the account: with the new one it may do.
+pub(crate) const ACCOUNT_GONE: &str = "ca_account_gone";
+
 /// What a call that did not work means.
 fn told(ca: &CaSettings, error: CallError) -> OrderError {
     let host = ca_host(&ca.directory);
@@ -83,6 +86,14 @@ fn told(ca: &CaSettings, error: CallError) -> OrderError {
             "ca_unavailable",
             format!("The CA {host} cannot be asked: {reason}."),
             "It is tried again by itself.",
+            true,
+        ),
+        CallError::Untimely(reason) => failed(
+            "clock_wrong",
+            format!(
+                "The CA {host} cannot be asked, for its own certificate is not valid by the clock of this machine: {reason}."
+            ),
+            "Set the clock, best by NTP. If it is right, the CA has let its certificate run out: it is tried again by itself.",
             true,
         ),
         CallError::Refused(problem) => {
@@ -132,6 +143,34 @@ fn told(ca: &CaSettings, error: CallError) -> OrderError {
     }
 }
 
+/// What it means that there is no account: a key that the CA handed out is wrong, or lacks.
+fn told_of_account(ca: &CaSettings, error: CallError) -> OrderError {
+    let is_about_key = matches!(&error, CallError::Refused(problem)
+        if matches!(kind_of(problem), Some("unauthorized" | "malformed" | "externalAccountRequired")));
+    match (told(ca, error), is_about_key) {
+        (
+            OrderError::Failed {
+                mut reason,
+                keeps_order,
+                not_before,
+                counts,
+            },
+            true,
+        ) => {
+            reason.code = "ca_needs_account".into();
+            reason.hint =
+                "An operator must give the key that the CA handed out, and no other: SLIPWAY_ACME_EAB.".into();
+            OrderError::Failed {
+                reason,
+                keeps_order,
+                not_before,
+                counts,
+            }
+        }
+        (other, _) => other,
+    }
+}
+
 /// What a CA says, in its own words.
 fn words(problem: &Problem) -> String {
     let subproblems = problem.subproblems.iter().filter_map(|s| s.detail.clone());
@@ -165,7 +204,7 @@ pub(crate) struct Wish<'a> {
 /// Gets a certificate from one CA and puts it in use.
 pub(crate) async fn run(deps: &Deps, lead: Lead, ca: &CaSettings, wish: &Wish<'_>) -> Result<(), OrderError> {
     let _in_use = ca.in_use().await;
-    let account = ca.account(deps, lead).await.map_err(|e| told(ca, e))?;
+    let account = ca.account(deps, lead).await.map_err(|e| told_of_account(ca, e))?;
     let begun = match wish.begun.filter(|row| row.ca == ca.directory) {
         Some(row) => resumed(deps, lead, ca, &account, row).await?,
         None => None,
@@ -313,7 +352,7 @@ async fn not_made(deps: &Deps, lead: Lead, ca: &CaSettings, error: CallError) ->
     ca.disown(deps, lead).await?;
     let host = ca_host(&ca.directory);
     Ok(failed(
-        "ca_account_gone",
+        ACCOUNT_GONE,
         format!("The CA {host} does not know this platform's account any more."),
         "A new account is made, and it is tried again by itself.",
         false,
@@ -369,7 +408,7 @@ fn is_about_replacing(error: &CallError) -> bool {
 }
 
 /// The last word of a problem's type (RFC 8555 section 6.7).
-fn kind_of(problem: &Problem) -> Option<&str> {
+pub(crate) fn kind_of(problem: &Problem) -> Option<&str> {
     problem.r#type.as_deref()?.rsplit(':').next()
 }
 

@@ -87,21 +87,51 @@ async fn revoke(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
     drop(tx);
     for revocation in due {
         let done = tell(deps, lead, &revocation).await;
-        let revoked_at = match &done {
+        let (revoked_at, again_at, reason) = match done {
             Ok(()) => {
                 tracing::info!(certificate = %revocation.id, ca = revocation.ca, "certificate.revoked");
-                Some(now)
+                (Some(now), Some(now), None)
             }
             Err(error) => {
-                tracing::warn!(certificate = %revocation.id, ca = revocation.ca, %error, "certificate.not_revoked: it is tried again");
-                None
+                tracing::warn!(certificate = %revocation.id, ca = revocation.ca, %error, "certificate.not_revoked");
+                let again_at = (!is_final(&error)).then(|| now + AGAIN);
+                (
+                    None,
+                    again_at,
+                    Some(not_revoked(&revocation.ca, &error, again_at.is_some())),
+                )
             }
         };
         let mut tx = lead.begin(&deps.store).await?;
-        tx.note_revocation(revocation.id, revoked_at, now + AGAIN).await?;
+        tx.note_revocation(revocation.id, revoked_at, (again_at, reason.as_ref()))
+            .await?;
         tx.commit().await?;
     }
     Ok(())
+}
+
+/// Whether the CA will not say anything else however often it is asked.
+fn is_final(error: &CallError) -> bool {
+    let passing = ["rateLimited", "serverInternal", "badNonce", "accountDoesNotExist"];
+    matches!(error, CallError::Refused(problem) if !order::kind_of(problem).is_some_and(|kind| passing.contains(&kind)))
+}
+
+fn not_revoked(ca: &str, error: &CallError, is_tried_again: bool) -> Reason {
+    let detail = error.to_string();
+    Reason {
+        code: "not_revoked".into(),
+        detail: format!(
+            "The CA {} did not take it back: {}.",
+            order::ca_host(ca),
+            detail.trim_end_matches('.')
+        ),
+        hint: if is_tried_again {
+            "It is tried again every ten minutes.".into()
+        } else {
+            "It is not tried again. If the CA should know the certificate, ask once more (`slipway certs revoke`)."
+                .into()
+        },
+    }
 }
 
 async fn tell(deps: &Deps, lead: Lead, revocation: &Revocation) -> Result<(), CallError> {
@@ -120,6 +150,11 @@ async fn tell(deps: &Deps, lead: Lead, revocation: &Revocation) -> Result<(), Ca
                 .is_some_and(|t| t.ends_with(":alreadyRevoked")) =>
         {
             Ok(())
+        }
+        // The next time it is asked with another account, which may not be believed: then that is the answer.
+        Err(CallError::Refused(problem)) if order::kind_of(&problem) == Some("accountDoesNotExist") => {
+            ca.disown(deps, lead).await.map_err(|error| unusable(&error))?;
+            Err(CallError::Refused(problem))
         }
         other => other,
     }

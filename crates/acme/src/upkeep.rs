@@ -6,6 +6,7 @@
 //! | nobody wants a certificate any more | it is taken out of use, and what was tried for it forgotten |
 //! | a name that a visitor brought along leads elsewhere, and has no certificate | it is forgotten |
 //! | one is about to end and was not renewed | somebody is told |
+//! | something was planned by a clock that ran ahead and was set right since | it is due now |
 //! | one was renewed without trouble | browsers may be told to remember for longer |
 
 use slipway_store::{OwnNames, StoreError};
@@ -17,6 +18,7 @@ use crate::{Deps, hsts, warn};
 
 pub(crate) async fn round(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
     local(deps, lead).await?;
+    set_right(deps, lead).await?;
     let mut tx = deps.store.begin().await?;
     let wanted = Wanted::read(&mut tx, &deps.platform, deps.clock.now()).await?;
     drop(tx);
@@ -42,6 +44,20 @@ async fn local(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
         Err(LocalError::Authority(error)) => {
             tracing::error!(error, "certificate.not_issued: the old one goes on serving");
         }
+    }
+    Ok(())
+}
+
+/// What a clock that ran ahead planned would wait for as long as it ran ahead.
+async fn set_right(deps: &Deps, lead: Lead) -> Result<(), StoreError> {
+    let mut tx = lead.begin(&deps.store).await?;
+    let planned = tx.forget_future_plans(deps.clock.now()).await?;
+    tx.commit().await?;
+    if planned > 0 {
+        tracing::warn!(
+            planned,
+            "clock.set_right: what was planned by a clock that ran ahead is due now"
+        );
     }
     Ok(())
 }

@@ -283,23 +283,34 @@ impl Context {
 
     /// Makes sure that something is really to be deleted: its name must be typed.
     pub(crate) fn confirm(&mut self, what: &str, name: &str, yes: bool) -> Result<(), CliError> {
+        self.confirm_that(("deletes", "deleted"), what, name, yes)
+    }
+
+    /// The same of something else that cannot be undone, in two forms of its verb.
+    pub(crate) fn confirm_that(
+        &mut self,
+        (does, done): (&str, &str),
+        what: &str,
+        name: &str,
+        yes: bool,
+    ) -> Result<(), CliError> {
         if yes {
             return Ok(());
         }
         if !self.io.stdin_terminal {
             return Err(CliError::usage(
-                format!("deleting {what} `{name}` asks for confirmation"),
+                format!("it {does} {what} `{name}`, which asks for confirmation"),
                 "add --yes",
             ));
         }
-        write!(self.io.stderr, "This deletes {what} `{name}`. Type its name to go on: ")?;
+        write!(self.io.stderr, "This {does} {what} `{name}`. Type its name to go on: ")?;
         self.io.stderr.flush()?;
         let mut typed = String::new();
         io::BufReader::new((&mut self.io.stdin).take(1024)).read_line(&mut typed)?;
         if typed.trim() == name {
             Ok(())
         } else {
-            Err(CliError::failed("not deleted: the name does not match"))
+            Err(CliError::failed(format!("not {done}: the name does not match")))
         }
     }
 }

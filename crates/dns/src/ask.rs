@@ -1,7 +1,6 @@
 //! One question to one server.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,21 +8,20 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
+use hickory_resolver::proto::dnssec::TrustAnchors;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{ResolverBuilder, TokioResolver};
-use slipway_domain::domains::{Answer, CaaRecord, Dnssec, LookFailure, ResolverAnswer};
+use slipway_domain::domains::{Answer, CaaRecord, LookFailure, ResolverAnswer};
 
 /// To one attempt.
 const TIMEOUT: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 2;
-/// To checking signatures, which takes a question for each zone on the way.
-const VALIDATION_MAX: Duration = Duration::from_secs(5);
 
 /// A server that can be asked.
 pub(crate) struct Server {
     pub(crate) name: String,
+    pub(crate) address: SocketAddr,
     resolver: TokioResolver,
 }
 
@@ -69,7 +67,7 @@ impl Server {
 
     /// One whose answers' signatures are checked here, up to these keys or those of the root. It remembers the keys of
     /// zones for their TTL, so it is made anew for each look.
-    fn validating(address: SocketAddr, anchors: Option<Arc<TrustAnchors>>) -> Result<Self, String> {
+    pub(crate) fn validating(address: SocketAddr, anchors: Option<Arc<TrustAnchors>>) -> Result<Self, String> {
         let builder = Self::builder(address, |options| options.validate = true);
         let builder = match anchors {
             Some(anchors) => builder.with_trust_anchor(anchors),
@@ -102,6 +100,7 @@ impl Server {
         let resolver = builder.build().map_err(|e| e.to_string())?;
         Ok(Self {
             name: address.to_string(),
+            address,
             resolver,
         })
     }
@@ -114,7 +113,7 @@ impl Server {
         }
     }
 
-    async fn lookup(&self, name: &str, kind: RecordType) -> Result<Lookup, NetError> {
+    pub(crate) async fn lookup(&self, name: &str, kind: RecordType) -> Result<Lookup, NetError> {
         // With the final dot no search list is gone through.
         let name = Name::from_ascii(format!("{}.", name.trim_end_matches('.')))?;
         self.resolver.lookup(name, kind).await
@@ -202,65 +201,6 @@ impl Server {
             _ => None,
         };
         of_kind(self.ask(name, RecordType::CAA).await, caa)
-    }
-}
-
-/// Checks signatures.
-pub(crate) struct Validator {
-    address: SocketAddr,
-    anchors: Option<Arc<TrustAnchors>>,
-}
-
-/// The keys in a file.
-pub(crate) fn trust_anchors(path: &Path) -> Result<Arc<TrustAnchors>, String> {
-    let wanted = "give lines such as `. IN DNSKEY 257 3 8 AwEAA…`";
-    match TrustAnchors::from_file(path) {
-        Ok(anchors) if !anchors.is_empty() => Ok(Arc::new(anchors)),
-        Ok(_) => Err(format!("there is no key in it: {wanted}")),
-        Err(error) => Err(format!("it cannot be read: {error}: {wanted}")),
-    }
-}
-
-impl Validator {
-    /// Over this server, up to the keys in the file or those of the root.
-    pub(crate) fn new(address: SocketAddr, trust_anchor: Option<&Path>) -> Result<Self, String> {
-        let anchors = trust_anchor.map(trust_anchors).transpose()?;
-        Server::validating(address, anchors.clone())?;
-        Ok(Self { address, anchors })
-    }
-
-    /// What the signatures of a name's addresses are worth.
-    ///
-    /// A server that hands on no signatures makes everything look forged: then nothing can be told.
-    pub(crate) async fn dnssec(&self, name: &str) -> Dnssec {
-        let Ok(server) = Server::validating(self.address, self.anchors.clone()) else {
-            return Dnssec::Unknown;
-        };
-        let root = tokio::time::timeout(VALIDATION_MAX, server.lookup("", RecordType::SOA)).await;
-        let is_signed = |root: &Lookup| root.answers().iter().any(|r| r.proof == Proof::Secure);
-        if !matches!(&root, Ok(Ok(root)) if is_signed(root)) {
-            return Dnssec::Unknown;
-        }
-        let looked = tokio::time::timeout(VALIDATION_MAX, server.lookup(name, RecordType::A)).await;
-        let (proof, broken) = match looked {
-            Ok(Ok(lookup)) => {
-                let proof = lookup.answers().iter().map(|r| r.proof).min();
-                (proof, "a signature does not fit its record")
-            }
-            Ok(Err(NetError::Dns(DnsError::DnssecBogus))) => {
-                (Some(Proof::Bogus), "the chain of signatures from the root is broken")
-            }
-            Ok(Err(NetError::Dns(DnsError::Nsec { proof, .. }))) => {
-                (Some(proof), "the proof that there is no such record does not hold")
-            }
-            Ok(Err(_)) | Err(_) => (None, ""),
-        };
-        match proof {
-            Some(Proof::Secure) => Dnssec::Secure,
-            Some(Proof::Insecure) => Dnssec::Insecure,
-            Some(Proof::Bogus) => Dnssec::Bogus(broken.into()),
-            Some(Proof::Indeterminate) | None => Dnssec::Unknown,
-        }
     }
 }
 

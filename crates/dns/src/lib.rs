@@ -6,6 +6,8 @@
 mod ask;
 mod edit;
 mod look;
+mod plain;
+mod validate;
 mod zone;
 
 use std::net::SocketAddr;
@@ -16,7 +18,8 @@ use slipway_domain::domains::{Answer, Dnssec, Look};
 
 pub use edit::Editor;
 
-use crate::ask::{Server, Validator};
+use crate::ask::Server;
+use crate::validate::Validator;
 
 /// So many servers are asked at most.
 pub const SERVERS_MAX: usize = 4;
@@ -58,7 +61,7 @@ struct Inner {
 
 /// Whether signatures can be checked up to the keys in a file.
 pub fn check_trust_anchor(path: &Path) -> Result<(), DnsError> {
-    ask::trust_anchors(path).map(drop).map_err(DnsError::Unusable)
+    validate::trust_anchors(path).map(drop).map_err(DnsError::Unusable)
 }
 
 impl Dns {

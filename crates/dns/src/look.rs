@@ -8,6 +8,7 @@ use slipway_domain::domains::{Answer, Caa, Dnssec, Look, LookFailure, ResolverAn
 use slipway_domain::name::{DomainName, HostName};
 
 use crate::ask::Server;
+use crate::validate::Judged;
 use crate::{Dns, zone};
 
 /// A zone's own servers may be out of reach from here: others than that tell enough.
@@ -33,11 +34,9 @@ impl Dns {
         if let Some(server) = self.0.servers.get(there).filter(|_| there > 0) {
             around = self::around(server, domain, target).await;
         }
-        let dnssec = match (dnssec, &around.zone) {
-            (Dnssec::Bogus(why), Some(zone)) => {
-                Dnssec::Bogus(zone::broken_keys(&self.0.servers[there], zone).await.unwrap_or(why))
-            }
-            (dnssec, _) => dnssec,
+        let dnssec = match &around.zone {
+            Some(zone) => self.judged(dnssec, &self.0.servers[there], zone).await,
+            None => dnssec.alone(),
         };
         let by_wildcard = around
             .wildcard
@@ -54,6 +53,23 @@ impl Dns {
             by_wildcard,
             target: around.target,
             challenge_alias: around.challenge_alias,
+        }
+    }
+
+    /// What the signatures of a name in a zone are worth, with the reason that its keys give if they do not hold. What
+    /// the library alone doubts is unknown where the zone's own signatures hold.
+    async fn judged(&self, judged: Judged, server: &Server, zone: &HostName) -> Dnssec {
+        match judged {
+            Judged::Certain(Dnssec::Bogus(why)) => Dnssec::Bogus(zone::broken_keys(server, zone).await.unwrap_or(why)),
+            Judged::Doubted(why) => {
+                let (keys, apex) = tokio::join!(zone::broken_keys(server, zone), self.0.validator.zone(zone));
+                match (keys, apex) {
+                    (Some(keys), _) => Dnssec::Bogus(keys),
+                    (None, Dnssec::Secure) => Dnssec::Unknown,
+                    (None, _) => Dnssec::Bogus(why),
+                }
+            }
+            Judged::Certain(dnssec) => dnssec,
         }
     }
 

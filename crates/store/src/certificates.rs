@@ -7,7 +7,7 @@ use slipway_domain::name::{AppName, EnvironmentName};
 use slipway_domain::secret::Sealed;
 
 use crate::issuances::{Issuance, OrderRow};
-use crate::row::{json, parse};
+use crate::row::{json, parse, to_json};
 use crate::{Page, StoreError, Tx};
 
 /// A certificate, its key sealed.
@@ -123,6 +123,8 @@ pub struct CertificateRow {
     pub uploaded: bool,
     /// When the CA is told at the latest that one for these names holds no more, if it was asked for and is not done.
     pub revoke_at: Option<Timestamp>,
+    /// What the CA said to that last.
+    pub revocation_error: Option<Reason>,
 }
 
 /// Whose a certificate is.
@@ -130,6 +132,8 @@ pub struct CertificateRow {
 pub struct CertificateOwner {
     /// Its names.
     pub names: Vec<String>,
+    /// Whether somebody brought it along.
+    pub uploaded: bool,
     /// The team; none where it is the platform's own.
     pub team: Option<TeamId>,
     /// The app that the first name leads to.
@@ -270,8 +274,7 @@ impl Tx {
              left join issuances i on i.names = w.names
              -- A CA goes by its own clock: to order anew does not help against one of ours that was set back.
              where (c.id is null or $4 >= c.renew_at or $1 and $4 < c.not_before)
-               -- Nothing waits for longer than that: it was planned by a clock that was set back since.
-               and (i.next_try_at is null or i.next_try_at <= $4 or i.next_try_at > $4 + interval '9 days')
+               and (i.next_try_at is null or i.next_try_at <= $4)
              order by c.renew_at nulls first, w.names limit $5",
             is_local,
             own.apps,
@@ -389,8 +392,9 @@ impl Tx {
     #[tracing::instrument(name = "db.certificate_owner", level = "debug", skip_all)]
     pub async fn certificate_owner(&mut self, name: &str) -> Result<Option<CertificateOwner>, StoreError> {
         let row = sqlx::query!(
-            "select coalesce(c.names, i.names) as \"names!\", d.team_id as \"team_id?\", a.name as \"app?\", e.name as \"environment?\"
-             from (select names from certificates where replaced_at is null) c
+            "select coalesce(c.names, i.names) as \"names!\", d.team_id as \"team_id?\", a.name as \"app?\", e.name as \"environment?\",
+                    coalesce(c.uploaded, false) as \"uploaded!\"
+             from (select names, uploaded from certificates where replaced_at is null) c
              full join (select names from issuances) i on i.names = c.names
              left join domains d on d.host = (coalesce(c.names, i.names))[1]
              left join environments e on e.id = d.environment_id left join apps a on a.id = e.app_id
@@ -402,6 +406,7 @@ impl Tx {
         row.map(|r| {
             Ok(CertificateOwner {
                 names: r.names,
+                uploaded: r.uploaded,
                 team: r.team_id.map(TeamId::from_uuid),
                 app: r.app.map(|app| parse(&app, "apps", "name", &name)).transpose()?,
                 environment: r
@@ -427,7 +432,10 @@ impl Tx {
                     c.not_before as \"not_before?\", c.not_after as \"not_after?\", c.renew_at as \"renew_at?\", i.next_try_at,
                     coalesce(i.failures, 0) as \"failures!\", i.error, coalesce(c.uploaded, false) as \"uploaded!\",
                     (select min(r.revoke_at) from certificates r
-                     where r.names = coalesce(c.names, i.names) and r.revoked_at is null) as revoke_at
+                     where r.names = coalesce(c.names, i.names) and r.revoked_at is null) as revoke_at,
+                    (select r.revocation_error from certificates r
+                     where r.names = coalesce(c.names, i.names) and r.revoked_at is null and r.revocation_error is not null
+                     order by r.created_at desc limit 1) as revocation_error
              from (select * from certificates where replaced_at is null) c
              full join issuances i on i.names = c.names
              left join domains d on d.host = (coalesce(c.names, i.names))[1]
@@ -457,6 +465,10 @@ impl Tx {
                     error: r.error.map(|e| json(e, "issuances", "error", &name)).transpose()?,
                     uploaded: r.uploaded,
                     revoke_at: r.revoke_at,
+                    revocation_error: r
+                        .revocation_error
+                        .map(|e| json(e, "certificates", "revocation_error", &name))
+                        .transpose()?,
                     names: r.names,
                 })
             })
@@ -505,7 +517,7 @@ impl Tx {
         at_the_latest: Timestamp,
     ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
-            "update certificates set revocation_reason = $2, revoke_at = $3
+            "update certificates set revocation_reason = $2, revoke_at = $3, revocation_error = null
              where names = $1 and replaced_at is null and ca is not null",
             names,
             i16::from(reason),
@@ -543,13 +555,14 @@ impl Tx {
         &mut self,
         id: CertificateId,
         revoked_at: Option<Timestamp>,
-        again_at: Timestamp,
+        (again_at, error): (Option<Timestamp>, Option<&Reason>),
     ) -> Result<(), StoreError> {
         sqlx::query!(
-            "update certificates set revoked_at = $2, revoke_at = $3 where id = $1",
+            "update certificates set revoked_at = $2, revoke_at = $3, revocation_error = $4 where id = $1",
             id.uuid(),
             revoked_at,
-            again_at
+            again_at,
+            error.map(to_json).transpose()?
         )
         .execute(self.c())
         .await?;

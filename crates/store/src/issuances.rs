@@ -140,6 +140,33 @@ impl Tx {
         Ok(next)
     }
 
+    /// Forgets what was planned by a clock that ran ahead and was set right since: attempts and revocations are due now. Gives
+    /// how many there were.
+    #[tracing::instrument(name = "db.forget_future_plans", level = "debug", skip_all)]
+    pub async fn forget_future_plans(&mut self, now: Timestamp) -> Result<u64, StoreError> {
+        let planned = sqlx::query!(
+            "update issuances set next_try_at = $1, error = null, updated_at = $1 where updated_at > $1::timestamptz + interval '5 minutes'",
+            now
+        )
+        .execute(self.c())
+        .await?;
+        // What was done counts against the limits from now on: it was not long ago.
+        sqlx::query!(
+            "update acme_ledger set at = $1 where at > $1::timestamptz + interval '5 minutes'",
+            now
+        )
+        .execute(self.c())
+        .await?;
+        // None is asked for later than within an hour.
+        let revocations = sqlx::query!(
+            "update certificates set revoke_at = $1 where revoke_at > $1::timestamptz + interval '2 hours' and revoked_at is null",
+            now
+        )
+        .execute(self.c())
+        .await?;
+        Ok(planned.rows_affected() + revocations.rows_affected())
+    }
+
     /// Notes an order, so that it is gone on with whatever happens.
     #[tracing::instrument(name = "db.note_order", level = "debug", skip_all)]
     pub async fn note_order(&mut self, names: &[String], order: &OrderRow, now: Timestamp) -> Result<(), StoreError> {

@@ -34,6 +34,8 @@ pub struct Certificate {
     /// When the CA is told at the latest that a certificate for these names holds no more, if that was asked for and is
     /// not done.
     pub revoke_at: Option<DateTime<Utc>>,
+    /// What the CA said to that last, if it did not do it.
+    pub revocation_error: Option<DomainReason>,
 }
 
 /// Accounts at CAs whose keys are to be replaced.

@@ -307,6 +307,15 @@ async fn f59_a_clock_that_jumps_ahead_renews_a_few_and_one_that_jumps_back_nothi
 
         // Set right, all goes on as if nothing had been.
         world.clock.turn(TimeDelta::days(-30));
+        world.pass(TICK).await;
+        let tomorrow = world.clock.now() + TimeDelta::days(1);
+        let waits: Vec<_> = world
+            .rows()
+            .await
+            .into_iter()
+            .filter(|row| row.next_try_at > Some(tomorrow))
+            .collect();
+        assert!(waits.is_empty(), "{waits:?}");
         for clock in [&world.clock, &world.ca_clock] {
             clock.turn(TimeDelta::days(18));
         }

@@ -39,5 +39,6 @@ fn shown(row: CertificateRow) -> Certificate {
         failures: row.failures,
         reason: row.error.map(reason),
         revoke_at: row.revoke_at,
+        revocation_error: row.revocation_error.map(reason),
     }
 }

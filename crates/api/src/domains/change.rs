@@ -61,7 +61,8 @@ async fn redirect(call: &Call, tx: &mut Tx, app: &App, row: &CustomDomain, to: O
     let environment = call.environment(tx, app, Some(&row.environment_name)).await?;
     let environment = call.lock(tx, app, &environment).await?;
     if let Some(to) = to {
-        if let Some(other) = sent_from(tx, app, row).await? {
+        let is_itself = row.host.host().as_ref() == Some(to);
+        if let Some(other) = sent_from(tx, app, row).await?.filter(|_| !is_itself) {
             let detail = format!(
                 "{other} sends its visitors to {}: let it answer itself first (`slipway domains set {other} --no-redirect`).",
                 row.host

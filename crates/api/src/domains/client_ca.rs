@@ -1,8 +1,8 @@
 //! `/v1/apps/{app}/domains/{host}/client-ca`: visitors show a certificate (mTLS).
 
 use serde_json::json;
-use slipway_wire::Code;
 use slipway_wire::domains::{ClientCa, Domain};
+use slipway_wire::{Code, Problem};
 
 use crate::audit::Target;
 use crate::call::Call;
@@ -15,7 +15,9 @@ const PEM_BYTES_MAX: usize = 64 << 10;
 #[utoipa::path(put, path = "/v1/apps/{app}/domains/{host}/client-ca", tag = "domains", operation_id = "client_ca_put",
     params(("app" = String, Path, description = "The app's name."), ("host" = String, Path, description = "The name.")),
     request_body = ClientCa,
-    responses((status = 200, description = "Who comes without one is not let in any more.", body = Domain)))]
+    responses((status = 200, description = "Who comes without one is not let in any more.", body = Domain),
+        (status = 409, description = "It is not proven whose the name is.", body = Problem,
+            content_type = "application/problem+json")))]
 pub(crate) async fn client_ca_put(
     call: Call,
     Names((app, host)): Names<(String, String)>,
@@ -43,7 +45,11 @@ pub(crate) async fn client_ca_delete(
 async fn set(call: &Call, app: &str, host: &str, pem: Option<&str>) -> Result<axum::Json<Domain>> {
     let mut tx = call.begin().await?;
     let app = call.app(&mut tx, app).await?;
-    let row = call.domain(&mut tx, &app, host).await?;
+    // A wildcard may serve a name that is not proven, and lets in whom it likes.
+    let row = match pem {
+        Some(_) => call.proven_domain(&mut tx, &app, host).await?,
+        None => call.domain(&mut tx, &app, host).await?,
+    };
     tx.set_client_ca(row.id, pem).await?;
     let target = Target::new("domain", row.id, &row.host);
     let change = json!({"client_ca": pem.is_some()});

@@ -159,7 +159,9 @@ pub(super) async fn check_redirect(
     if to_domain != *host && !leads_on && (own.is_some() || *to == platform) {
         return Ok(());
     }
-    let detail = if leads_on {
+    let detail = if to_domain == *host {
+        format!("{to} cannot send its visitors to itself.")
+    } else if leads_on {
         format!("{to} sends its visitors on itself. Name the last one.")
     } else {
         format!(

@@ -656,6 +656,12 @@ async fn a_certificate_is_brought_along_given_up_renewed_and_taken_back() {
             "conflict",
             "nothing renews it"
         );
+        let named = world.post("/v1/certificates/shop.example.com/renew", Value::Null).await;
+        assert!(
+            named.code() == "conflict" && named.detail().contains("give-up"),
+            "{}",
+            named.text
+        );
         assert_eq!(
             world.post(&at("revoke"), json!({})).await.code(),
             "conflict",
@@ -729,17 +735,32 @@ async fn visitors_are_asked_for_a_certificate_and_a_trial_says_how_it_went() {
             (wrong.pointers(), wrong.detail()),
             (vec!["/certificates"], "It is no CA.")
         );
-        let asked = world.put(&at("client-ca"), json!({"certificates": "pem"})).await;
-        assert_eq!(asked.json["client_ca"], true, "{}", asked.text);
-        let off = world.ask("DELETE", &at("client-ca")).send().await;
-        assert_eq!(off.json["client_ca"], false, "{}", off.text);
-
+        let early = world.put(&at("client-ca"), json!({"certificates": "pem"})).await;
+        assert_eq!(
+            early.code(),
+            "conflict",
+            "a wildcard may serve it to anybody: {}",
+            early.text
+        );
         assert_eq!(
             world.post(&at("trial"), Value::Null).await.code(),
             "conflict",
             "it is not proven"
         );
         assert!(prove(&world, world.team, "shop.example.com").await);
+        let asked = world.put(&at("client-ca"), json!({"certificates": "pem"})).await;
+        assert_eq!(asked.json["client_ca"], true, "{}", asked.text);
+        world.post(DOMAINS, json!({"host": "*.example.com"})).await;
+        assert!(prove(&world, world.team, "*.example.com").await);
+        let given_up = world.ask("DELETE", &format!("{DOMAINS}/shop.example.com")).send().await;
+        assert!(
+            given_up.code() == "conflict" && given_up.detail().contains("*.example.com would serve"),
+            "{}",
+            given_up.text
+        );
+        let off = world.ask("DELETE", &at("client-ca")).send().await;
+        assert_eq!(off.json["client_ca"], false, "{}", off.text);
+
         assert_eq!(world.get(&at("trial")).await.status, 404);
         let begun = world.post(&at("trial"), Value::Null).await;
         assert_eq!(

@@ -39,7 +39,9 @@ pub(crate) async fn run(ctx: &mut Context, command: CertsCommand) -> Result<(), 
             done(
                 ctx,
                 call,
-                &format!("{host}: a new one is tried for now; `slipway certs` shows it, or what keeps it"),
+                &format!(
+                    "{host}: another one is asked for as soon as may be; `slipway certs` shows it, or what keeps it"
+                ),
             )
             .await
         }
@@ -49,7 +51,7 @@ pub(crate) async fn run(ctx: &mut Context, command: CertsCommand) -> Result<(), 
             immediately,
             yes,
         } => {
-            ctx.confirm("certificate of", &host, yes)?;
+            ctx.confirm_that(("revokes", "revoked"), "the certificate of", &host, yes)?;
             let request = Revocation {
                 reason: match reason {
                     RevocationReason::Unspecified => Reason::Unspecified,
@@ -166,7 +168,15 @@ async fn list(ctx: &mut Context) -> Result<(), CliError> {
         ctx.send(Call::get(&["apps", app.as_str()])).await?;
         listing.items.retain(|item| cell(item, "app") == app.as_str());
     }
-    let headings = ["NAMES", "APP", "ISSUER", "VALID FOR", "RENEWED", "NEXT TRY", "REASON"];
+    let headings = [
+        "NAMES",
+        "APP",
+        "ISSUER",
+        "VALID FOR",
+        "RENEWAL DUE",
+        "NEXT TRY",
+        "REASON",
+    ];
     ctx.print_list(&listing, &headings, row, "no certificates")
 }
 
@@ -189,6 +199,7 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
         age_cell(item, "next_try", now),
         // What a person asked for is told until it is done.
         match time_of(item, "revoke_at") {
+            None if item.pointer("/revocation_error/code").is_some() => cell(item, "revocation_error.detail"),
             None => cell(item, "reason.code"),
             Some(_) => format!("revoked {} at the latest", age_cell(item, "revoke_at", now)),
         },

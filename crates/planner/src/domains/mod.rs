@@ -277,6 +277,13 @@ fn unheard(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) -> bool {
             ),
             "Point it straight at what is listed.".into(),
         ));
+    } else if nobody_answers(look) {
+        let all: Vec<&str> = look.answers.iter().map(|answer| answer.resolver.as_str()).collect();
+        findings.push(error(
+            "dns_unavailable",
+            format!("None of the DNS servers that this platform asks answers ({}).", all.join(", ")),
+            "It is looked up again by itself. An operator of the platform sees to its network, and to SLIPWAY_DNS_RESOLVERS (or /etc/resolv.conf).".into(),
+        ));
     } else if !matches!(look.dnssec, Dnssec::Bogus(_)) {
         findings.push(error(
             "dns_unavailable",
@@ -285,6 +292,11 @@ fn unheard(wanted: &Wanted, look: &Look, findings: &mut Vec<Finding>) -> bool {
         ));
     }
     false
+}
+
+/// Whether it is the platform that cannot ask, rather than the name that is wrong.
+fn nobody_answers(look: &Look) -> bool {
+    !look.answers.is_empty() && look.answers.iter().all(ResolverAnswer::is_away)
 }
 
 /// Where the name leads, as far as that is wrong; whether something answers in our place.

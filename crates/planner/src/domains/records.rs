@@ -28,8 +28,12 @@ fn kind(address: &IpAddr) -> RecordType {
 }
 
 /// Whether the name is where its zone begins: an alias cannot stand there (RFC 1912 section 2.4).
+/// What somebody registered is one, also while its zone cannot be found yet.
 pub(super) fn is_apex(wanted: &Wanted, look: &Look) -> bool {
-    look.zone == wanted.host.host() && look.zone.is_some()
+    wanted
+        .host
+        .host()
+        .is_some_and(|host| look.zone.as_ref() == Some(&host) || host.registered() == Some(host.as_str()))
 }
 
 /// What else decides which records can be done without.

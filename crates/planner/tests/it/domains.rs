@@ -240,9 +240,39 @@ fn a_text_proves_a_domain_that_points_elsewhere_which_is_still_wrong() {
 fn signatures_that_do_not_hold_are_told_before_the_silence_they_cause() {
     let mut bogus = look(&["servfail"]);
     bogus.dnssec = Dnssec::Bogus("the key is not the one that the parent vouches for".into());
+    bogus.caa = Err(LookFailure::ServFail);
     let found = inspect(&wanted(), &bogus);
     assert_eq!(codes(&found), ["dnssec_bogus"]);
     assert!(found.findings[0].detail.contains("the parent vouches for"), "{found:?}");
+}
+
+#[test]
+fn where_no_server_answers_it_is_the_platform_that_cannot_ask() {
+    let mut silent = look(&["timeout", "timeout"]);
+    silent.caa = Err(LookFailure::Timeout);
+    let found = inspect(&wanted(), &silent);
+    assert_eq!(codes(&found), ["dns_unavailable"]);
+    let finding = &found.findings[0];
+    assert!(
+        finding.detail.starts_with("None of the DNS servers") && finding.hint.contains("SLIPWAY_DNS_RESOLVERS"),
+        "{finding:?}"
+    );
+}
+
+#[test]
+fn what_was_registered_is_an_apex_before_its_zone_can_be_found() {
+    let mut new = look(&["nxdomain"]);
+    new.zone = None;
+    let mut wanted = wanted();
+    wanted.target = Some("edge.example.net".parse().expect("a name"));
+    let kinds = |wanted: &Wanted| {
+        let found = inspect(wanted, &new);
+        let leads = found.records.iter().filter(|r| r.kind != RecordType::Txt);
+        leads.map(|r| r.kind.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    assert!(kinds(&wanted).contains("CNAME"), "{}", kinds(&wanted));
+    wanted.host = "example.com".parse().expect("a name");
+    assert!(!kinds(&wanted).contains("CNAME"), "{}", kinds(&wanted));
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(crate) struct Manners {
     pub(crate) nonces_refused_percent: u32,
     /// It cannot reach port 80.
     pub(crate) no_http: bool,
+    /// It makes accounts only for who has a key that it handed out (RFC 8555 section 7.3.4).
+    pub(crate) wants_key: bool,
 }
 
 impl Authority {
@@ -68,7 +70,8 @@ impl Authority {
             "httpPort": if manners.no_http { free_port() } else { platform.http.port() },
             "tlsPort": platform.https.port(),
             "ocspResponderURL": "",
-            "externalAccountBindingRequired": false,
+            "externalAccountBindingRequired": manners.wants_key,
+            "externalAccountMACKeys": {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"},
         }});
         std::fs::write(at("config.json"), config.to_string()).expect("written");
         let child = run(&dir, &names, manners);

@@ -67,12 +67,36 @@ fn a_certificate_of_ones_own_is_served_until_it_is_given_up() {
         orders,
         "nothing is ordered beside it"
     );
+    let (code, _, err) = platform.cli(&["certs", "renew", "own.example.com"]);
+    assert!(code == 1 && err.contains("certs give-up own.example.com"), "{err}");
     let (code, out, err) = platform.cli(&["certs", "give-up", "own.example.com", "-a", "own"]);
     assert_eq!(code, 0, "{out}{err}");
     let root = authority.root_pem();
     until("an ordered one takes its place", || {
         visit(&platform, &root, "own.example.com")
     });
+}
+
+#[test]
+fn what_a_ca_does_not_take_back_is_told_and_not_asked_for_ever() {
+    let (platform, authority, names) = public(Manners::default());
+    with_app(&platform, "kept");
+    active(&platform, &names, "kept", "kept.example.com");
+    // It has never issued that.
+    let _authority = authority.started_anew();
+    let (code, out, err) = platform.cli(&["certs", "revoke", "kept.example.com", "--immediately", "--yes"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let told = until("the CA has said no", || {
+        platform.sql("update certificates set revoke_at = now() where revoke_at > now()");
+        let all = platform.get("/v1/certificates");
+        let all = all["items"].as_array().expect("certificates").clone();
+        all.into_iter()
+            .find(|c| c["revocation_error"]["code"] == "not_revoked" && c["revoke_at"].is_null())
+    });
+    let detail = told["revocation_error"]["detail"].as_str().expect("text");
+    assert!(detail.contains("did not take it back"), "{told}");
+    let (_, out, _) = platform.cli(&["certs"]);
+    assert!(out.contains("did not take it back"), "{out}");
 }
 
 #[test]

@@ -395,10 +395,6 @@ fn f57_an_account_that_the_ca_does_not_know_any_more_is_made_anew() {
     let before = platform.sql("select account_url from acme_accounts");
     let authority = authority.started_anew();
     add(&platform, "anew", &json!({"host": "two.example.com"}));
-    let failing = until_state(&platform, "anew", "two.example.com", "failing");
-    assert_eq!(failing["reason"]["code"], "ca_account_gone", "{failing}");
-    platform.sql("update issuances set next_try_at = now()");
-    recheck(&platform, "anew", "two.example.com");
     until_state(&platform, "anew", "two.example.com", "active");
     assert_ne!(platform.sql("select account_url from acme_accounts"), before);
     assert_eq!(authority.asked("POST /sign-me-up"), 1);
@@ -439,6 +435,85 @@ fn f57_a_certificate_whose_key_is_lost_is_replaced_when_a_proxy_asks_for_it() {
         "{}",
         platform.log()
     );
+}
+
+/// The proof that there is no name between two others (NSEC, RFC 4034 section 4) looks different where a wildcard answers.
+#[test]
+fn f58_a_signed_zone_with_a_wildcard_is_not_called_forged() {
+    let names = NameServer::signed();
+    names.update_zone(".", &[&format!("add example.com. 60 DS {}", names.ds())]);
+    names.update(&[
+        "add *.example.com. 60 A 127.0.0.1",
+        "add ex.example.com. 60 A 127.0.0.1",
+    ]);
+    let validating = Resolver::validating(&names);
+    for (resolver, is_secure) in [(names.address(), false), (validating.address(), true)] {
+        let mut platform = Platform::prepare(Options::default());
+        platform.set("SLIPWAY_DNS_RESOLVERS", resolver);
+        platform.set("SLIPWAY_PUBLIC_ADDRESSES", "127.0.0.1".into());
+        platform.set("SLIPWAY_DNS_TRUST_ANCHOR", names.trust_anchor().display().to_string());
+        platform.up();
+        with_app(&platform, "wild");
+        for host in ["*.example.com", "zed.example.com", "ex.example.com"] {
+            let made = add(&platform, "wild", &json!({"host": host}));
+            assert_ne!(made["dnssec"], "bogus", "{made}");
+            assert!(!is_secure || made["dnssec"] == "secure", "{made}");
+        }
+    }
+}
+
+#[test]
+fn f58_a_broken_chain_is_told_behind_a_server_that_checks_signatures_itself() {
+    let names = NameServer::signed();
+    let ds = names.ds();
+    let tag = ds.split_whitespace().next().expect("a tag");
+    names.update_zone(
+        ".",
+        &[&format!("add example.com. 60 DS {tag} 13 2 {}", "ab".repeat(32))],
+    );
+    names.update(&["add forged.example.com. 60 A 127.0.0.1"]);
+    let validating = Resolver::validating(&names);
+    let mut platform = Platform::prepare(Options::default());
+    platform.set("SLIPWAY_DNS_RESOLVERS", validating.address());
+    platform.set("SLIPWAY_PUBLIC_ADDRESSES", "127.0.0.1".into());
+    platform.set("SLIPWAY_DNS_TRUST_ANCHOR", names.trust_anchor().display().to_string());
+    platform.up();
+    with_app(&platform, "forged");
+    let made = add(&platform, "forged", &json!({"host": "forged.example.com"}));
+    assert_eq!(
+        (&made["dnssec"], &made["reason"]["code"]),
+        (&json!("bogus"), &json!("dnssec_bogus")),
+        "{made}"
+    );
+    let detail = made["reason"]["detail"].as_str().expect("text");
+    assert!(
+        detail.contains(&format!("(key tag {tag}) fits none of the keys")),
+        "{detail}"
+    );
+}
+
+#[test]
+fn f56_a_key_for_an_account_that_the_ca_does_not_take_is_told_as_such() {
+    let manners = Manners {
+        wants_key: true,
+        ..Manners::default()
+    };
+    let names = NameServer::start();
+    let mut platform = Platform::prepare(Options::default());
+    let authority = Authority::start(&names, &platform, manners);
+    for (name, value) in authority.settings(&names) {
+        platform.set(name, value);
+    }
+    platform.set(
+        "SLIPWAY_ACME_EAB",
+        format!("127.0.0.1=kid-1:{}", "d3Jvbmcta2V5LXdyb25nLWtleS13cm9uZy1rZXktd3I"),
+    );
+    platform.up();
+    with_app(&platform, "keyed");
+    names.update(&["add keyed.example.com. 60 A 127.0.0.1"]);
+    add(&platform, "keyed", &json!({"host": "keyed.example.com"}));
+    let failing = until_state(&platform, "keyed", "keyed.example.com", "failing");
+    assert_eq!(failing["reason"]["code"], "ca_needs_account", "{failing}");
 }
 
 /// Unbound says of a circle only that it failed.

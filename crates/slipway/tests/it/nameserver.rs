@@ -168,11 +168,25 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// One that takes this name server for the root.
     pub(crate) fn start(names: &NameServer) -> Self {
+        Self::with(names, "  module-config: \"iterator\"\n")
+    }
+
+    /// One that checks signatures, as most of the world's do.
+    pub(crate) fn validating(names: &NameServer) -> Self {
+        let anchor = names.trust_anchor();
+        let checks = format!(
+            "  module-config: \"validator iterator\"\n  trust-anchor-file: \"{}\"\n  val-bogus-ttl: 0\n",
+            anchor.display()
+        );
+        Self::with(names, &checks)
+    }
+
+    fn with(names: &NameServer, modules: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let port = free_port();
         let config = format!(
             "server:\n  interface: 127.0.0.1@{port}\n  username: \"\"\n  chroot: \"\"\n  directory: \"{}\"\n  pidfile: \"\"\n  \
-             use-syslog: no\n  do-daemonize: no\n  do-not-query-localhost: no\n  module-config: \"iterator\"\n  cache-max-ttl: 0\n  \
+             use-syslog: no\n  do-daemonize: no\n  do-not-query-localhost: no\n{modules}  cache-max-ttl: 0\n  \
              cache-max-negative-ttl: 0\nremote-control:\n  control-enable: no\nforward-zone:\n  name: .\n  forward-addr: 127.0.0.1@{}\n",
             dir.path().display(),
             names.port
@@ -187,7 +201,7 @@ impl Resolver {
             .expect("unbound is installed: scripts/setup.sh test");
         let resolver = Self { child, _dir: dir, port };
         until("the resolver answers", || {
-            records(port, "ns.example.com", "A").contains("127.0.0.1").then_some(())
+            records(port, ".", "SOA").contains("ns.example.com").then_some(())
         });
         resolver
     }
