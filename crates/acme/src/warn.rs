@@ -46,6 +46,7 @@ fn warning(ending: &Ending<'_>, now: Timestamp) -> Option<String> {
         1 => "ends within a day".to_owned(),
         days => format!("ends within {days} days"),
     };
+    let when = format!("{when} ({})", ending.not_after.format("%Y-%m-%d %H:%M UTC"));
     let name = ending.name;
     Some(if ending.uploaded {
         format!(
@@ -103,6 +104,17 @@ fn of_own(own: &OwnEnding, now: Timestamp) -> Option<String> {
     warning(&ending, now)
 }
 
+/// All of it in one message: with several the first ones, and how many more there are.
+fn summed(texts: &[String]) -> String {
+    let shown = texts.get(..WHOLE_MAX).unwrap_or(texts).join("; ");
+    match texts.len().saturating_sub(WHOLE_MAX) {
+        0 => shown,
+        more => format!("{shown}; and {more} more, see `slipway certs`"),
+    }
+}
+
+/// So many are told whole.
+const WHOLE_MAX: usize = 3;
 /// More than anybody reads.
 const TOLD_MAX: i64 = 1_000;
 
@@ -125,13 +137,13 @@ pub(crate) async fn tell(deps: &Deps, lead: Lead, own: &OwnNames) -> Result<(), 
             warnings.entry(environment).or_default().push(text);
         }
     }
-    let of_platform = warnings.remove(&None).map(|texts| texts.join("; "));
+    let of_platform = warnings.remove(&None).map(|texts| summed(&texts));
     let mut tx = lead.begin(&deps.store).await?;
     let id = || AlertId::mint(now, deps.entropy.as_ref());
     tx.tell_of_own_certificates(id(), of_platform.as_deref(), now).await?;
     for (environment, texts) in &warnings {
         if let Some(environment) = environment {
-            tx.raise_certificate_alert(id(), *environment, &texts.join("; "), now)
+            tx.raise_certificate_alert(id(), *environment, &summed(texts), now)
                 .await?;
         }
     }
@@ -176,5 +188,13 @@ mod tests {
         // Of six days the last one and a half.
         assert_eq!(told(6, 48), None);
         assert_eq!(told(6, 36), Some(3));
+    }
+
+    #[test]
+    fn of_many_the_first_are_told_whole_and_the_rest_is_counted() {
+        let texts = |n: usize| (0..n).map(|i| format!("t{i}")).collect::<Vec<_>>();
+        assert_eq!(summed(&texts(1)), "t0");
+        assert_eq!(summed(&texts(3)), "t0; t1; t2");
+        assert_eq!(summed(&texts(19)), "t0; t1; t2; and 16 more, see `slipway certs`");
     }
 }

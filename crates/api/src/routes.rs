@@ -176,6 +176,7 @@ fn access(routes: Routes) -> Routes {
         .guarded(WRITE_DATABASE, routes!(databases::detach::database_detach))
         .guarded(WRITE_DATABASE, routes!(backups::create::backup_create))
         .guarded(READ_DATABASE, routes!(backups::list::backup_list))
+        .guarded(WRITE_DATABASE, routes!(backups::restore::database_restore))
         .guarded(READ_DATABASE, routes!(backups::recovery::database_recovery))
         .guarded(READ_AUDIT, routes!(audit_log::list::audit_list))
         .guarded(READ_AUDIT, routes!(audit_log::verify::audit_verify))

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Deps, keeper};
+use crate::{Deps, keeper, restore};
 
 const LEASE: &str = "backup-worker";
 const LEASE_TTL_MS: i64 = 15_000;
@@ -111,6 +111,7 @@ async fn work(deps: &Arc<Deps>, lead: Lead) {
     let mut seen = changed.subscribe();
     let mut keepers = Keepers::default();
     let mut listening = std::pin::pin!(listen(deps, &changed));
+    let mut restoring = std::pin::pin!(restore::drive(deps, lead, changed.subscribe()));
     loop {
         match all(deps).await {
             Ok(all) => {
@@ -134,6 +135,7 @@ async fn work(deps: &Arc<Deps>, lead: Lead) {
             () = tokio::time::sleep(POLL) => {}
             _ = seen.changed() => {}
             () = &mut listening => {}
+            () = &mut restoring => {}
         }
     }
 }

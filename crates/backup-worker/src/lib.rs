@@ -9,6 +9,7 @@ mod destination;
 mod keeper;
 mod lead;
 mod log;
+mod restore;
 mod schedule;
 mod seal;
 mod spool;
@@ -33,6 +34,8 @@ pub use storage::Location;
 
 /// Copies of whole servers that are made at once.
 const BASES_MAX: usize = 2;
+/// Databases that are restored at once.
+const RESTORES_MAX: usize = 2;
 /// Pieces of logs that are compressed and stored at once: each takes the memory of a few segments.
 const PACKED_MAX: usize = 2;
 
@@ -53,8 +56,12 @@ pub struct Deps {
     pub destination: Destination,
     /// Whom they are encrypted to.
     pub recipients: Recipients,
+    /// What opens them, where restores are made.
+    pub identities: Option<Identities>,
     /// A directory for what is not stored yet.
     pub spool: PathBuf,
+    /// Which of the installations that share the engine it is.
+    pub installation: String,
     /// Under which name it leads.
     pub holder: Uuid,
     limits: Limits,
@@ -64,6 +71,7 @@ pub struct Deps {
 struct Limits {
     bases: Arc<Semaphore>,
     packed: Arc<Semaphore>,
+    restores: Arc<Semaphore>,
 }
 
 /// What [`Deps`] are made from.
@@ -73,8 +81,12 @@ pub struct Settings {
     pub destination: Destination,
     /// Whom they are encrypted to.
     pub recipients: Recipients,
+    /// What opens them, where restores are made.
+    pub identities: Option<Identities>,
     /// A directory for what is not stored yet.
     pub spool: PathBuf,
+    /// Which of the installations that share the engine it is.
+    pub installation: String,
     /// Under which name it leads.
     pub holder: Uuid,
 }
@@ -96,11 +108,14 @@ impl Deps {
             entropy,
             destination: settings.destination,
             recipients: settings.recipients,
+            identities: settings.identities,
             spool: settings.spool,
+            installation: settings.installation,
             holder: settings.holder,
             limits: Limits {
                 bases: Arc::new(Semaphore::new(BASES_MAX)),
                 packed: Arc::new(Semaphore::new(PACKED_MAX)),
+                restores: Arc::new(Semaphore::new(RESTORES_MAX)),
             },
         }
     }

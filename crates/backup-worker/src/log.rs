@@ -56,6 +56,12 @@ impl Label {
         }
     }
 
+    /// Whether it is of this very piece.
+    pub(crate) fn is_of(&self, span: &LogSpan, (from, to): (Lsn, Lsn)) -> bool {
+        let last_at = self.last_at.unwrap_or_default();
+        *self == Self::of(span, (from, to), last_at) && self.last_at.is_some()
+    }
+
     fn of(span: &LogSpan, (from, to): (Lsn, Lsn), last_at: Timestamp) -> Self {
         Self {
             database: span.database,

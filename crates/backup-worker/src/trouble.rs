@@ -43,6 +43,24 @@ pub(crate) enum Trouble {
         /// Where it does.
         found: String,
     },
+    /// What a restore needs is not there yet.
+    #[error("its image and its network are not there yet")]
+    NotYet,
+    /// Nobody wants it any more.
+    #[error("it is not wanted any more, or what it was to be made from is gone")]
+    Unwanted,
+    /// Nothing can be opened here.
+    #[error("there is no private key here that opens backups")]
+    NoIdentity,
+    /// The restored server ended.
+    #[error("the server that was to replay the log ended before it was done")]
+    NotRecovered,
+    /// It went too far.
+    #[error("the server replayed transactions that were committed after the moment that was asked for")]
+    TooFar,
+    /// Its roles are not what they were.
+    #[error("the restored server would not take its new names: {0}")]
+    NotAdopted(String),
     /// The server writes another history now.
     #[error("its server went on in timeline {0}")]
     Switched(u32),
@@ -69,6 +87,16 @@ impl Trouble {
             Self::Spool(_) => (
                 "backup_spool_unusable",
                 "See that SLIPWAY_DATA_DIR can be written to and has room.",
+            ),
+            Self::NotYet => ("not_yet", "It is tried again."),
+            Self::Unwanted => ("not_wanted", ""),
+            Self::NoIdentity => (
+                "no_private_key",
+                "Put the key back that the backups were encrypted to: SLIPWAY_BACKUP_IDENTITY_FILE.",
+            ),
+            Self::NotRecovered | Self::TooFar | Self::NotAdopted(_) => (
+                "restore_failed",
+                "Try another moment or an older backup; an operator finds more in the log of the platform.",
             ),
             Self::Gap { .. } | Self::Switched(_) => (
                 "log_interrupted",

@@ -2,6 +2,7 @@
 //!
 //! | state | it means |
 //! |---|---|
+//! | restoring | it is made from a backup |
 //! | creating | its server is being made |
 //! | ready | it answers, with its roles |
 //! | unavailable | it was ready and does not answer now; the reason says why |
@@ -28,6 +29,8 @@ const OWN_CONNECTIONS: u32 = 8;
 /// Where a database stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DatabaseState {
+    /// It is made from a backup.
+    Restoring,
     /// Its server is being made.
     Creating,
     /// It answers.
@@ -41,7 +44,8 @@ pub enum DatabaseState {
 }
 
 impl DatabaseState {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
+        Self::Restoring,
         Self::Creating,
         Self::Ready,
         Self::Unavailable,
@@ -52,6 +56,7 @@ impl DatabaseState {
     /// The word in the database and in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Restoring => "restoring",
             Self::Creating => "creating",
             Self::Ready => "ready",
             Self::Unavailable => "unavailable",

@@ -56,6 +56,20 @@ pub struct FoundDatabase {
     pub environments: BTreeSet<EnvironmentId>,
 }
 
+/// An archive that comes in pieces.
+pub type FileStream = futures_util::stream::BoxStream<'static, Result<bytes::Bytes, String>>;
+
+/// A server that recovers the files of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoveringServer {
+    /// Whether it runs.
+    pub running: bool,
+    /// How it ended, if it does not run.
+    pub exit_code: Option<i64>,
+    /// Where it is reached from this machine.
+    pub address: Option<IpAddr>,
+}
+
 impl DatabaseSpec {
     /// What the server is made from, in short.
     pub fn settings(&self) -> String {

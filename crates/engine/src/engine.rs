@@ -18,7 +18,7 @@ use slipway_domain::secret::Secret;
 use slipway_domain::spec::{KillSignal, Mount, Resources, RunAs};
 use slipway_domain::{Epoch, Generation, ReleaseNumber};
 
-use crate::database::{DatabaseSpec, FoundDatabase};
+use crate::database::{DatabaseSpec, FileStream, FoundDatabase, RecoveringServer};
 
 /// Why the engine did not do what was asked; callers decide by the variant, people read the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -334,6 +334,25 @@ pub trait Engine: Send + Sync + 'static {
         database: &FoundDatabase,
         environment: EnvironmentId,
     ) -> Result<(), EngineError>;
+
+    /// Makes room for the files of a database that is restored: an empty volume, and the network. What an earlier attempt
+    /// left goes.
+    async fn begin_restore(&self, spec: &DatabaseSpec) -> Result<(), EngineError>;
+
+    /// Unpacks a tar archive among them.
+    async fn unpack_restore(&self, spec: &DatabaseSpec, archive: FileStream) -> Result<(), EngineError>;
+
+    /// Puts one file among them.
+    async fn put_restore(&self, spec: &DatabaseSpec, path: &str, content: &[u8]) -> Result<(), EngineError>;
+
+    /// Starts a server that recovers them, with settings beside its own; one that did so before goes.
+    async fn recover(&self, spec: &DatabaseSpec, settings: &[(&str, String)]) -> Result<(), EngineError>;
+
+    /// How the server that recovers stands, if there is one.
+    async fn recovering(&self, id: DatabaseId) -> Result<Option<RecoveringServer>, EngineError>;
+
+    /// Ends and removes the server that recovers; the files stay.
+    async fn end_restore(&self, id: DatabaseId) -> Result<(), EngineError>;
 
     /// Removes the server of a managed database with its network and its files.
     async fn remove_database(&self, id: DatabaseId, name: &DatabaseName) -> Result<(), EngineError>;

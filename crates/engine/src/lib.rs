@@ -7,7 +7,7 @@ pub mod engine;
 #[cfg(test)]
 mod testing;
 
-pub use database::{DatabaseSpec, FoundDatabase};
+pub use database::{DatabaseSpec, FileStream, FoundDatabase, RecoveringServer};
 pub use engine::{
     Engine, EngineError, EngineEvent, EngineEvents, EngineInfo, FoundRun, GroupSpec, Job, JobExit, JobState,
     LocalImage, NetworkSpec, Owner, PullProgress, job_container,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | it is to go | nobody can reach it any more, then server, network and files go |
 //! | the engine does not answer | nothing is concluded: one that was ready is `unavailable` |
+//! | it is being restored | its image is pulled and its network named; the backup worker does the rest |
 //! | its image is not here | it is pulled |
 //! | there is no server, or another one than is wanted | it is made; its files stay |
 //! | its server has ended | it is started; the reason says how it ended |
@@ -35,6 +36,10 @@ pub struct DatabaseWorld {
     pub deleted: bool,
     /// Where it stood at the last look.
     pub state: DatabaseState,
+    /// Why it stood so.
+    pub reason: Option<Reason>,
+    /// Whether its network has a subnet.
+    pub has_subnet: bool,
     /// Whether it was ever ready.
     pub was_ready: bool,
     /// What is wanted of its server, in short.
@@ -82,6 +87,8 @@ pub struct Answer {
 pub enum DatabaseStep {
     /// Bring its image here.
     Pull,
+    /// Find a subnet for its network.
+    Name,
     /// Make its server run as wanted.
     Apply,
     /// Ask its server how it is, and make the roles that are missing.
@@ -143,6 +150,10 @@ pub fn plan(world: &DatabaseWorld) -> DatabasePlan {
             SOON,
         );
     }
+    if world.state == DatabaseState::Restoring {
+        let why = world.failure.clone().or_else(|| world.reason.clone());
+        return with(for_restore(world), (DatabaseState::Restoring, why), SOON);
+    }
     let wanted = server.as_ref().filter(|server| server.settings == world.settings);
     let Some(server) = wanted else {
         let mut steps = Vec::new();
@@ -179,6 +190,13 @@ pub fn plan(world: &DatabaseWorld) -> DatabasePlan {
         steps.push(DatabaseStep::Ask);
     }
     with(steps, (state, why.or_else(|| world.failure.clone())), pause)
+}
+
+/// What the backup worker needs before it can restore one.
+fn for_restore(world: &DatabaseWorld) -> Vec<DatabaseStep> {
+    let pull = (world.has_image == Some(false)).then_some(DatabaseStep::Pull);
+    let name = (!world.has_subnet).then_some(DatabaseStep::Name);
+    pull.into_iter().chain(name).collect()
 }
 
 /// Where one stands that cannot be used now.
@@ -229,6 +247,8 @@ mod tests {
         DatabaseWorld {
             deleted: false,
             state: DatabaseState::Creating,
+            reason: None,
+            has_subnet: true,
             was_ready: false,
             settings: "s".into(),
             server: Observed::Known(server),
@@ -245,6 +265,26 @@ mod tests {
             at: at(100_000 - seconds_ago * 1_000),
             trouble,
         }
+    }
+
+    #[test]
+    fn one_that_is_restored_gets_its_image_and_subnet_and_is_left_alone() {
+        let mut world = world(None);
+        world.state = DatabaseState::Restoring;
+        world.has_image = Some(false);
+        world.has_subnet = false;
+        let found = plan(&world);
+        assert_eq!(
+            (found.steps, found.state),
+            (vec![DatabaseStep::Pull, DatabaseStep::Name], DatabaseState::Restoring)
+        );
+        world.has_image = Some(true);
+        world.has_subnet = true;
+        world.reason = Some(reason("restore_failed", "d", "h"));
+        let found = plan(&world);
+        assert_eq!((found.steps, found.reason), (vec![], world.reason.clone()));
+        world.deleted = true;
+        assert_eq!(plan(&world).steps, [DatabaseStep::Remove]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Promises: what is made is made once and found the next time; no password is in any log, the server's own included;
 //! every question has a deadline.
 
+mod adopt;
 mod replication;
 mod roles;
 mod sql;
@@ -11,13 +12,14 @@ use std::time::Duration;
 
 use slipway_domain::ports::{BoxFuture, DatabaseRoles, DatabaseServers, ServerError, ServerFacts, ServerLogin};
 
+pub use adopt::{Adopted, adopt};
 pub use replication::{
     BACKUP_ROLE, BaseBackup, BaseEnd, BaseEvent, BaseStart, Replication, ReplicationError, Slot, SlotName,
     SystemIdentity, WalEvent, WalStream,
 };
 
 /// All that is asked of a server at once ends within that.
-const QUESTION_MAX: Duration = Duration::from_secs(20);
+pub(crate) const QUESTION_MAX: Duration = Duration::from_secs(20);
 
 /// The servers of managed databases, as they are reached from here.
 #[derive(Debug, Clone, Copy, Default)]

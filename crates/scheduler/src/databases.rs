@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use slipway_domain::database::{DatabasePasswords, PORT};
+use slipway_domain::database::{DatabasePasswords, DatabaseState, PORT};
 use slipway_domain::domains::Reason;
 use slipway_domain::ids::{DatabaseId, EnvironmentId};
 use slipway_domain::observed::Observed;
@@ -236,7 +236,8 @@ async fn world(
             reason: error.to_string(),
         },
     };
-    let needs_image = matches!(found, Ok(found) if found.as_ref().is_none_or(|f| f.settings != spec.settings()));
+    let needs_image = row.status.state == DatabaseState::Restoring
+        || matches!(found, Ok(found) if found.as_ref().is_none_or(|f| f.settings != spec.settings()));
     let has_image = if needs_image {
         deps.engine.has_image(&row.pin).await.ok()
     } else {
@@ -245,6 +246,8 @@ async fn world(
     DatabaseWorld {
         deleted: row.deleted_at.is_some(),
         state: row.status.state,
+        reason: row.status.reason.clone(),
+        has_subnet: row.status.subnet.is_some(),
         was_ready: row.status.ready_at.is_some(),
         settings: spec.settings(),
         server,
@@ -300,6 +303,7 @@ impl Work<'_> {
         let engine = &self.session.deps.engine;
         match (step, &self.found) {
             (DatabaseStep::Pull, _) => self.pull().await?,
+            (DatabaseStep::Name, _) => self.subnet(None).await.map(drop)?,
             (DatabaseStep::Apply, _) => {
                 memory.answer = None;
                 self.apply().await?;

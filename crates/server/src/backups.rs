@@ -8,8 +8,12 @@ use crate::config::Backups;
 use crate::error::ServerError;
 use crate::files;
 
-/// Opens the storage; makes the pair of keys at the first start, where nobody gave public ones.
-pub(crate) fn settings(backups: &Backups, data_dir: &std::path::Path, holder: Uuid) -> Result<Settings, ServerError> {
+/// Opens the storage and the keys; makes a pair at the first start, where nobody gave public ones.
+pub(crate) fn settings(
+    backups: &Backups,
+    data_dir: &std::path::Path,
+    (installation, holder): (String, Uuid),
+) -> Result<Settings, ServerError> {
     let variables = backups.variables.iter();
     let opened = backups
         .location
@@ -22,34 +26,48 @@ pub(crate) fn settings(backups: &Backups, data_dir: &std::path::Path, holder: Uu
     })?;
     let spool = data_dir.join("spool");
     files::private_directory(&spool, "SLIPWAY_DATA_DIR")?;
+    let mut identities = identities(backups)?;
+    let recipients = match (&identities, backups.recipients.as_slice()) {
+        (Some(identities), []) => identities.public(),
+        (None, []) => {
+            let made = made(backups)?;
+            let public = made.public();
+            identities = Some(made);
+            public
+        }
+        (_, given) => given.to_vec(),
+    };
+    let recipients = Recipients::parse(recipients.iter().map(String::as_str));
     Ok(Settings {
         destination,
-        recipients: recipients(backups)?,
+        recipients: recipients.map_err(|error| ServerError::Setup(error.to_string()))?,
+        identities,
         spool,
+        installation,
         holder,
     })
 }
 
-fn recipients(backups: &Backups) -> Result<Recipients, ServerError> {
-    let usable = |keys: &[String]| {
-        Recipients::parse(keys.iter().map(String::as_str)).map_err(|error| ServerError::Setup(error.to_string()))
-    };
-    if !backups.recipients.is_empty() {
-        return usable(&backups.recipients);
-    }
+/// The private keys that are here, if any are.
+fn identities(backups: &Backups) -> Result<Option<Identities>, ServerError> {
     let path = &backups.identity_file;
-    if let Some(text) = files::read_secret(path)? {
-        let identities = Identities::parse(&Secret::new(text)).map_err(|error| {
-            ServerError::Setup(format!("the backup key {} cannot be used: {error}", path.display()))
-        })?;
-        return usable(&identities.public());
-    }
-    let (file, public) = draw_identity();
+    let Some(text) = files::read_secret(path)? else {
+        return Ok(None);
+    };
+    let parsed = Identities::parse(&Secret::new(text));
+    parsed
+        .map(Some)
+        .map_err(|error| ServerError::Setup(format!("the backup key {} cannot be used: {error}", path.display())))
+}
+
+fn made(backups: &Backups) -> Result<Identities, ServerError> {
+    let path = &backups.identity_file;
+    let (file, public_key) = draw_identity();
     files::write_secret(path, file.expose().as_bytes())?;
     tracing::warn!(
         file = %path.display(),
-        public_key = public,
+        public_key,
         "backup.key_made: copy this file to another place, for without it no backup can be opened"
     );
-    usable(&[public])
+    Identities::parse(&file).map_err(|error| ServerError::Setup(error.to_string()))
 }

@@ -380,7 +380,11 @@ impl Plane {
             Arc::new(engine.clone()),
             Arc::clone(&self.vault) as _,
             (Arc::clone(&self.clock), Arc::clone(&self.entropy)),
-            backups::settings(&self.config.backups, &self.config.data_dir, self.holder())?,
+            backups::settings(
+                &self.config.backups,
+                &self.config.data_dir,
+                (self.installation.clone(), self.holder()),
+            )?,
         ))
     }
 

@@ -11,21 +11,24 @@ use crate::error::ServerError;
 use crate::up;
 
 /// Everything that a platform has in its data directory; what shows that it is one comes last.
-const OWN: [&str; 11] = [
+const OWN: [&str; 14] = [
     "slipway.pid",
     "control.sock",
     up::in_force::FILE,
+    "spool",
     "log",
     "proxy",
     "postgres",
     "dumps",
+    "backups",
+    "backup.key",
     "ca",
     "admin.token",
     "master.key",
     bootstrap::INSTALLATION_FILE,
 ];
 /// So many of them are of no use to a later start.
-const TRANSIENT_COUNT: usize = 3;
+const TRANSIENT_COUNT: usize = 4;
 
 /// What was removed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -119,3 +119,61 @@ pub struct RecoveryGap {
     /// What happened.
     pub reason: DomainReason,
 }
+
+/// A database to make from backups.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRestore {
+    /// What the new database is called. Nothing is ever restored into one that is there.
+    #[schema(value_type = String)]
+    pub into: slipway_domain::name::DatabaseName,
+    /// As it was at this moment; all that is stored, if neither this nor `backup` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_time: Option<DateTime<Utc>>,
+    /// As it was when this backup was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+}
+
+/// How a database is or was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Restore {
+    /// The database whose backups it is made from.
+    pub source: String,
+    /// The copy.
+    pub backup: String,
+    /// The moment that was asked for.
+    pub to_time: Option<DateTime<Utc>>,
+    /// How far it is.
+    pub phase: RestorePhase,
+    /// How much of what is fetched is there.
+    pub progress: BackupProgress,
+    /// Who asked for it.
+    pub requested_by: String,
+    /// When.
+    pub created_at: DateTime<Utc>,
+    /// When it was begun.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it was done or given up.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// When the last transaction was committed that it has.
+    pub restored_to: Option<DateTime<Utc>>,
+}
+
+/// A phase of a restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RestorePhase {
+    /// It was asked for.
+    Waiting,
+    /// What it needs is fetched and checked; nothing is touched yet.
+    Fetching,
+    /// The files of the copy are unpacked.
+    Unpacking,
+    /// The log is replayed.
+    Replaying,
+    /// It is a database like any other.
+    Done,
+    /// It was given up; nothing of it is left.
+    Failed,
+}

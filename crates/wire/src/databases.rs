@@ -58,6 +58,8 @@ pub enum DatabaseEngine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DatabaseState {
+    /// It is made from a backup.
+    Restoring,
     /// Its server is being made.
     Creating,
     /// It answers.
@@ -87,6 +89,8 @@ pub struct Database {
     pub since: DateTime<Utc>,
     /// Why it is not as it should be.
     pub reason: Option<DomainReason>,
+    /// What it is or was made from, if that is a backup.
+    pub restore: Option<crate::backups::Restore>,
     /// Where the apps that may reach it find it.
     pub host: String,
     /// Where it listens.

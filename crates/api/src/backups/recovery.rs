@@ -1,10 +1,11 @@
 //! `GET /v1/databases/{database}/recovery`: which moments can be restored, and what would be lost now.
 
 use slipway_domain::Timestamp;
-use slipway_domain::backup::StreamState;
+use slipway_domain::backup::{StreamState, windows};
 use slipway_store::{Backup, LogSpan, StreamStatus};
 use slipway_wire::backups as wire;
 
+use super::{copies, stretches};
 use crate::call::Call;
 use crate::domains::reason;
 use crate::error::Result;
@@ -27,18 +28,8 @@ pub(crate) async fn database_recovery(call: Call, Names(name): Names<String>) ->
 }
 
 fn recovery(spans: &[LogSpan], bases: &[Backup], stream: Option<StreamStatus>, now: Timestamp) -> wire::Recovery {
-    let windows = spans.iter().filter_map(|span| {
-        let usable = bases.iter().filter(|base| {
-            let is_complete = base.range.is_some_and(|(_, to)| to <= span.to);
-            base.span == Some(span.id) && is_complete
-        });
-        let from = usable.filter_map(|base| base.ended_at).min()?;
-        Some(wire::RecoveryWindow {
-            from,
-            // Nothing was committed between the end of a copy and what is stored of the log.
-            to: span.covered_at.max(from),
-        })
-    });
+    let windows = windows(&stretches(spans), &copies(bases)).into_iter();
+    let windows = windows.map(|(from, to)| wire::RecoveryWindow { from, to });
     let gaps = spans.iter().filter_map(|span| {
         let (at, why) = span.ended.clone()?;
         Some(wire::RecoveryGap {

@@ -114,13 +114,18 @@ impl Call {
             .await
     }
 
-    /// How an app logs in (libpq's connection URI).
-    fn database_url(&self, database: &Database) -> Result<Secret> {
+    /// The passwords of a database's roles.
+    pub(crate) fn passwords_of(&self, database: &Database) -> Result<DatabasePasswords> {
         let id = database.id.to_string();
         let context = DatabasePasswords::seal_context(database.team, &id);
         let opened = self.state.sealer.open(context, &database.sealed_passwords)?;
-        let passwords = DatabasePasswords::parse(&opened)
-            .ok_or_else(|| ApiError::Internal(format!("the passwords of {id} are damaged")))?;
+        DatabasePasswords::parse(&opened)
+            .ok_or_else(|| ApiError::Internal(format!("the passwords of {id} are damaged")))
+    }
+
+    /// How an app logs in (libpq's connection URI).
+    fn database_url(&self, database: &Database) -> Result<Secret> {
+        let passwords = self.passwords_of(database)?;
         let (name, password) = (inner_name(&database.name), passwords.owner.expose());
         let host = host(&database.name);
         Ok(Secret::new(format!(

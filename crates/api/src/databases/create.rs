@@ -24,7 +24,7 @@ use crate::wait::Wait;
 use super::attach::default_variable;
 
 /// The most databases of one team.
-const DATABASES_MAX: i64 = 200;
+pub(crate) const DATABASES_MAX: i64 = 200;
 
 /// Whether to wait.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]

@@ -14,6 +14,7 @@ use slipway_domain::database::{DatabaseState, PORT, host, inner_name, reader_nam
 use slipway_store::{Database, Tx};
 use slipway_wire::databases as wire;
 
+use crate::backups;
 use crate::call::Call;
 use crate::domains::reason;
 use crate::error::{ApiError, Result};
@@ -29,7 +30,7 @@ impl Call {
     }
 
     /// As callers read it, with those who may reach it as far as the caller may know of them.
-    async fn database_shown(&self, tx: &mut Tx, row: Database) -> Result<wire::Database> {
+    pub(crate) async fn database_shown(&self, tx: &mut Tx, row: Database) -> Result<wire::Database> {
         let reach = &self.caller.reach;
         let attached = tx.attachments(Some(row.id), None).await?;
         let seen = attached
@@ -48,12 +49,14 @@ impl Call {
             database: inner_name(&row.name),
             reader: reader_name(&row.name),
             attached: attached.collect(),
+            restore: tx.restore(row.id).await?.map(backups::restored),
             name: row.name.to_string(),
             team: row.team_name.to_string(),
             engine: wire::DatabaseEngine::Postgres,
             version: row.version.to_string(),
             state: match row.status.state {
                 _ if row.deleted_at.is_some() => wire::DatabaseState::Deleting,
+                DatabaseState::Restoring => wire::DatabaseState::Restoring,
                 DatabaseState::Creating => wire::DatabaseState::Creating,
                 DatabaseState::Ready => wire::DatabaseState::Ready,
                 DatabaseState::Unavailable => wire::DatabaseState::Unavailable,

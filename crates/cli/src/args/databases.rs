@@ -82,6 +82,22 @@ pub enum DbCommand {
         /// The database
         name: DatabaseName,
     },
+    /// Make another database as this one was, from its backups, and wait until it is ready
+    Restore {
+        /// The database whose backups it is made from
+        name: DatabaseName,
+        /// What the new one is called; nothing is restored into one that is there
+        #[arg(long, value_name = "NAME")]
+        into: DatabaseName,
+        /// As it was at this moment, such as 2026-01-31T12:00:00Z; all that is stored, if nothing is given
+        #[arg(long, value_name = "TIME")]
+        to: Option<chrono::DateTime<chrono::Utc>>,
+        /// As it was when this backup was made
+        #[arg(long, value_name = "ID", conflicts_with = "to")]
+        backup: Option<String>,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
     /// Show which moments of a database can be restored, and what would be lost now
     Recovery {
         /// The database

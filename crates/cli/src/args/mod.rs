@@ -206,7 +206,7 @@ pub enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Managed databases: list, create, show, attach, detach, backup, backups, recovery, delete
+    /// Managed databases: list, create, show, attach, detach, backup, backups, recovery, restore, delete
     Db {
         #[command(subcommand)]
         command: Option<DbCommand>,

@@ -96,7 +96,7 @@ fn row(item: &Value, now: Timestamp) -> Vec<String> {
 }
 
 /// How much of how much was read.
-fn progress(backup: &Value) -> String {
+pub(super) fn progress(backup: &Value) -> String {
     let of = |path: &str| backup.pointer(path).and_then(Value::as_u64);
     match (of("/progress/done_bytes"), of("/progress/total_bytes")) {
         (Some(done), Some(total)) if total > 0 => {

@@ -4,6 +4,7 @@ use serde_json::Value;
 use slipway_domain::Timestamp;
 use slipway_domain::name::{DatabaseName, VariableName};
 use slipway_domain::quantity::{Bytes, Span};
+use slipway_wire::backups::NewRestore;
 use slipway_wire::databases::{NewAttachment, NewDatabase};
 use tokio::time::{Duration, Instant};
 
@@ -48,6 +49,27 @@ pub(crate) async fn run(ctx: &mut Context, command: DbCommand) -> Result<(), Cli
                 .query("apply", !stage.stage);
             let answer = ctx.send(call).await?;
             watch::settle_change(ctx, answer, wait, REMOVED).await
+        }
+        DbCommand::Restore {
+            name,
+            into,
+            to,
+            backup,
+            wait,
+        } => {
+            let request = NewRestore {
+                into: into.clone(),
+                to_time: to,
+                backup,
+            };
+            let call = Call::post(
+                &["databases", name.as_str(), "restore"],
+                Some(body(&request)),
+                ctx.key(),
+            );
+            let made = ctx.send(call).await?.body;
+            ctx.note(format!("restoring {name} into {into}"));
+            settled(ctx, &into, made, wait).await
         }
         DbCommand::Backup { name, wait } => backups::make(ctx, &name, wait).await,
         DbCommand::Backups { name } => backups::list(ctx, &name).await,
@@ -147,10 +169,23 @@ async fn create(
         ctx.note(format!("{name} is ready"));
         return attach(ctx, name, None, false, wait).await;
     }
-    if ctx.globals.json {
-        ctx.print_json(&made)?;
+    told(ctx, name, &made, limit)
+}
+
+/// Waits until a database that is made is ready, and says what became of it.
+async fn settled(ctx: &mut Context, name: &DatabaseName, mut made: Value, wait: WaitArgs) -> Result<(), CliError> {
+    let limit = wait.limit();
+    if let Some(limit) = limit {
+        made = until_ready(ctx, name, made, limit).await?;
     }
-    match state.as_str() {
+    told(ctx, name, &made, limit)
+}
+
+fn told(ctx: &mut Context, name: &DatabaseName, made: &Value, limit: Option<Span>) -> Result<(), CliError> {
+    if ctx.globals.json {
+        ctx.print_json(made)?;
+    }
+    match cell(made, "state").as_str() {
         "ready" => {
             ctx.note(format!("{name} is ready; next: `slipway db attach {name} -a APP`"));
             Ok(())
@@ -159,12 +194,28 @@ async fn create(
             ctx.note(format!("`slipway db show {name}` says when it is ready"));
             Ok(())
         }
-        "failed" => Err(CliError::failed(format!("{name} cannot be made: {}", why(&made)))),
-        _ => Err(CliError::timed_out(
-            format!("{name} is still {state}: {}", why(&made)),
+        "failed" => Err(CliError::failed(format!("{name} cannot be made: {}", why(made)))),
+        _ if is_given_up(made) => Err(CliError::failed(format!("{name} cannot be restored: {}", why(made)))),
+        state => Err(CliError::timed_out(
+            format!("{name} is still {state}: {}", why(made)),
             format!("it goes on by itself: `slipway db show {name}`"),
         )),
     }
+}
+
+/// Whether it was to be restored and nothing came of it.
+fn is_given_up(database: &Value) -> bool {
+    cell(database, "restore.phase") == "failed"
+}
+
+/// How far a restore is.
+fn restoring(database: &Value) -> String {
+    let phase = cell(database, "restore.phase");
+    if cell(database, "state") != "restoring" || phase.is_empty() {
+        return String::new();
+    }
+    let progress = database.get("restore").map(backups::progress).unwrap_or_default();
+    format!("{phase} {progress}").trim_end().to_owned()
 }
 
 /// Why it is not as it should be, in a line.
@@ -177,10 +228,14 @@ pub(super) fn why(database: &Value) -> String {
 async fn until_ready(ctx: &mut Context, name: &DatabaseName, mut found: Value, limit: Span) -> Result<Value, CliError> {
     let deadline = Instant::now() + limit.to_std();
     let mut said = String::new();
-    while !matches!(cell(&found, "state").as_str(), "ready" | "failed") && Instant::now() < deadline {
+    let ended = |found: &Value| matches!(cell(found, "state").as_str(), "ready" | "failed") || is_given_up(found);
+    while !ended(&found) && Instant::now() < deadline {
         tokio::time::sleep(LOOK_EVERY).await;
         found = ctx.send(Call::get(&["databases", name.as_str()])).await?.body;
-        let now = why(&found);
+        let now = match why(&found) {
+            none if none.is_empty() => restoring(&found),
+            why => why,
+        };
         if !now.is_empty() && now != said {
             ctx.note(&now);
             said = now;

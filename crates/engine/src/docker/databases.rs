@@ -22,7 +22,7 @@ use slipway_domain::name::DatabaseName;
 use crate::database::{DatabaseSpec, FoundDatabase};
 use crate::docker::create::network_name as environment_network;
 use crate::docker::tar::{self, Top};
-use crate::docker::{BULK, QUESTION, WORK, containers, labels, observe, or_gone, within};
+use crate::docker::{BULK, QUESTION, WORK, containers, labels, observe, or_gone, restores, within};
 use crate::engine::EngineError;
 
 /// A server that is asked to stop writes down what is in memory: that takes as long as it takes, within reason.
@@ -30,7 +30,7 @@ const STOP_SECONDS_MAX: u32 = 120;
 /// From this version on the image keeps its files in a directory for each version.
 const MAJOR_WITH_DIRECTORIES: u16 = 18;
 /// The server's files inside its volume: beside them lies what is not the server's own.
-const DATA: &str = "pgdata";
+pub(crate) const DATA: &str = "pgdata";
 /// Who may log in from where: with a password from anywhere but the inside of the container, and for copies of the whole
 /// server only who is there for that.
 const ACCESS: &str = "\
@@ -50,7 +50,7 @@ fn network_name(id: DatabaseId) -> String {
     format!("slipway-{id}")
 }
 
-fn volume_name(id: DatabaseId) -> String {
+pub(crate) fn volume_name(id: DatabaseId) -> String {
     format!("slipway-{id}-data")
 }
 
@@ -85,7 +85,7 @@ pub(crate) async fn apply(
 }
 
 /// Where its volume is mounted.
-fn files(major: u16) -> &'static str {
+pub(crate) fn files(major: u16) -> &'static str {
     if major >= MAJOR_WITH_DIRECTORIES {
         "/var/lib/postgresql"
     } else {
@@ -94,7 +94,7 @@ fn files(major: u16) -> &'static str {
 }
 
 /// Writes down who may log in, where the server reads it when it starts.
-async fn give_access(docker: &Docker, container: &str, major: u16) -> Result<(), EngineError> {
+pub(crate) async fn give_access(docker: &Docker, container: &str, major: u16) -> Result<(), EngineError> {
     let options = UploadToContainerOptions {
         path: files(major).to_owned(),
         ..UploadToContainerOptions::default()
@@ -105,7 +105,7 @@ async fn give_access(docker: &Docker, container: &str, major: u16) -> Result<(),
     within(WORK, docker.upload_to_container(container, Some(options), body)).await
 }
 
-fn body(spec: &DatabaseSpec) -> ContainerCreateBody {
+pub(crate) fn body(spec: &DatabaseSpec) -> ContainerCreateBody {
     let settings = spec.size.server_settings();
     let mut command = vec!["postgres".to_owned()];
     for (name, value) in settings {
@@ -170,7 +170,7 @@ fn host(spec: &DatabaseSpec) -> HostConfig {
     }
 }
 
-async fn ensure_volume(docker: &Docker, spec: &DatabaseSpec) -> Result<(), EngineError> {
+pub(crate) async fn ensure_volume(docker: &Docker, spec: &DatabaseSpec) -> Result<(), EngineError> {
     let name = volume_name(spec.id);
     let request = VolumeCreateRequest {
         name: Some(name.clone()),
@@ -187,7 +187,7 @@ async fn ensure_volume(docker: &Docker, spec: &DatabaseSpec) -> Result<(), Engin
     )))
 }
 
-async fn ensure_network(
+pub(crate) async fn ensure_network(
     docker: &Docker,
     making: &tokio::sync::Mutex<()>,
     spec: &DatabaseSpec,
@@ -312,6 +312,7 @@ pub(crate) async fn disconnect(
 
 /// Removes the server, its network and its files.
 pub(crate) async fn remove(docker: &Docker, id: DatabaseId, name: &DatabaseName) -> Result<(), EngineError> {
+    restores::end(docker, id).await?;
     if let Some(found) = find(docker, id, name).await? {
         remove_container(docker, &found.container).await?;
     }
@@ -330,7 +331,7 @@ pub(crate) async fn remove(docker: &Docker, id: DatabaseId, name: &DatabaseName)
     }
 }
 
-async fn remove_container(docker: &Docker, container: &str) -> Result<(), EngineError> {
+pub(crate) async fn remove_container(docker: &Docker, container: &str) -> Result<(), EngineError> {
     let options = StopContainerOptions {
         t: i32::try_from(STOP_SECONDS_MAX).ok(),
         signal: None,

@@ -26,6 +26,7 @@ mod listening;
 mod logs;
 mod networks;
 mod observe;
+mod restores;
 mod stats;
 mod system;
 mod tar;
@@ -49,7 +50,7 @@ use slipway_domain::quantity::Span;
 
 pub use attached::{Attached, Output};
 
-use crate::database::{DatabaseSpec, FoundDatabase};
+use crate::database::{DatabaseSpec, FileStream, FoundDatabase, RecoveringServer};
 use crate::engine::{
     Engine, EngineError, EngineEvents, EngineInfo, FoundRun, GroupSpec, Job, JobState, LocalImage, NetworkSpec,
     PullProgress, SubnetsInUse,
@@ -305,6 +306,30 @@ impl Engine for DockerEngine {
 
     async fn remove_database(&self, id: DatabaseId, name: &DatabaseName) -> Result<(), EngineError> {
         databases::remove(self.docker().await?, id, name).await
+    }
+
+    async fn begin_restore(&self, spec: &DatabaseSpec) -> Result<(), EngineError> {
+        restores::begin(self.docker().await?, &self.making_network, spec).await
+    }
+
+    async fn unpack_restore(&self, spec: &DatabaseSpec, archive: FileStream) -> Result<(), EngineError> {
+        restores::unpack(self.docker().await?, spec, archive).await
+    }
+
+    async fn put_restore(&self, spec: &DatabaseSpec, path: &str, content: &[u8]) -> Result<(), EngineError> {
+        restores::put(self.docker().await?, spec, path, content).await
+    }
+
+    async fn recover(&self, spec: &DatabaseSpec, settings: &[(&str, String)]) -> Result<(), EngineError> {
+        restores::recover(self.docker().await?, spec, settings).await
+    }
+
+    async fn recovering(&self, id: DatabaseId) -> Result<Option<RecoveringServer>, EngineError> {
+        restores::find(self.docker().await?, id).await
+    }
+
+    async fn end_restore(&self, id: DatabaseId) -> Result<(), EngineError> {
+        restores::end(self.docker().await?, id).await
     }
 
     async fn disk(&self) -> Result<(u64, u64), EngineError> {

@@ -35,13 +35,17 @@ fn remedy(wanted: &Wanted, at: &str) -> String {
     }
 }
 
+/// Whether it is known what keeps everything from being answered.
+fn is_told_already(look: &Look) -> bool {
+    matches!(look.dnssec, Dnssec::Bogus(_)) || nobody_answers(look)
+}
+
 /// Adds what stands in the way; whether a CA of ours may look in DNS alone.
 pub(super) fn check(wanted: &Wanted, look: &Look, by_dns: bool, findings: &mut Vec<Finding>) -> bool {
     let found = match &look.caa {
         Ok(Some(found)) => found,
         Ok(None) => return false,
-        // What keeps everything from being answered is told already.
-        Err(_) if matches!(look.dnssec, Dnssec::Bogus(_)) || nobody_answers(look) => return false,
+        Err(_) if is_told_already(look) => return false,
         Err(failure) => {
             // A CA that cannot ask for CAA records must not issue (RFC 8659 section 3).
             findings.push(error(

@@ -5,11 +5,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use slipway_testkit::cluster::{as_postgres, give_to_postgres, programs};
 
-use crate::databases::{made, platform, psql_inside};
-use crate::platform::{Platform, signal, until};
+use crate::databases::{made, platform, psql_beside, psql_inside, told};
+use crate::domains::with_app;
+use crate::platform::{Platform, docker, signal, until};
 
 /// What a pipe of programs makes of some bytes.
 fn piped(command: &mut Command, input: Vec<u8>) -> Vec<u8> {
@@ -332,9 +333,111 @@ fn a_worker_that_is_killed_goes_on_where_it_was() {
     let found = recovery(&platform, "killed");
     assert_eq!(
         (found["windows"].as_array().map(Vec::len), &found["gaps"]),
-        (Some(1), &serde_json::json!([])),
+        (Some(1), &json!([])),
         "{found}"
     );
     let restored = ByHand::restored(&Stored::of(&platform), "killed");
     assert_eq!(restored.psql("select count(*) from entries").as_deref(), Some("2"));
+}
+
+fn restored(platform: &Platform, arguments: &[&str]) {
+    let (code, out, err) = platform.cli(arguments);
+    assert!(code == 0 && err.contains("is ready"), "{out}{err}{}", platform.log());
+}
+
+#[test]
+fn a_database_is_restored_into_another_one_as_it_was_at_a_moment_and_at_last() {
+    let platform = platform();
+    made(&platform, "source");
+    run(
+        "source",
+        "create table entries (id int primary key, at timestamptz default clock_timestamp())",
+    );
+    run("source", "alter table entries owner to source");
+    until("the first copy is stored", || {
+        (!recovery(&platform, "source")["last_backup_at"].is_null()).then_some(())
+    });
+    run("source", "insert into entries select n from generate_series(1, 1000) n");
+    let moment = run(
+        "source",
+        "select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+    );
+    run("source", "delete from entries where id <= 900");
+    run("source", "select pg_switch_wal()");
+    run("source", "insert into entries values (2000)");
+    covered(&platform, "source");
+
+    restored(
+        &platform,
+        &["db", "restore", "source", "--into", "earlier", "--to", &moment],
+    );
+    assert_eq!(run("earlier", "select count(*) from entries"), "1000");
+    restored(&platform, &["db", "restore", "source", "--into", "latest"]);
+    assert_eq!(run("latest", "select count(*), max(id) from entries"), "101|2000");
+    assert_eq!(
+        run("source", "select count(*) from entries"),
+        "101",
+        "the source is as it was"
+    );
+
+    // It is a database of its own: names, passwords, backups.
+    let (ok, said) = psql_inside("latest", "latest_reader", "latest", "select count(*) from entries");
+    assert_eq!((ok, said.as_str()), (true, "101"));
+    let roles = "select string_agg(rolname, ' ' order by rolname) from pg_roles where rolcanlogin";
+    assert_eq!(run("latest", roles), "latest latest_reader postgres slipway_backup");
+    with_app(&platform, "moved");
+    let (code, out, err) = platform.cli(&["db", "attach", "latest", "-a", "moved"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let (app, url) = told("moved");
+    assert_eq!(
+        psql_beside(&app, &url, "select count(*) from entries"),
+        (true, "101".into())
+    );
+    until("it has a copy of its own", || {
+        (!recovery(&platform, "latest")["last_backup_at"].is_null()).then_some(())
+    });
+    let found = platform.get("/v1/databases/latest");
+    assert_eq!(
+        (&found["restore"]["phase"], &found["restore"]["source"]),
+        (&json!("done"), &json!("source")),
+        "{found}"
+    );
+}
+
+#[test]
+fn what_cannot_be_restored_is_refused_or_given_up_with_the_reason_before_anything_is_touched() {
+    let platform = platform();
+    made(&platform, "broken");
+    until("the first copy is stored", || {
+        (!recovery(&platform, "broken")["last_backup_at"].is_null()).then_some(())
+    });
+    for (arguments, said) in [
+        (&["--to", "2020-01-01T00:00:00Z"][..], "These can:"),
+        (&["--backup", "bkp_00000000000000000000000000"], "There is no copy"),
+        (&["--backup", "nonsense"], "is not an identifier"),
+    ] {
+        let (code, _, err) = platform.cli(&[&["db", "restore", "broken", "--into", "other"], arguments].concat());
+        assert!(code == 1 && err.contains(said), "{err}");
+    }
+    let (code, _, err) = platform.cli(&["db", "restore", "broken", "--into", "broken"]);
+    assert!(code == 1 && err.contains("exists already"), "{err}");
+
+    // One bit of the archive.
+    let stored = Stored::of(&platform);
+    let archive = below(&stored.root)
+        .into_iter()
+        .find(|path| path.ends_with("base.tar.zst.age"))
+        .expect("an archive");
+    let whole = std::fs::read(&archive).expect("read");
+    let mut changed = whole.clone();
+    changed[whole.len() / 2] ^= 1;
+    std::fs::write(&archive, &changed).expect("written");
+    let (code, _, err) = platform.cli(&["db", "restore", "broken", "--into", "damaged"]);
+    assert!(code == 1 && err.contains("is not what was stored"), "{err}");
+    let volume = docker(&["volume", "ls", "--quiet", "--filter", "label=slipway.database=damaged"]);
+    assert_eq!(volume.trim(), "", "nothing was touched");
+    let (code, out, err) = platform.cli(&["db", "delete", "damaged", "--yes"]);
+    assert_eq!(code, 0, "{out}{err}");
+    std::fs::write(&archive, &whole).expect("written");
+    restored(&platform, &["db", "restore", "broken", "--into", "whole"]);
 }

@@ -59,7 +59,7 @@ fn network(container: &str) -> String {
 }
 
 /// What `psql` says inside the network of an app, and whether it ended well.
-fn psql_beside(container: &str, url: &str, statement: &str) -> (bool, String) {
+pub(crate) fn psql_beside(container: &str, url: &str, statement: &str) -> (bool, String) {
     let image = "slipway-test/postgres:1";
     let network = network(container);
     let psql = [
@@ -104,7 +104,7 @@ fn instance(app: &str) -> String {
 }
 
 /// The instance that is told how to reach a database, and what it is told.
-fn told(app: &str) -> (String, String) {
+pub(crate) fn told(app: &str) -> (String, String) {
     until("a release with the secret runs", || {
         let all = containers(app).into_iter();
         all.filter(|(_, state)| state == "running")
