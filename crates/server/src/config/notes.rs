@@ -57,8 +57,9 @@ mod tests {
             let sources = Sources {
                 file: None,
                 flags: BTreeMap::new(),
-                variables: variables
+                variables: [("SLIPWAY_BACKUP_URL", "s3://bucket")]
                     .iter()
+                    .chain(variables)
                     .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                     .collect(),
                 is_root: true,
@@ -75,6 +76,8 @@ mod tests {
             "{both:?}"
         );
         assert_eq!(notes(&[public, ("SLIPWAY_ACME_EMAIL", "ops@example.com")]), [""; 0]);
+        let here = notes(&[("SLIPWAY_BACKUP_URL", "")]);
+        assert!(here[0].contains("lost with this machine"), "{here:?}");
         let private = notes(&[("SLIPWAY_PUBLIC_ADDRESSES", "203.0.113.1,10.0.0.1")]);
         assert!(private[0].contains("10.0.0.1 is private"), "{private:?}");
     }

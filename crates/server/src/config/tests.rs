@@ -50,7 +50,10 @@ fn what_cannot_be_used_says_where_it_came_from_and_what_would_do() {
         (&[], &[("SLIPWAY_LOG", "loud")], "", "target=level"),
         (&[], &[("SLIPWAY_NETWORK_POOL", "8.8.0.0/16")], "", "10.0.0.0/8"),
         (&[], &[("SLIPWAY_NETWORK_POOL", "10.0.0.0/7")], "", "10.0.0.0/8"),
-        (&[], &[("SLIPWAY_BACKUP_URL", "s3://x")], "", "no such setting"),
+        (&[], &[("SLIPWAY_COLOUR_SCHEME", "dark")], "", "no such setting"),
+        (&[], &[("SLIPWAY_BACKUP_URL", "s3:/x")], "", "s3://bucket/prefix"),
+        (&[], &[("SLIPWAY_BACKUP_URL", "s3://key:secret@x")], "", "AWS_"),
+        (&[], &[("SLIPWAY_BACKUP_RECIPIENTS", "age1x")], "", "age-keygen"),
         (
             &[],
             &[("SLIPWAY_API_LISTN", "x")],
