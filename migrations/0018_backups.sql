@@ -33,7 +33,7 @@ create table backups (
     database_name text not null,
     team_id uuid not null references teams,
     kind text not null check (kind in ('base')),
-    state text not null check (state in ('waiting', 'running', 'stored', 'failed')),
+    state text not null check (state in ('waiting', 'running', 'stored', 'failed', 'expiring')),
     reason jsonb,
     requested_by text not null,
     created_at timestamptz not null,

@@ -35,6 +35,9 @@ pub enum DestinationError {
     /// It does not answer, or is full.
     #[error("{0}")]
     Unavailable(String),
+    /// No more is put there.
+    #[error("{0}")]
+    Full(String),
     /// It said that it stored something and gives back something else.
     #[error("{key} was read back and is not what was sent ({what})")]
     Lies {
@@ -62,6 +65,10 @@ impl DestinationError {
                 "backup_storage_unavailable",
                 "It is tried again; see that the storage answers and has room.",
             ),
+            Self::Full(_) => (
+                "backup_storage_full",
+                "Make room, or keep backups elsewhere: SLIPWAY_BACKUP_URL. It is tried again.",
+            ),
             Self::Lies { .. } => (
                 "backup_storage_lies",
                 "The storage says that it keeps what it does not keep: use another one, and see its owner.",
@@ -75,11 +82,15 @@ impl DestinationError {
     }
 }
 
+/// Says why nothing more may be put somewhere, if so.
+type Room = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// Object storage, below a prefix.
 #[derive(Clone)]
 pub struct Destination {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
+    room: Option<Room>,
 }
 
 impl fmt::Debug for Destination {
@@ -91,7 +102,27 @@ impl fmt::Debug for Destination {
 impl Destination {
     /// Everything goes below the prefix.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix }
+        Self {
+            store,
+            prefix,
+            room: None,
+        }
+    }
+
+    /// Asks before anything is put there whether there is room.
+    #[must_use]
+    pub fn with_room(self, room: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self {
+            room: Some(Arc::new(room)),
+            ..self
+        }
+    }
+
+    fn has_room(&self) -> Result<(), DestinationError> {
+        self.room
+            .as_ref()
+            .map_or(Ok(()), |room| room())
+            .map_err(DestinationError::Full)
     }
 
     fn path(&self, key: &str) -> Path {
@@ -100,6 +131,7 @@ impl Destination {
 
     /// Stores a whole object and reads it back. One that is there already with the same content is as good.
     pub async fn put(&self, key: &str, content: Bytes) -> Result<StoredObject, DestinationError> {
+        self.has_room()?;
         let path = self.path(key);
         let stored = stored(key, &content);
         let options = PutOptions {
@@ -218,6 +250,7 @@ pub struct Upload {
 impl Upload {
     /// Sends a piece.
     pub async fn push(&mut self, piece: Bytes) -> Result<(), DestinationError> {
+        self.destination.has_room()?;
         self.hash.update(&piece);
         self.bytes += length(&piece);
         let put = self.writer.put(piece).await;
@@ -308,6 +341,16 @@ mod tests {
             Err(DestinationError::Lies { .. })
         ));
         assert_eq!(destination.list("v1").await, Ok(vec![("v1/a".to_owned(), 3)]));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_put_where_there_is_no_room() {
+        let full = destination().with_room(|| Err("5 of 100 bytes are free".into()));
+        let refused = full.put("v1/a", "one".into()).await.expect_err("refused");
+        assert_eq!(refused.reason().code, "backup_storage_full");
+        assert_eq!(full.list("v1").await, Ok(vec![]));
+        let mut upload = full.upload("v1/b");
+        assert_eq!(upload.push("one".into()).await, Err(refused));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Deps, keeper, restore};
+use crate::{Deps, covered, keeper, restore, retain};
 
 const LEASE: &str = "backup-worker";
 const LEASE_TTL_MS: i64 = 15_000;
@@ -111,6 +111,8 @@ async fn work(deps: &Arc<Deps>, lead: Lead) {
     let mut seen = changed.subscribe();
     let mut keepers = Keepers::default();
     let mut listening = std::pin::pin!(listen(deps, &changed));
+    let mut noting = std::pin::pin!(covered::keep_noting(deps, lead));
+    let mut retaining = std::pin::pin!(retain::drive(deps, lead, changed.subscribe()));
     let mut restoring = std::pin::pin!(restore::drive(deps, lead, changed.subscribe()));
     loop {
         match all(deps).await {
@@ -136,6 +138,8 @@ async fn work(deps: &Arc<Deps>, lead: Lead) {
             _ = seen.changed() => {}
             () = &mut listening => {}
             () = &mut restoring => {}
+            () = &mut noting => {}
+            () = &mut retaining => {}
         }
     }
 }

@@ -5,11 +5,13 @@
 //! passed over: what comes after it is another stretch, and begins with a copy of its own.
 
 mod base;
+mod covered;
 mod destination;
 mod keeper;
 mod lead;
 mod log;
 mod restore;
+mod retain;
 mod schedule;
 mod seal;
 mod spool;
@@ -65,6 +67,7 @@ pub struct Deps {
     /// Under which name it leads.
     pub holder: Uuid,
     limits: Limits,
+    covered: covered::Covered,
 }
 
 #[derive(Clone)]
@@ -112,6 +115,7 @@ impl Deps {
             spool: settings.spool,
             installation: settings.installation,
             holder: settings.holder,
+            covered: covered::Covered::default(),
             limits: Limits {
                 bases: Arc::new(Semaphore::new(BASES_MAX)),
                 packed: Arc::new(Semaphore::new(PACKED_MAX)),

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use slipway_domain::backup::{Home, Lsn, Object, Segment, StoredObject, Timeline};
 use slipway_domain::ids::DatabaseId;
@@ -27,8 +26,8 @@ use crate::trouble::Trouble;
 const PART_EVERY: Duration = Duration::from_secs(5);
 /// A server that hears nothing for a minute ends the line.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
-/// How often it is noted that nothing was written.
-const COVERED_EVERY: TimeDelta = TimeDelta::seconds(30);
+/// How often the server is asked whether it has more.
+const ASK_EVERY: Duration = Duration::from_secs(3);
 
 /// What an object of a log says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,9 +91,10 @@ pub(crate) struct Log<'a> {
     expected: Lsn,
     /// Up to here it is stored.
     stored: watch::Sender<Lsn>,
-    /// The server's clock when it had nothing more than what was received.
-    idle_at: Option<Timestamp>,
+    /// What was committed before, by the server's clock, is in what was received.
     covered_at: Timestamp,
+    /// The server's clock when it last said that it is there, if nothing came since.
+    quiet_at: Option<Timestamp>,
 }
 
 impl<'a> Log<'a> {
@@ -109,7 +109,7 @@ impl<'a> Log<'a> {
             span,
             stream,
             open: None,
-            idle_at: None,
+            quiet_at: None,
         }
     }
 
@@ -120,15 +120,20 @@ impl<'a> Log<'a> {
 
     /// Stores what comes, until something is wrong.
     pub(crate) async fn run(mut self) -> Trouble {
-        let mut tick = tokio::time::interval(PART_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ticking = |every| {
+            let mut tick = tokio::time::interval(every);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            tick
+        };
+        let (mut parts, mut asks) = (ticking(PART_EVERY), ticking(ASK_EVERY));
         loop {
             let done = tokio::select! {
                 event = self.stream.next() => match event {
                     Ok(event) => self.take(event).await,
                     Err(error) => Err(error.into()),
                 },
-                _ = tick.tick() => self.tick().await,
+                _ = parts.tick() => self.store_part().await,
+                _ = asks.tick() => self.confirm(true).await,
             };
             if let Err(trouble) = done {
                 return trouble;
@@ -138,18 +143,28 @@ impl<'a> Log<'a> {
 
     async fn take(&mut self, event: WalEvent) -> Result<(), Trouble> {
         match event {
-            WalEvent::Wal { at, sent_at, data } => self.receive(at, sent_at, data).await,
-            WalEvent::Alive { end, sent_at, asks } => {
-                if end <= self.expected {
-                    self.idle_at = Some(sent_at);
+            WalEvent::Wal { at, end, sent_at, data } => {
+                self.quiet_at = None;
+                self.receive(at, data).await?;
+                if self.expected >= end {
+                    self.covered_at = sent_at;
                 }
-                if asks { self.confirm().await } else { Ok(()) }
+                Ok(())
+            }
+            WalEvent::Alive { sent_at, asks, .. } => {
+                // It may have had more to send when it said so. Since then it would have come.
+                let quiet_at = self.quiet_at.replace(sent_at);
+                if let Some(quiet_at) = quiet_at.filter(|_| *self.stored.borrow() >= self.expected) {
+                    self.covered_at = quiet_at;
+                    self.deps.covered.until(self.span.id, quiet_at);
+                }
+                if asks { self.confirm(false).await } else { Ok(()) }
             }
             WalEvent::Switched { timeline, .. } => Err(Trouble::Switched(timeline.0)),
         }
     }
 
-    async fn receive(&mut self, at: Lsn, sent_at: Timestamp, data: Bytes) -> Result<(), Trouble> {
+    async fn receive(&mut self, at: Lsn, data: Bytes) -> Result<(), Trouble> {
         if at != self.expected {
             return Err(Trouble::Gap {
                 expected: self.expected.to_string(),
@@ -168,11 +183,10 @@ impl<'a> Log<'a> {
                         segment,
                         self.span.segment,
                         stored,
-                        sent_at,
                     )?)
                 }
             };
-            let taken = open.take(rest, sent_at)?;
+            let taken = open.take(rest)?;
             self.expected = self.expected.plus(u64::try_from(taken).unwrap_or_default());
             rest = rest.get(taken..).unwrap_or_default();
             if open.is_whole()
@@ -184,28 +198,22 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    async fn tick(&mut self) -> Result<(), Trouble> {
-        if let Some(mut open) = self.open.take() {
-            let (from, to) = (open.stored, open.filled);
-            if from < to {
-                let stored = self.store(&open, (from, to)).await;
-                open.stored = to;
-                self.open = Some(open);
-                return stored;
-            }
-            self.open = Some(open);
+    /// Stores what is new in the open segment.
+    async fn store_part(&mut self) -> Result<(), Trouble> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+        let (from, to) = (open.stored, open.filled);
+        let stored = if from < to {
+            self.store(&open, (from, to)).await
+        } else {
+            Ok(())
+        };
+        if stored.is_ok() {
+            open.stored = open.stored.max(to);
         }
-        let is_all_stored = *self.stored.borrow() >= self.expected;
-        if let Some(idle_at) = self
-            .idle_at
-            .filter(|at| is_all_stored && *at - self.covered_at >= COVERED_EVERY)
-        {
-            let mut tx = self.lead.begin(&self.deps.store).await?;
-            tx.extend_span(self.span.id, self.expected, idle_at).await?;
-            tx.commit().await?;
-            self.covered_at = idle_at;
-        }
-        self.confirm().await
+        self.open = Some(open);
+        stored
     }
 
     /// Stores what lies between two offsets of a segment, notes it, and tells the server.
@@ -229,7 +237,7 @@ impl<'a> Log<'a> {
             system: self.span.system,
         };
         let key = object.key(home, self.span.segment);
-        let label = Label::of(&self.span, places, open.last_at);
+        let label = Label::of(&self.span, places, self.covered_at);
         let deps = self.deps;
         let read = open.reader();
         let storing = async {
@@ -248,7 +256,7 @@ impl<'a> Log<'a> {
             object: stored,
             from: places.0,
             to: places.1,
-            last_at: open.last_at,
+            last_at: self.covered_at,
             is_part,
         })
         .await?;
@@ -257,7 +265,7 @@ impl<'a> Log<'a> {
             *stored = (*stored).max(places.1);
             is_more
         });
-        self.confirm().await
+        self.confirm(false).await
     }
 
     /// Writes down what is stored; parts whose whole is there go.
@@ -266,7 +274,6 @@ impl<'a> Log<'a> {
         let parts = tx.note_log_object(&self.span, &object).await?;
         tx.extend_span(self.span.id, object.to, object.last_at).await?;
         tx.commit().await?;
-        self.covered_at = self.covered_at.max(object.last_at);
         for part in parts {
             // What cannot be removed now, because it is locked or the storage is away, is removed with the rest later.
             if let Err(error) = self.deps.destination.delete(&part).await {
@@ -286,14 +293,15 @@ impl<'a> Log<'a> {
         loop {
             tokio::select! {
                 stored = &mut storing => return stored,
-                _ = alive.tick() => self.confirm().await?,
+                _ = alive.tick() => self.confirm(false).await?,
             }
         }
     }
 
-    async fn confirm(&mut self) -> Result<(), Trouble> {
+    /// Tells the server what is stored, and may ask it to say something.
+    async fn confirm(&mut self, asks: bool) -> Result<(), Trouble> {
         let stored = *self.stored.borrow();
         let now = self.deps.clock.now();
-        Ok(self.stream.confirm(self.expected, stored, now).await?)
+        Ok(self.stream.confirm((self.expected, stored), asks, now).await?)
     }
 }

@@ -8,7 +8,6 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use slipway_domain::Timestamp;
 use slipway_domain::backup::{Lsn, Segment, SegmentSize};
 
 /// A segment that is being received.
@@ -22,19 +21,11 @@ pub(crate) struct OpenSegment {
     pub(crate) filled: u64,
     /// The first byte that is in no part that is stored.
     pub(crate) stored: u64,
-    /// The server's clock at what was received last.
-    pub(crate) last_at: Timestamp,
 }
 
 impl OpenSegment {
     /// An empty one, of which some is stored already.
-    pub(crate) fn create(
-        directory: &Path,
-        segment: Segment,
-        size: SegmentSize,
-        stored: Lsn,
-        now: Timestamp,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn create(directory: &Path, segment: Segment, size: SegmentSize, stored: Lsn) -> std::io::Result<Self> {
         let file = tempfile::tempfile_in(directory)?;
         Ok(Self {
             segment,
@@ -42,17 +33,15 @@ impl OpenSegment {
             size,
             filled: 0,
             stored: stored.since(segment.start(size)).min(size.bytes()),
-            last_at: now,
         })
     }
 
     /// Takes as much of a piece as belongs into it, and says how much that was.
-    pub(crate) fn take(&mut self, piece: &[u8], sent_at: Timestamp) -> std::io::Result<usize> {
+    pub(crate) fn take(&mut self, piece: &[u8]) -> std::io::Result<usize> {
         let room = usize::try_from(self.size.bytes() - self.filled).unwrap_or(usize::MAX);
         let taken = piece.get(..room).unwrap_or(piece);
         self.file.write_all_at(taken, self.filled)?;
         self.filled += u64::try_from(taken.len()).unwrap_or_default();
-        self.last_at = sent_at;
         Ok(taken.len())
     }
 

@@ -53,9 +53,12 @@ impl Location {
         })
     }
 
-    /// Whether it is a directory: it may be on the very disk that it is to outlive.
-    pub fn is_directory(&self) -> bool {
-        matches!(self.kind, Kind::Directory(_))
+    /// The directory, if it is one: its disk may be the very one that the platform needs.
+    pub fn as_directory(&self) -> Option<&FilePath> {
+        match &self.kind {
+            Kind::Directory(path) => Some(path),
+            Kind::Bucket { .. } => None,
+        }
     }
 
     /// Opens it, with those variables of the environment that are about it; nothing is asked of it yet.

@@ -285,8 +285,13 @@ impl From<HostName> for DomainName {
     }
 }
 
+/// What local names end in.
+pub const LOCAL_TOP_LEVELS: [&str; 3] = ["localhost", "internal", "test"];
+
 fn is_local(name: &str) -> bool {
-    matches!(name.rsplit('.').next(), Some("localhost" | "internal" | "test"))
+    name.rsplit('.')
+        .next()
+        .is_some_and(|last| LOCAL_TOP_LEVELS.contains(&last))
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! What the backup worker is given: its storage, and the keys that backups are encrypted to.
 
-use slipway_backup_worker::{Identities, Recipients, Settings, draw_identity};
+use std::path::{Path, PathBuf};
+
+use slipway_backup_worker::{Destination, Identities, Recipients, Settings, draw_identity};
 use slipway_domain::secret::Secret;
+use slipway_scheduler::DiskFloor;
 use uuid::Uuid;
 
 use crate::config::Backups;
@@ -11,7 +14,7 @@ use crate::files;
 /// Opens the storage and the keys; makes a pair at the first start, where nobody gave public ones.
 pub(crate) fn settings(
     backups: &Backups,
-    data_dir: &std::path::Path,
+    (data_dir, floor): (&Path, DiskFloor),
     (installation, holder): (String, Uuid),
 ) -> Result<Settings, ServerError> {
     let variables = backups.variables.iter();
@@ -24,6 +27,10 @@ pub(crate) fn settings(
             backups.location
         ))
     })?;
+    let destination = match backups.location.as_directory() {
+        Some(path) => with_floor(destination, path.to_owned(), floor),
+        None => destination,
+    };
     let spool = data_dir.join("spool");
     files::private_directory(&spool, "SLIPWAY_DATA_DIR")?;
     let mut identities = identities(backups)?;
@@ -45,6 +52,25 @@ pub(crate) fn settings(
         spool,
         installation,
         holder,
+    })
+}
+
+/// A directory is filled no further than the disk may be.
+fn with_floor(destination: Destination, path: PathBuf, floor: DiskFloor) -> Destination {
+    destination.with_room(move || {
+        let Ok(disk) = rustix::fs::statvfs(&path) else {
+            // What is wrong with it is told when it is written to.
+            return Ok(());
+        };
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        let (free, total) = (bytes(disk.f_bavail), bytes(disk.f_blocks));
+        if floor.allows(free, total) {
+            return Ok(());
+        }
+        Err(format!(
+            "{free} of {total} bytes are free at {}, which is less than SLIPWAY_DISK_FREE_MIN allows ({floor})",
+            path.display()
+        ))
     })
 }
 

@@ -382,7 +382,7 @@ impl Plane {
             (Arc::clone(&self.clock), Arc::clone(&self.entropy)),
             backups::settings(
                 &self.config.backups,
-                &self.config.data_dir,
+                (&self.config.data_dir, self.config.disk_free_min),
                 (self.installation.clone(), self.holder()),
             )?,
         ))

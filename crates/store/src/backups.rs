@@ -361,6 +361,95 @@ impl Tx {
         Ok(())
     }
 
+    /// Notes that a backup need not be kept any more: from now on nothing is restored from it.
+    #[tracing::instrument(name = "db.expire_backup", level = "debug", skip_all)]
+    pub async fn expire_backup(&mut self, id: BackupId) -> Result<(), StoreError> {
+        sqlx::query!(
+            "update backups set state = 'expiring' where id = $1 and state = 'stored'",
+            id.uuid()
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
+    /// Those that are to be removed from the storage.
+    #[tracing::instrument(name = "db.expiring_backups", level = "debug", skip_all)]
+    pub async fn expiring_backups(&mut self, database: DatabaseId) -> Result<Vec<Backup>, StoreError> {
+        let rows = sqlx::query_as!(
+            BackupRow,
+            "select id, database_id, database_name, team_id, kind, state, reason, requested_by, created_at, started_at,
+                    ended_at, span_id, from_lsn, to_lsn, source_bytes, done_bytes, stored_bytes
+             from backups where database_id = $1 and state = 'expiring' order by id",
+            database.uuid()
+        )
+        .fetch_all(self.c())
+        .await?;
+        rows.into_iter().map(Backup::try_from).collect()
+    }
+
+    /// Forgets one of which nothing is left in the storage.
+    #[tracing::instrument(name = "db.forget_backup", level = "debug", skip_all)]
+    pub async fn forget_backup(&mut self, id: BackupId) -> Result<(), StoreError> {
+        sqlx::query!("delete from backups where id = $1 and state = 'expiring'", id.uuid())
+            .execute(self.c())
+            .await?;
+        Ok(())
+    }
+
+    /// The databases of which something is stored, those that are gone included.
+    #[tracing::instrument(name = "db.backed_up_databases", level = "debug", skip_all)]
+    pub async fn backed_up_databases(&mut self) -> Result<Vec<DatabaseId>, StoreError> {
+        let rows = sqlx::query_scalar!("select distinct database_id from backup_spans")
+            .fetch_all(self.c())
+            .await?;
+        Ok(rows.into_iter().map(DatabaseId::from_uuid).collect())
+    }
+
+    /// The keys of pieces of a database's log that lie in none of these ranges, at most so many.
+    #[tracing::instrument(name = "db.unneeded_log_objects", level = "debug", skip_all)]
+    pub async fn unneeded_log_objects(
+        &mut self,
+        database: DatabaseId,
+        needed: &[(SpanId, Lsn, Option<Lsn>)],
+        limit: i64,
+    ) -> Result<Vec<String>, StoreError> {
+        let spans: Vec<uuid::Uuid> = needed.iter().map(|(span, _, _)| span.uuid()).collect();
+        let from: Vec<i64> = needed.iter().map(|(_, from, _)| number(from.0)).collect();
+        let to: Vec<i64> = needed
+            .iter()
+            .map(|(_, _, to)| to.map_or(i64::MAX, |to| number(to.0)))
+            .collect();
+        let keys = sqlx::query_scalar!(
+            "select o.key from backup_objects o
+             where o.database_id = $1 and not exists (
+                 select from unnest($2::uuid[], $3::bigint[], $4::bigint[]) as k (span_id, from_lsn, to_lsn)
+                 where k.span_id = o.span_id and o.to_lsn > k.from_lsn and o.from_lsn < k.to_lsn)
+             order by o.to_lsn limit $5",
+            database.uuid(),
+            &spans,
+            &from,
+            &to,
+            limit
+        )
+        .fetch_all(self.c())
+        .await?;
+        Ok(keys)
+    }
+
+    /// Forgets a piece of a log that is not in the storage any more.
+    #[tracing::instrument(name = "db.forget_log_object", level = "debug", skip_all)]
+    pub async fn forget_log_object(&mut self, database: DatabaseId, key: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "delete from backup_objects where database_id = $1 and key = $2",
+            database.uuid(),
+            key
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
+    }
+
     /// The stretch of a log that goes on.
     #[tracing::instrument(name = "db.open_span", level = "debug", skip_all)]
     pub async fn open_span(&mut self, database: DatabaseId) -> Result<Option<LogSpan>, StoreError> {
@@ -439,6 +528,22 @@ impl Tx {
         .execute(self.c())
         .await?;
         one(done.rows_affected(), "the stretch of the log")
+    }
+
+    /// Notes of several stretches up to when all that was committed is stored.
+    #[tracing::instrument(name = "db.cover_spans", level = "debug", skip_all)]
+    pub async fn cover_spans(&mut self, all: &[(SpanId, Timestamp)]) -> Result<(), StoreError> {
+        let (ids, times): (Vec<_>, Vec<_>) = all.iter().map(|(id, at)| (id.uuid(), *at)).unzip();
+        sqlx::query!(
+            "update backup_spans s set covered_at = u.at
+             from unnest($1::uuid[], $2::timestamptz[]) as u (id, at)
+             where s.id = u.id and s.covered_at < u.at and s.ended_at is null",
+            &ids,
+            &times
+        )
+        .execute(self.c())
+        .await?;
+        Ok(())
     }
 
     /// Notes a piece of a log that is stored; a whole segment takes the place of its parts, whose keys are given back.

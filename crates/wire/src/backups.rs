@@ -31,6 +31,8 @@ pub enum BackupState {
     Stored,
     /// It was given up; nothing of it counts.
     Failed,
+    /// It need not be kept any more, and is removed.
+    Expiring,
 }
 
 /// A backup.

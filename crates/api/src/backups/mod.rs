@@ -25,6 +25,7 @@ fn shown(row: Backup) -> wire::Backup {
             BackupState::Running => wire::BackupState::Running,
             BackupState::Stored => wire::BackupState::Stored,
             BackupState::Failed => wire::BackupState::Failed,
+            BackupState::Expiring => wire::BackupState::Expiring,
         },
         reason: row.reason.map(reason),
         requested_by: row.requested_by,

@@ -138,14 +138,7 @@ pub(super) async fn recovery(ctx: &mut Context, name: &DatabaseName) -> Result<(
         _ => "everything: no copy is stored yet".to_owned(),
     };
     let lines = [
-        (
-            "stream",
-            if since.is_empty() {
-                shown
-            } else {
-                format!("{shown}, since {since}")
-            },
-        ),
+        ("stream", format!("{shown}, since {since}")),
         ("", why(&found)),
         ("lost now", loss),
         ("last copy", age_cell(&found, "last_backup_at", now)),

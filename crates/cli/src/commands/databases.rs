@@ -208,12 +208,30 @@ fn is_given_up(database: &Value) -> bool {
     cell(database, "restore.phase") == "failed"
 }
 
-/// How far a restore is.
-fn restoring(database: &Value) -> String {
-    let phase = cell(database, "restore.phase");
-    if cell(database, "state") != "restoring" || phase.is_empty() {
+/// What it was made from, and how far that is.
+fn restored(database: &Value) -> String {
+    let of = |member: &str| cell(database, &format!("restore.{member}"));
+    let source = of("source");
+    if database.get("restore").is_none_or(Value::is_null) {
         return String::new();
     }
+    match of("phase").as_str() {
+        "done" => {
+            let last = database.pointer("/restore/restored_to").and_then(Value::as_str);
+            let last = last.map_or_else(|| "nothing was committed yet".into(), |at| format!("last commit {at}"));
+            format!("from {source}, {last}")
+        }
+        "failed" => format!("from {source}: given up"),
+        _ => format!("from {source}: {}", restoring(database)),
+    }
+}
+
+/// How far a restore is.
+fn restoring(database: &Value) -> String {
+    if cell(database, "state") != "restoring" {
+        return String::new();
+    }
+    let phase = cell(database, "restore.phase");
     let progress = database.get("restore").map(backups::progress).unwrap_or_default();
     format!("{phase} {progress}").trim_end().to_owned()
 }
@@ -272,7 +290,7 @@ fn show(ctx: &mut Context, found: &Value) -> Result<(), CliError> {
 }
 
 /// What there is to know of one.
-fn described(ctx: &Context, found: &Value) -> [(&'static str, String); 10] {
+fn described(ctx: &Context, found: &Value) -> [(&'static str, String); 11] {
     let now = ctx.now();
     let of = |path: &str| cell(found, path);
     let state = of("state");
@@ -291,6 +309,7 @@ fn described(ctx: &Context, found: &Value) -> [(&'static str, String); 10] {
         ("name", of("name")),
         ("state", format!("{shown}, since {}", age_cell(found, "since", now))),
         ("", why(found)),
+        ("restored", restored(found)),
         (
             "version",
             format!("PostgreSQL {} ({})", of("version"), of("server_version")),

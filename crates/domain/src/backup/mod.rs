@@ -4,6 +4,7 @@ mod choice;
 mod layout;
 mod lsn;
 mod restoring;
+mod retention;
 mod set;
 mod state;
 
@@ -11,5 +12,6 @@ pub use choice::{Choice, StoredCopy, Stretch, Target, choose, needed_to, windows
 pub use layout::{Home, Object};
 pub use lsn::{Lsn, LsnError, Segment, SegmentSize, Timeline};
 pub use restoring::RestorePhase;
+pub use retention::{Kept, Retention, kept};
 pub use set::{BaseSet, SetError, StoredObject};
 pub use state::{BackupKind, BackupState, StreamState};

@@ -6,6 +6,7 @@
 //! | running | it is being made |
 //! | stored | all of it was stored and read back |
 //! | failed | it was given up; the reason says why, and nothing of it counts |
+//! | expiring | it need not be kept any more, and is removed |
 
 /// A kind of backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,10 +40,12 @@ pub enum BackupState {
     Stored,
     /// It was given up.
     Failed,
+    /// It need not be kept any more, and is removed.
+    Expiring,
 }
 
 impl BackupState {
-    const ALL: [Self; 4] = [Self::Waiting, Self::Running, Self::Stored, Self::Failed];
+    const ALL: [Self; 5] = [Self::Waiting, Self::Running, Self::Stored, Self::Failed, Self::Expiring];
 
     /// The word in the database and in answers.
     pub const fn as_str(self) -> &'static str {
@@ -51,6 +54,7 @@ impl BackupState {
             Self::Running => "running",
             Self::Stored => "stored",
             Self::Failed => "failed",
+            Self::Expiring => "expiring",
         }
     }
 

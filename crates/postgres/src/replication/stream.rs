@@ -16,7 +16,9 @@ pub enum WalEvent {
     Wal {
         /// Where it begins.
         at: Lsn,
-        /// The server's clock when it was sent: what was committed before is in what was sent so far.
+        /// Where the server's log ended when it was sent. Only what goes up to there has all that was committed by then.
+        end: Lsn,
+        /// The server's clock when it was sent.
         sent_at: Timestamp,
         /// The piece.
         data: Bytes,
@@ -75,8 +77,14 @@ impl WalStream {
         }
     }
 
-    /// Says up to where the log is stored for good: the server keeps it no longer than that.
-    pub async fn confirm(&mut self, received: Lsn, stored: Lsn, now: Timestamp) -> Result<(), ReplicationError> {
+    /// Says up to where the log is stored for good: the server keeps it no longer than that. It can be asked to say in turn
+    /// that it is there ([`WalEvent::Alive`]).
+    pub async fn confirm(
+        &mut self,
+        (received, stored): (Lsn, Lsn),
+        asks: bool,
+        now: Timestamp,
+    ) -> Result<(), ReplicationError> {
         let mut status = BytesMut::with_capacity(34);
         status.put_u8(b'r');
         status.put_u64(received.0);
@@ -84,7 +92,7 @@ impl WalStream {
         // Nothing is applied here.
         status.put_u64(0);
         status.put_i64((now - epoch()).num_microseconds().unwrap_or_default());
-        status.put_u8(0);
+        status.put_u8(u8::from(asks));
         self.line.send_data(&status).await
     }
 
@@ -124,10 +132,11 @@ fn piece(mut piece: Bytes) -> Result<WalEvent, ReplicationError> {
         Some(b'w') if piece.len() >= 25 => {
             piece.advance(1);
             let at = Lsn(piece.get_u64());
-            let _end = piece.get_u64();
+            let end = Lsn(piece.get_u64());
             let sent_at = clock(piece.get_i64());
             Ok(WalEvent::Wal {
                 at,
+                end,
                 sent_at,
                 data: piece,
             })

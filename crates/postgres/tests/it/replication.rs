@@ -73,12 +73,14 @@ async fn the_log_comes_as_it_is_written_and_is_kept_until_it_is_confirmed() {
     assert_eq!(restart(), kept.to_string(), "nothing was confirmed");
     let confirmed = end;
     stream
-        .confirm(confirmed, confirmed, chrono::Utc::now())
+        .confirm((confirmed, confirmed), true, chrono::Utc::now())
         .await
         .expect("confirmed");
-    while restart() != confirmed.to_string() {
-        tokio::task::yield_now().await;
-    }
+    while !matches!(
+        stream.next().await.expect("an event"),
+        WalEvent::Alive { asks: false, .. }
+    ) {}
+    assert_eq!(restart(), confirmed.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

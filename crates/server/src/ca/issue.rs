@@ -10,13 +10,14 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use parking_lot::Mutex;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use slipway_acme::{Issued, LocalAuthority};
 use slipway_domain::Timestamp;
+use slipway_domain::name::LOCAL_TOP_LEVELS;
 use time::OffsetDateTime;
 use x509_parser::extensions::ParsedExtension;
 
@@ -220,6 +221,7 @@ fn new_intermediate(path: &Path, root: &Issuer<'static, KeyPair>, now: Timestamp
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.name_constraints = Some(local_names());
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| e.to_string())?;
     let pem = params.signed_by(&key, root).map_err(|e| e.to_string())?.pem();
@@ -285,7 +287,19 @@ fn root_params(now: Timestamp) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, NAME);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.name_constraints = Some(local_names());
     params
+}
+
+/// Local names and nothing else (RFC 5280 section 4.2.1.10): whoever gets hold of the key can pretend to be no site of the
+/// world to those who trust this root.
+fn local_names() -> NameConstraints {
+    let names = LOCAL_TOP_LEVELS.map(|name| GeneralSubtree::DnsName(name.into()));
+    let addresses = [CidrSubnet::V4([0; 4], [0; 4]), CidrSubnet::V6([0; 16], [0; 16])];
+    NameConstraints {
+        permitted_subtrees: names.into(),
+        excluded_subtrees: addresses.map(GeneralSubtree::IpAddress).into(),
+    }
 }
 
 #[cfg(test)]
@@ -348,14 +362,26 @@ mod tests {
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .expect("a verifier");
-        let check = |name: &str, at: Timestamp| {
+        let checked = |(leaf, rest): &(CertificateDer<'_>, Vec<CertificateDer<'_>>), name: &str, at: Timestamp| {
             let name = ServerName::try_from(name.to_owned()).expect("a name");
             let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.timestamp().unsigned_abs()));
-            verifier.verify_server_cert(&leaf, &rest, &name, &[], time).is_ok()
+            verifier.verify_server_cert(leaf, rest, &name, &[], time).is_ok()
         };
+        let own = (leaf, rest);
+        let check = |name: &str, at: Timestamp| checked(&own, name, at);
         assert!(check("web.apps.localhost", now) && check("apps.localhost", now));
         assert!(!check("web.example.com", now) && !check("a.b.apps.localhost", now));
         assert!(!check("web.apps.localhost", now + LEAF_LIFE + TimeDelta::days(1)));
+        // Whoever has the key can issue for no name of the world.
+        let ca = InternalCa::load_or_create(dir.path(), now).expect("read");
+        for (name, is_believed) in [
+            ("shop.example.com", false),
+            ("shop.example.test", true),
+            ("127.0.0.1", false),
+        ] {
+            let issued = ca.issue(&[name.to_owned()], now).expect("issued");
+            assert_eq!(checked(&chain(&issued), name, now), is_believed, "{name}");
+        }
         let mode = std::fs::metadata(dir.path().join("root.key"))
             .expect("a key")
             .permissions()

@@ -441,3 +441,48 @@ fn what_cannot_be_restored_is_refused_or_given_up_with_the_reason_before_anythin
     std::fs::write(&archive, &whole).expect("written");
     restored(&platform, &["db", "restore", "broken", "--into", "whole"]);
 }
+
+#[test]
+fn what_is_old_is_given_up_and_what_is_left_can_be_restored() {
+    let platform = platform();
+    made(&platform, "aged");
+    run("aged", "create table entries (id int primary key)");
+    let backup = || {
+        let (code, out, err) = platform.cli(&["db", "backup", "aged"]);
+        assert_eq!(code, 0, "{out}{err}{}", platform.log());
+    };
+    until("the first copy is stored", || {
+        (!recovery(&platform, "aged")["last_backup_at"].is_null()).then_some(())
+    });
+    for entry in 1..=2 {
+        run("aged", &format!("insert into entries values ({entry})"));
+        run("aged", "select pg_switch_wal()");
+        backup();
+    }
+    let stored = Stored::of(&platform);
+    let objects = |part: &str| {
+        below(&stored.root)
+            .iter()
+            .filter(|path| path.to_string_lossy().contains(part))
+            .count()
+    };
+    let copies = || {
+        platform.get("/v1/databases/aged/backups")["items"]
+            .as_array()
+            .map(Vec::len)
+    };
+    let log_before = objects("/wal/");
+    assert_eq!((copies(), objects("/commit/"), objects("base.tar")), (Some(3), 3, 3));
+    // The first two were made on the same day, long ago.
+    platform.sql("update backups set ended_at = ended_at - interval '400 days' where id in (select id from backups order by id limit 2)");
+    backup();
+    until("the oldest is given up", || (copies() == Some(3)).then_some(()));
+    until("and nothing of it is left", || {
+        ((objects("/commit/"), objects("base.tar")) == (3, 3)).then_some(())
+    });
+    assert!(objects("/wal/") < log_before + 4, "its log is given up as well");
+    run("aged", "insert into entries values (3)");
+    covered(&platform, "aged");
+    restored(&platform, &["db", "restore", "aged", "--into", "young"]);
+    assert_eq!(run("young", "select count(*) from entries"), "3");
+}
