@@ -1,7 +1,7 @@
 //! Databases made from backups.
 //!
 //! Promises: what is restored is always another database than the one that was backed up; nothing is touched before all
-//! that is needed was fetched and checked; one that was given up leaves nothing behind but its reason.
+//! that is needed was fetched and checked; what one that was given up has unpacked goes with its database.
 
 mod fetch;
 mod replay;
@@ -72,7 +72,7 @@ async fn one(deps: &Deps, lead: Lead, restore: &Restore) {
         Err(trouble) => trouble,
     };
     match trouble {
-        // Another leads, or the platform's own database or the engine is away: it is begun anew.
+        // Another leads, or the platform's own database is away: it is begun anew.
         Trouble::Store(error) => tracing::warn!(database = %id, %error, "restore.interrupted"),
         Trouble::NotYet => {}
         trouble => {
